@@ -1,0 +1,120 @@
+"""The bundled data: the same images, in the same splits, everywhere."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from cnnlab.data import ImageSet, digits, photograph
+
+SPLITS = ("train", "validation", "test")
+
+
+def fingerprint(images: ImageSet) -> str:
+    """Of the grey levels (0 to 16) and the labels, in order."""
+    pixels = (images.images * 16).to(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(pixels + bytes(images.labels.tolist())).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("split", "length", "expected"),
+    [
+        ("train", 1266, "0cd871bfb1269db6"),
+        ("validation", 178, "9f79cc37ea4e3ac0"),
+        ("test", 353, "089e991d94702812"),
+        ("all", 1797, "87ff0c9e40dc7e2c"),
+    ],
+)
+def test_every_split_is_the_same_on_every_machine(split, length, expected):
+    images = digits(split)
+    assert len(images) == length
+    assert fingerprint(images) == expected
+
+
+def test_the_splits_cut_the_file_without_overlap():
+    def rows(split):
+        return {tuple(image.flatten().tolist()) for image in digits(split).images}
+
+    parts = [rows(split) for split in SPLITS]  # all 1,797 images differ from each other
+    assert sum(map(len, parts)) == len(set().union(*parts)) == len(rows("all")) == 1797
+
+
+def test_every_split_has_the_classes_in_equal_shares():
+    whole = digits("all").labels.bincount()
+    for split in SPLITS:
+        part = digits(split).labels.bincount()
+        assert ((part / part.sum()) - (whole / whole.sum())).abs().max() < 0.005
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_digits_have_the_asked_size_and_stay_in_range(size):
+    images = digits("test", size=size).images
+    assert images.shape == (353, 1, size, size)
+    assert images.dtype == torch.float32
+    assert images.min() == 0
+    assert 0.8 < images.max() <= 1
+
+
+def test_resampling_is_bilinear_as_in_pillow():
+    small, large = digits("test").images[0, 0], digits("test", size=28).images[0, 0]
+    expected = Image.fromarray(small.numpy()).resize((28, 28), Image.Resampling.BILINEAR)
+    assert torch.allclose(large, torch.tensor(np.asarray(expected)), atol=1e-6)
+
+
+def test_a_data_loader_takes_the_digits():
+    images, labels = next(iter(DataLoader(digits("train", size=28), batch_size=32)))
+    assert images.shape == (32, 1, 28, 28)
+    assert labels.shape == (32,)
+    assert labels.dtype == torch.int64
+
+
+def test_an_image_set_says_what_it_is():
+    assert repr(digits("test")) == "digits (test): 353 images 1×8×8, 10 classes"
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_photographs_are_colour_tensors_in_range(name):
+    image = photograph(name)
+    assert image.shape == (3, 427, 640)
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() < 0.1
+    assert 0.9 < image.max() <= 1
+
+
+def test_a_photograph_can_be_smaller_and_gray():
+    colour, gray = photograph("china", height=200), photograph("china", height=200, gray=True)
+    assert colour.shape == (3, 200, 300)
+    assert gray.shape == (1, 200, 300)
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    assert torch.allclose(gray[0], (colour * weights[:, None, None]).sum(0), atol=1e-5)
+    assert gray.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: digits("dev"), "split 'dev' is none of train, validation, test, all"),
+        (lambda: digits(size=7), "size 7 is below the 8 pixels that the digits have"),
+        (lambda: photograph("cat"), "photograph 'cat' is none of china, flower"),
+        (lambda: photograph("china", height=0), "height 0 is below 1 pixel"),
+        (
+            lambda: ImageSet(torch.zeros(2, 8, 8), torch.zeros(2).long(), "ab", "x"),
+            "images must have shape (N, C, H, W), not (2, 8, 8)",
+        ),
+        (
+            lambda: ImageSet(torch.zeros(2, 1, 8, 8), torch.zeros(3).long(), "ab", "x"),
+            "2 images came with labels (3,)",
+        ),
+        (
+            lambda: ImageSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 2]), "ab", "x"),
+            "labels 0 to 2 do not fit 2 classes",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_sentence(call, message):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert str(error.value) == message
