@@ -1,0 +1,223 @@
+"""From a student's answers to points and words. Runs only where it is trusted."""
+
+import ast
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from cnnlab.checks import source_rules
+from cnnlab.checks.compare import describe, difference, show, size_of
+from cnnlab.checks.task import Case, Task
+
+__all__ = ["Part", "Verdict", "judge", "questions"]
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part of a task earned."""
+
+    name: str
+    points: float
+    earned: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a task: points, and words for the student.
+
+    ``misconception`` is the name of the one that explains the whole answer, or None.
+    """
+
+    task: str
+    parts: tuple[Part, ...]
+    problem: str = ""
+    detail: str = ""
+    misconception: str | None = None
+    hint: str = ""
+
+    @property
+    def points(self) -> float:
+        return float(sum(part.earned for part in self.parts))
+
+    @property
+    def max_points(self) -> float:
+        return float(sum(part.points for part in self.parts))
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "points": self.points, "max_points": self.max_points}
+
+    def text(self) -> str:
+        """The feedback as a student reads it, at most 80 columns wide."""
+        lines = [f"{self.task}: {self.points:g} of {self.max_points:g} points"]
+        if len(self.parts) > 1 and 0 < self.points < self.max_points:
+            lines += [
+                f"  {'✓' if part.earned else '✗'} {part.name} ({part.points:g})"
+                for part in self.parts
+            ]
+        for sentence in (self.problem, self.hint and f"Hint: {self.hint}"):
+            if sentence:
+                lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        if self.detail:
+            lines += textwrap.indent(self.detail, "    ").splitlines()
+        return "\n".join(lines)
+
+
+def questions(cases: list[Case]) -> list[tuple[tuple, dict]]:
+    """What the student's side gets of the cases: the inputs and nothing else."""
+    return [(tuple(case.args), dict(case.kwargs)) for case in cases]
+
+
+def judge(
+    task: Task,
+    cases: list[Case],
+    report: dict,
+    look_up: Callable[[str], ast.AST | None],
+    *,
+    reveal: bool,
+) -> Verdict:
+    """Judge a student's report.
+
+    Parameters
+    ----------
+    report : dict
+        What :func:`cnnlab.checks.runner.answer` gave, possibly forged: only its plain
+        values count.
+    look_up : callable
+        The syntax tree of a name that the notebook defines, or None.
+    reveal : bool
+        Whether the smallest failing case may be shown with its numbers (while learning),
+        or only described (while grading).
+    """
+
+    def nothing(problem: str, **more) -> Verdict:
+        parts = tuple(Part(name, points, 0.0) for name, points in task.points.items())
+        return Verdict(task.id, parts, problem, **more)
+
+    answers, problem = _answers(task, cases, report)
+    if problem:
+        return nothing(problem)
+    if task.forbidden and (broken := source_rules.violation(task.entry, task.forbidden, look_up)):
+        return nothing(broken[0].upper() + broken[1:] + ".")
+
+    expected = task.expected(cases)
+    wrong = {
+        index: sentence
+        for index in range(len(cases))
+        if (sentence := _wrong(task, cases[index], expected[index], answers[index]))
+    }
+    failed = {cases[index].part for index in wrong}
+    parts = tuple(
+        Part(name, points, 0.0 if name in failed else float(points))
+        for name, points in task.points.items()
+    )
+    if not wrong:
+        return Verdict(task.id, parts)
+    smallest = min(wrong, key=lambda i: size_of((cases[i].args, dict(cases[i].kwargs))))
+    chosen = [smallest] if task.kind == "value" else range(len(cases))
+    found = _misconception(task, [cases[i] for i in chosen], [answers[i] for i in chosen])
+    return Verdict(
+        task.id,
+        parts,
+        problem=wrong[smallest],
+        detail=_detail(cases[smallest], expected[smallest], answers[smallest]) if reveal else "",
+        misconception=found.name if found else None,
+        hint=found.hint if found else "",
+    )
+
+
+def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
+    """One answer a case, or the sentence that says why there is none."""
+    status = report.get("status") if isinstance(report, dict) else None
+    if status == "missing":
+        return [], f"`{task.entry}` is not defined in the notebook: was it renamed or deleted?"
+    if status == "not callable":
+        return [], f"`{task.entry}` is no longer a function (it is of type {report.get('type')})."
+    if status == "unusable":
+        return [], f"The answers of `{task.entry}` are not usable: {report.get('message')}."
+    answers = report.get("answers") if status == "answered" else None
+    if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
+        return [], f"`{task.entry}` gave no answer."
+    if task.kind == "value" and len(answers) == 1:
+        value = answers[0].get("value")
+        if cases[0].args and not isinstance(value, dict):
+            return [], (
+                f"`{task.entry}` should be a dict with the keys "
+                f"{', '.join(repr(case.part) for case in cases)}, and it is {describe(value)}."
+            )
+        answers = [_pick(answers[0], case) for case in cases]
+    if len(answers) != len(cases):
+        return [], f"`{task.entry}` answered {len(answers)} of {len(cases)} questions."
+    return answers, ""
+
+
+def _pick(answer: dict, case: Case) -> dict:
+    if not case.args:
+        return answer
+    return {**answer, "value": answer["value"].get(case.args[0])}
+
+
+def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
+    call = _call(task, case)
+    if answer.get("status") != "ok":
+        kind, message, line = (str(answer.get(k) or "") for k in ("type", "message", "line"))
+        if kind == "NotImplementedError":
+            return f"`{task.entry}` is not written yet."
+        raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
+        return raised.rstrip(".") + (f" (at `{line}`)." if line else ".")
+    given = answer.get("value")
+    if task.kind == "value" and (given is None or given is Ellipsis):
+        return f"{call} is not filled in yet."
+    if task.kind == "function" and given is None and expected is not None:
+        return f"{call} returned None: is a `return` missing?"
+    if answer.get("mutated") is True:
+        return f"{call} changed its input: work on a copy."
+    if found := difference(expected, given, task.rtol, task.atol):
+        return f"{call}: {found}."
+    return None
+
+
+def _call(task: Task, case: Case) -> str:
+    if task.kind == "value":
+        return f"`{task.entry}[{case.part!r}]`" if case.args else f"`{task.entry}`"
+    arguments = [describe(a) for a in case.args]
+    arguments += [f"{key}={describe(value)}" for key, value in case.kwargs.items()]
+    note = f" ({case.note})" if case.note else ""
+    return f"`{task.entry}({', '.join(arguments)})`{note}"
+
+
+def _detail(case: Case, expected, answer: dict) -> str:
+    """The smallest failing case in full, where it is small enough to read."""
+    rows = [*enumerate(case.args), *case.kwargs.items()]
+    rows = [(f"input {k + 1}" if isinstance(k, int) else k, v) for k, v in rows]
+    rows += [("expected", expected)]
+    if answer.get("status") == "ok":
+        rows += [("got", answer.get("value"))]
+    rows = [(name, show(value)) for name, value in rows if hasattr(value, "shape")]
+    return "\n".join(
+        f"{name + ':':<10}" + text.replace("\n", "\n" + " " * 10) for name, text in rows
+    )
+
+
+def _misconception(task: Task, cases: list[Case], answers: list[dict]):
+    """The one misconception that alone reproduces the answers to all of these cases."""
+
+    def predicts(misconception) -> bool:
+        agreed = 0
+        for case, answer in zip(cases, answers, strict=True):
+            try:
+                value = task.expected([case], misconception.answer)[0]
+            except Exception:
+                if answer.get("status") == "ok":
+                    return False
+                continue
+            if answer.get("status") != "ok":
+                return False
+            if difference(value, answer.get("value"), task.rtol, task.atol):
+                return False
+            agreed += 1
+        return agreed > 0
+
+    found = [m for m in task.misconceptions if predicts(m)]
+    return found[0] if len(found) == 1 else None
