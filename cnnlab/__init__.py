@@ -16,7 +16,14 @@ _HOME = {
     "seed_everything": "cnnlab.device",
     "summary": "cnnlab.cost",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "check",
+    "get_device",
+    "output_size",
+    "receptive_field",
+    "seed_everything",
+    "summary",
+]
 
 
 def __getattr__(name: str):

@@ -21,6 +21,8 @@ __all__ = [
     "check",
     "examine",
     "get_task",
+    "judge",
+    "questions",
     "seed_for",
 ]
 

@@ -107,7 +107,7 @@ WINDOW = Task(
 )
 
 
-# --- how large the output is -----------------------------------------------------------------
+# --- how large the output is ---
 
 
 def _output_size(n, k, padding=0, stride=1):
@@ -193,7 +193,7 @@ OUTPUT_SIZE = Task(
 )
 
 
-# --- a whole image -----------------------------------------------------------------------------
+# --- a whole image ---
 
 
 def _plain_cases(rng):
@@ -296,7 +296,7 @@ VECTORIZED = Task(
 )
 
 
-# --- true convolution ----------------------------------------------------------------------------
+# --- true convolution ---
 
 
 def _flip_cases(rng):
@@ -358,7 +358,7 @@ FLIP = Task(
 )
 
 
-# --- padding and stride ----------------------------------------------------------------------------
+# --- padding and stride ---
 
 
 def _padding_cases(rng):
@@ -483,7 +483,7 @@ PADDING = Task(
 )
 
 
-# --- channels and filters ------------------------------------------------------------------------------
+# --- channels and filters ---
 
 
 def _channels(image, filters, bias):
@@ -580,7 +580,7 @@ CHANNELS = Task(
 )
 
 
-# --- edges on a photograph ---------------------------------------------------------------------------------
+# --- edges on a photograph ---
 
 
 def _gradients(photo, kernel=SOBEL):
@@ -670,7 +670,7 @@ EDGES = Task(
 )
 
 
-# --- finding a feature ---------------------------------------------------------------------------------------
+# --- finding a feature ---
 
 
 def _scores(image, feature):
@@ -804,7 +804,7 @@ MATCH = Task(
 )
 
 
-# --- counting --------------------------------------------------------------------------------------------------
+# --- counting ---
 
 # A 200×150 colour photograph into 64 units, or into 64 filters of 5×5 without padding.
 _COUNTS = {

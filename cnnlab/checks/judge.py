@@ -1,6 +1,7 @@
 """From a student's answers to points and words. Runs only where it is trusted."""
 
 import ast
+import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -121,7 +122,9 @@ def judge(
         task.id,
         parts,
         problem=wrong[smallest],
-        detail=_detail(cases[smallest], expected[smallest], answers[smallest]) if reveal else "",
+        detail=_detail(task, cases[smallest], expected[smallest], answers[smallest])
+        if reveal and not _unwritten(answers[smallest])
+        else "",
         misconception=found.name if found else None,
         hint=found.hint if found else "",
     )
@@ -162,7 +165,7 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     call = _call(task, case)
     if answer.get("status") != "ok":
         kind, message, line = (str(answer.get(k) or "") for k in ("type", "message", "line"))
-        if kind == "NotImplementedError":
+        if _unwritten(answer):
             return f"`{task.entry}` is not written yet."
         raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
         return raised.rstrip(".") + (f" (at `{line}`)." if line else ".")
@@ -187,17 +190,19 @@ def _call(task: Task, case: Case) -> str:
     return f"`{task.entry}({', '.join(arguments)})`{note}"
 
 
-def _detail(case: Case, expected, answer: dict) -> str:
+def _unwritten(answer: dict) -> bool:
+    return answer.get("type") == "NotImplementedError"
+
+
+def _detail(task: Task, case: Case, expected, answer: dict) -> str:
     """The smallest failing case in full, where it is small enough to read."""
-    rows = [*enumerate(case.args), *case.kwargs.items()]
-    rows = [(f"input {k + 1}" if isinstance(k, int) else k, v) for k, v in rows]
-    rows += [("expected", expected)]
+    names = list(inspect.signature(task.reference).parameters)
+    rows = [*zip(names, case.args, strict=False), *case.kwargs.items(), ("expected", expected)]
     if answer.get("status") == "ok":
         rows += [("got", answer.get("value"))]
-    rows = [(name, show(value)) for name, value in rows if hasattr(value, "shape")]
-    return "\n".join(
-        f"{name + ':':<10}" + text.replace("\n", "\n" + " " * 10) for name, text in rows
-    )
+    rows = [(f"{name}:", show(value)) for name, value in rows if hasattr(value, "shape")]
+    width = max((len(name) for name, _ in rows), default=0) + 1
+    return "\n".join(f"{n:<{width}}" + v.replace("\n", "\n" + " " * width) for n, v in rows)
 
 
 def _misconception(task: Task, cases: list[Case], answers: list[dict]):
