@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnnlab.plotting.grids import board, draw_matrix, matrix_in_words, number, plane
+from cnnlab.plotting.grids import board, draw_matrix, in_words, number, plane
 from cnnlab.plotting.picture import Picture
 from cnnlab.plotting.style import COLOURS, style
 from cnnlab.shapes import output_size
@@ -76,11 +76,9 @@ class Slide:
         """The sum written out: ``8·1 + 8·0 + 0·(−1) + … = 24``."""
         rows, columns = self.under_filter(row, column)
         pixels = self.padded[rows][:, columns].flatten().tolist()
-        terms = [
-            f"{number(pixel)}·{number(weight) if weight >= 0 else f'({number(weight)})'}"
-            for pixel, weight in zip(pixels, self.kernel.flatten().tolist(), strict=True)
-        ]
-        return f"{' + '.join(terms)} = {number(float(self.output[row, column]))}"
+        pairs = zip(pixels, self.kernel.flatten().tolist(), strict=True)
+        terms = " + ".join(f"{_factor(pixel)}·{_factor(weight)}" for pixel, weight in pairs)
+        return f"{terms} = {number(float(self.output[row, column]))}"
 
     def in_words(self, row: int, column: int) -> str:
         """One step as a text equivalent."""
@@ -88,10 +86,10 @@ class Slide:
         frame = f", framed by zeros {self.padding} wide," if self.padding else ""
         return (
             f"Step {self.cells.index((row, column)) + 1} of {len(self.cells)}. "
-            f"The filter ({matrix_in_words(self.kernel)}) lies on rows {_list(rows)} and columns "
+            f"The filter ({in_words(self.kernel)}) lies on rows {_list(rows)} and columns "
             f"{_list(columns)} of the {_size(self.image)} image{frame} on the pixels "
-            f"({matrix_in_words(self.padded[rows][:, columns])}). The products "
-            f"({matrix_in_words(self.products(row, column))}) add up to "
+            f"({in_words(self.padded[rows][:, columns])}). The products "
+            f"({in_words(self.products(row, column))}) add up to "
             f"{number(float(self.output[row, column]))}, which is written into row {row}, "
             f"column {column} of the {_size(self.output)} output."
         )
@@ -128,11 +126,11 @@ def convolution_animation(
     """Every step after the other, each shown for ``seconds``, as an animated PNG."""
     slide = Slide(image, kernel, stride, padding, dilation)
     words = (
-        f"Animation in {len(slide.cells)} steps: the filter ({matrix_in_words(slide.kernel)}) "
-        f"slides over the {_size(slide.image)} image ({matrix_in_words(slide.image)}) from left "
+        f"Animation in {len(slide.cells)} steps: the filter ({in_words(slide.kernel)}) "
+        f"slides over the {_size(slide.image)} image ({in_words(slide.image)}) from left "
         f"to right and from top to bottom. At each step the products are added up and the sum "
         f"is written into the next cell of the {_size(slide.output)} output, which in the end "
-        f"is ({matrix_in_words(slide.output)})."
+        f"is ({in_words(slide.output)})."
     )
     return Picture.from_frames((draw_step(slide, *cell) for cell in slide.cells), words, seconds)
 
@@ -157,6 +155,8 @@ def convolution_strip(
     axes = board(
         len(steps) * columns + (len(steps) - 1) * GAP + 2 * MARGIN,
         rows + len(slide.output) + 2.1 * HEAD + MARGIN,
+        slide.padded,
+        slide.output,
     )
     for index, cell in enumerate(steps):
         left = MARGIN + index * (columns + GAP)
@@ -169,8 +169,8 @@ def convolution_strip(
         for cell in steps
     )
     words = (
-        f"The filter ({matrix_in_words(slide.kernel)}) on the {_size(slide.image)} image "
-        f"({matrix_in_words(slide.image)}), {len(steps)} of {len(slide.cells)} steps. {words}"
+        f"The filter ({in_words(slide.kernel)}) on the {_size(slide.image)} image "
+        f"({in_words(slide.image)}), {len(steps)} of {len(slide.cells)} steps. {words}"
     )
     return Picture.from_figure(axes.figure, words)
 
@@ -183,13 +183,14 @@ def draw_step(slide: Slide, row: int, column: int, footer: str = "") -> Figure:
     lefts = [MARGIN + sum(widths[:i]) + i * GAP for i in range(4)]
     body = max(len(slide.padded), height + 2)
     foot = 1.3 + 0.9 * len(footer.splitlines())
-    axes = board(sum(widths) + 3 * GAP + 2 * MARGIN, HEAD + body + foot)
+    products = slide.products(row, column)
+    contents = [slide.padded, slide.kernel, products, slide.output]
+    axes = board(sum(widths) + 3 * GAP + 2 * MARGIN, HEAD + body + foot, *contents)
     middle = HEAD + body / 2
 
     _draw_image(axes, slide, (row, column), lefts[0], middle - len(slide.padded) / 2, "image")
     draw_matrix(axes, slide.kernel, lefts[1], middle - height / 2, "filter")
     strongest = float(slide.padded.abs().max() * slide.kernel.abs().max())
-    products = slide.products(row, column)
     draw_matrix(axes, products, lefts[2], middle - height / 2, "products", limit=strongest)
     _draw_output(axes, slide, (row, column), lefts[3], middle - len(slide.output) / 2, "output")
     for left, symbol in zip(lefts[1:], "×=→", strict=True):
@@ -228,6 +229,10 @@ def _draw_output(axes: Axes, slide: Slide, cell: tuple[int, int], left, top, tit
     draw_matrix(axes, slide.output_until(*cell), left, top, title, limit=limit)
     at = (left + cell[1], top + cell[0])
     axes.add_patch(Rectangle(at, 1, 1, fill=False, edgecolor=HERE, lw=3.5))
+
+
+def _factor(value: float) -> str:
+    return number(value) if value >= 0 else f"({number(value)})"
 
 
 def _size(matrix: torch.Tensor) -> str:

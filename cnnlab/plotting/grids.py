@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from itertools import product
 
 import torch
 from matplotlib import colormaps
@@ -14,18 +15,41 @@ from cnnlab.plotting.style import GRAY, INK, SIGNED, new_figure, style
 
 __all__ = ["draw_matrix", "images", "matrices"]
 
-CELL = 0.46  # inches
+
+def number(value: float, decimals: int | None = None) -> str:
+    """A number as it stands in a cell: by default whole if it is whole, else with 2 decimals."""
+    if decimals is None:
+        decimals = 0 if float(value).is_integer() else 2
+    return f"{value + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def number(value: float) -> str:
-    """A number as it stands in a cell: whole if it is whole, else with two decimals."""
-    text = f"{value + 0.0:.0f}" if float(value).is_integer() else f"{value:.2f}"
-    return text.replace("-", "−")
+def written(values: torch.Tensor) -> list[list[str]]:
+    """The numbers of a matrix as they stand in its cells, all with the same decimals."""
+    whole = bool((values.nan_to_num() % 1 == 0).all())
+    return [
+        ["" if math.isnan(value) else number(value, 0 if whole else 2) for value in row]
+        for row in values.tolist()
+    ]
 
 
-def matrix_in_words(values: torch.Tensor) -> str:
+def in_words(values: torch.Tensor) -> str:
     """Rows one after the other, for a text equivalent: ``1 0 −1 / 1 0 −1 / 1 0 −1``."""
-    return " / ".join(" ".join(map(number, row)) for row in values.tolist())
+    return " / ".join(" ".join(row) for row in written(values))
+
+
+def board(width: float, height: float, *contents: torch.Tensor) -> Axes:
+    """Axes in a new figure on which one unit is one cell, wide enough for the contents' numbers.
+
+    y runs down, as rows do.
+    """
+    longest = max(len(text) for values in contents for row in written(values) for text in row)
+    cell = 0.46 if longest <= 3 else 0.6  # inches
+    figure = new_figure(width * cell, height * cell)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return axes
 
 
 def draw_matrix(
@@ -39,49 +63,27 @@ def draw_matrix(
 ) -> None:
     """Draw an (H, W) matrix as unit cells with numbers, its corner at ``(left, top)``.
 
-    Cells are gray (a picture: black is the smallest value) or signed (blue below zero, white at
+    Cells are gray (an image: black is the smallest value) or signed (blue below zero, white at
     zero, red above). NaN is a cell that is still empty. ``limit`` fixes the value of the
     strongest colour, which otherwise is the largest in the matrix.
     """
-    rows, columns = values.shape
     known = values[~values.isnan()]
     if gray:
         scale, colours = Normalize(float(known.min()), float(known.max())), colormaps[GRAY]
     else:
-        limit = limit or (float(known.abs().max()) if len(known) else 0) or 1
+        limit = limit or float(known.abs().max()) or 1
         scale, colours = Normalize(-1.4 * limit, 1.4 * limit), colormaps[SIGNED]
-    texts = [number(v) for v in known.tolist()]
-    size = 15 if max(map(len, texts), default=0) <= 3 else 12
-    for row in range(rows):
-        for column in range(columns):
-            value = float(values[row, column])
-            x, y = left + column, top + row
-            face = "white" if math.isnan(value) else colours(scale(value))
-            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#999999", lw=1))
-            if not math.isnan(value):
-                ink = "white" if sum(face[:3]) < 1.4 else INK
-                axes.text(
-                    x + 0.5,
-                    y + 0.53,
-                    number(value),
-                    ha="center",
-                    va="center",
-                    size=size,
-                    color=ink,
-                )
+    texts = written(values)
+    size = {1: 15, 2: 15, 3: 13}.get(max(len(text) for row in texts for text in row), 12)
+    rows, columns = values.shape
+    for row, column in product(range(rows), range(columns)):
+        text, x, y = texts[row][column], left + column, top + row
+        face = colours(scale(float(values[row, column]))) if text else (1, 1, 1)
+        ink = "white" if sum(face[:3]) < 1.4 else INK
+        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#999999", lw=1))
+        axes.text(x + 0.5, y + 0.53, text, ha="center", va="center", size=size, color=ink)
     axes.add_patch(Rectangle((left, top), columns, rows, fill=False, edgecolor=INK, lw=1.5))
-    if title:
-        axes.text(left + columns / 2, top - 0.3, title, ha="center", va="bottom", size=15)
-
-
-def board(width: float, height: float) -> Axes:
-    """Axes in a new figure on which one unit is one cell; y runs down, as rows do."""
-    figure = new_figure(width * CELL, height * CELL)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    return axes
+    axes.text(left + columns / 2, top - 0.3, title, ha="center", va="bottom", size=15)
 
 
 @style()
@@ -105,7 +107,7 @@ def matrices(
     gap, margin, head = 1.4, 0.3, 1.1
     height = max(len(part) for part in values.values())
     width = sum(part.shape[1] for part in values.values()) + gap * (len(values) - 1)
-    axes = board(width + 2 * margin, height + head + margin)
+    axes = board(width + 2 * margin, height + head + margin, *values.values())
     left = margin
     for title, symbol in zip(values, [*symbols.ljust(len(values))], strict=True):
         part = values[title]
@@ -114,7 +116,7 @@ def matrices(
         left += part.shape[1]
         axes.text(left + gap / 2, head + height / 2, symbol, ha="center", va="center", size=26)
         left += gap
-    words = [f"{title}: {matrix_in_words(part)}" for title, part in values.items()]
+    words = [f"{title}: {in_words(part)}" for title, part in values.items()]
     return Picture.from_figure(axes.figure, "Matrices, row by row. " + "; ".join(words) + ".")
 
 
@@ -137,8 +139,9 @@ def images(
     columns
         Images a row. Default: all in one row.
     signed
-        Titles of the maps with values around zero: blue below, white at zero, red above, all on
-        one scale. The others go from black (0, or the smallest value) to white (1, or the largest).
+        Titles of the maps with values around zero: blue below, white at zero, red above, on one
+        scale that ends where 0.5 % of the values lie beyond it, lest a few extremes pale the rest.
+        The others go from black (0, or the smallest value) to white (1, or the largest).
     width
         Of the whole, in inches.
     """
@@ -148,7 +151,8 @@ def images(
     aspect = max(part.shape[-2] / part.shape[-1] for part in planes.values())
     figure = new_figure(width, rows * (width / columns * aspect + 0.45))
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    limit = max((float(planes[title].abs().max()) for title in signed), default=1)
+    strengths = torch.cat([planes[title].abs().flatten() for title in signed] or [torch.ones(1)])
+    limit = float(strengths.quantile(0.995)) or float(strengths.max()) or 1
     for axes, (title, part) in zip(grid, planes.items(), strict=False):
         axes.set_title(title)
         if part.ndim == 3 and len(part) == 3:
@@ -161,7 +165,8 @@ def images(
     for axes in grid:
         axes.axis("off")
     if signed:
-        figure.colorbar(shown, ax=list(grid), shrink=0.8, pad=0.01)
+        ends = "both" if strengths.max() > limit else "neither"
+        figure.colorbar(shown, ax=list(grid), shrink=0.8, pad=0.01, extend=ends)
     return Picture.from_figure(figure, alt)
 
 
