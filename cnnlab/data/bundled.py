@@ -109,7 +109,7 @@ def photograph(
     if height is not None:
         size = (height, round(height * image.shape[2] / image.shape[1]))
         image = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    return image.contiguous()
+    return image.clamp(0, 1).contiguous()  # weights that sum to 1 may still round to 1.0000002
 
 
 def _split_indices(labels: list[int], seed: int = 0) -> dict[str, list[int]]:
