@@ -1,25 +1,55 @@
 # One line a target that a person can read. `make help` lists them.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
+PYTHON   ?= python3
+BIN      := .venv/bin
+AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
+PACKAGE  := .[course,test]
+PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
+            nbgrader_config.py README.md LICENSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export OMP_NUM_THREADS ?= 1
+
+# $(call stage,NAME,COMMAND) runs a command and prints how long it took.
+stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
+        echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: $(VENV)/.ready  ## build .venv with the exact versions of constraints.txt
+setup: .venv/.ready  ## build .venv with the exact versions of constraints.txt
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course,test]'
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed and this is " + sys.version.split()[0] + ": make setup PYTHON=/path/to/a/newer/python3")'
+	$(call stage,set-up,$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(PACKAGE)')
 	@touch $@
 
+lab: setup  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)
+	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/01_convolution.ipynb $(LAB_ARGS)
+
+test: lint  ## set up, then run all tests but the slow ones
+	$(call stage,unit and course tests,$(PYTEST) --dist loadfile -m 'not slow and not gpu' tests)
+	$(call stage,lectures give their stored outputs,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval --nbval-cell-timeout=120 lectures)
+	$(call stage,solutions run,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval-lax --nbval-cell-timeout=120 solutions)
+
+test-slow: setup  ## the proofs that take minutes
+	$(call stage,slow tests,$(PYTEST) --dist loadfile -m 'slow and not gpu' tests)
+
+test-gpu:  ## the tests that need a GPU, with an interpreter that is there (PYTHON=python3)
+	$(PYTHON) -m pytest -m gpu --ignore=tests/course --ignore=tests/grading tests
+
 lint: setup  ## ruff on the code and the notebooks
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
+
+lectures: setup  ## run the lectures again and store their outputs
+	CNNLAB_DEVICE=cpu $(BIN)/jupyter nbconvert --to notebook --execute --inplace lectures/*.ipynb
+
+assignments: setup  ## generate assignments/ from solutions/
+	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
+
+release: setup  ## an archive for students: no solutions, no tests, no key
+	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
+
+constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt

@@ -7,7 +7,8 @@ c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "assignments"
 
 c.ClearSolutions.code_stub = {
-    "python": '# YOUR CODE HERE\nraise NotImplementedError("Write this part, then delete this line.")'
+    "python": "# YOUR CODE HERE\n"
+    'raise NotImplementedError("Write this part, then delete this line.")'
 }
 c.ClearSolutions.text_stub = "*Your answer here.*"
 

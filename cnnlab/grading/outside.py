@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
-from jupyter_client.utils import ensure_async
+from jupyter_client.utils import ensure_async, run_sync
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
@@ -46,7 +46,7 @@ class JudgeOutside(Execute):
     )
 
     def preprocess(self, nb, resources, *args, **kwargs):
-        self.rerun: list[tuple[NotebookNode, int]] = []
+        self.done: list[int] = []
         self.written: dict = {}
         self.timed_out = False
         with tempfile.TemporaryDirectory(prefix="cnnlab-") as folder:
@@ -57,6 +57,9 @@ class JudgeOutside(Execute):
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env |= {"IPYTHONDIR": str(self.folder / "ipython"), "NBGRADER_EXECUTION": "autograde"}
         await super().async_start_new_kernel(**kwargs, env=env, stderr=subprocess.DEVNULL)
+        self._limit_kernel()
+
+    def _limit_kernel(self) -> None:
         pid = getattr(self.km.provisioner, "pid", None)
         if pid and hasattr(resource, "prlimit"):
             mib = 2**20
@@ -67,7 +70,9 @@ class JudgeOutside(Execute):
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
         task = _task_of(cell)
         if task is None:
-            await self._run(cell, cell_index)
+            if await self._run(cell, cell_index) and cell.cell_type == "code":
+                self.done.append(cell_index)
+                self.written |= definitions(_plain_python(cell.source))
         else:
             verdict = await self._judge(task, cell, cell_index)
             cell.outputs = [
@@ -80,13 +85,17 @@ class JudgeOutside(Execute):
             ]
         return cell
 
+    # nbclient's blocking methods are bound to its own coroutines, not to the ones above.
+    execute_cell = run_sync(async_execute_cell)
+    start_new_kernel = run_sync(async_start_new_kernel)
+
     def on_cell_executed(self, **kwargs):
         super().on_cell_executed(**kwargs)
         reply = kwargs["execute_reply"]["content"]
         self.timed_out = reply.get("ename") == self.error_on_timeout["ename"]
 
-    async def _run(self, cell: NotebookNode, index: int, again: bool = False) -> bool:
-        """Execute a student's cell; a kernel that dies or hangs in it is replaced."""
+    async def _run(self, cell: NotebookNode, index: int) -> bool:
+        """Execute a cell; a kernel that dies or hangs in it is replaced. False: it was."""
         try:
             await super().async_execute_cell(cell, index)
         except DeadKernelError:
@@ -99,10 +108,15 @@ class JudgeOutside(Execute):
         if self.timed_out and not await self._responds():
             await self._restart()
             return False
-        if not again and cell.cell_type == "code":
-            self.rerun.append((cell, index))
-            self.written |= definitions(_plain_python(cell.source))
         return True
+
+    async def _run_aside(self, source: str, index: int) -> bool:
+        """Execute code that is no cell of the notebook, while it is at cell ``index``."""
+        cell = self.nb.cells[index]
+        try:
+            return await self._run(new_code_cell(source), index)
+        finally:
+            self.nb.cells[index] = cell  # nbclient has put the executed one there
 
     async def _judge(self, task: Task, cell: NotebookNode, index: int) -> Verdict:
         if task.max_points != float(cell.metadata.nbgrader.points):
@@ -124,15 +138,11 @@ class JudgeOutside(Execute):
             "__import__('cnnlab.checks.runner', fromlist=['runner'])"
             f".answer_files({', '.join(map(repr, call))}, globals())"
         )
-        if not await self._run(new_code_cell(code), index, again=True):
-            return {
-                "status": "unusable",
-                "message": "the kernel died while it was computing them"
-                if not self.timed_out
-                else f"they took longer than {self.timeout} s",
-            }
+        survived = await self._run_aside(code, index)
         if self.timed_out:
             return {"status": "unusable", "message": f"they took longer than {self.timeout} s"}
+        if not survived:
+            return {"status": "unusable", "message": "the kernel died while it computed them"}
         try:
             report = wire.load(answered)
         except wire.WireError as error:
@@ -153,14 +163,16 @@ class JudgeOutside(Execute):
 
     async def _restart(self) -> None:
         """A fresh kernel in which the student's own cells have been run again."""
-        self.kc.stop_channels()
-        await ensure_async(self.km.shutdown_kernel(now=True))
-        await self.async_start_new_kernel()
-        await self.async_start_new_kernel_client()
         timed_out = self.timed_out
-        for cell, index in self.rerun:
+        self.kc.stop_channels()
+        await ensure_async(self.km.restart_kernel(now=True))
+        self._limit_kernel()
+        await self.async_start_new_kernel_client()
+        for index in self.done:
+            cell = self.nb.cells[index]
             with contextlib.suppress(DeadKernelError):
                 await super().async_execute_cell(new_code_cell(cell.source), index)
+            self.nb.cells[index] = cell
         self.timed_out = timed_out
 
 

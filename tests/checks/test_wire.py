@@ -1,0 +1,123 @@
+"""Values survive the way through an archive, and nothing else comes along."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.checks import wire
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def same(a, b) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return a == b or (a != a and b != b)
+
+
+@given(plain)
+def test_plain_values_come_back_with_their_types(value):
+    assert same(wire.unpack(wire.pack(value)), value)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float64, torch.bfloat16, torch.uint8, torch.bool, torch.complex64],
+)
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3), (1, 2, 1)])
+def test_tensors_keep_values_shape_and_dtype(tmp_path, dtype, shape):
+    value = (torch.arange(2.0 * max(1, np.prod(shape)))[: int(np.prod(shape))] - 1).reshape(shape)
+    value = value.to(dtype)
+    wire.save(tmp_path / "a.npz", {"x": value.requires_grad_(dtype.is_floating_point)})
+    back = wire.load(tmp_path / "a.npz")["x"]
+    assert back.dtype == dtype and not back.requires_grad
+    assert torch.equal(back, value)
+
+
+def test_views_and_transposes_come_back_as_they_look():
+    value = torch.arange(12).reshape(3, 4).T[::2]
+    assert torch.equal(wire.unpack(wire.pack(value)), value)
+    assert np.array_equal(wire.unpack(wire.pack(value.numpy())), value.numpy())
+
+
+def test_an_object_leaves_only_its_type_name_behind():
+    class AlwaysEqual:
+        def __eq__(self, other):
+            return True
+
+    assert wire.unpack(wire.pack([AlwaysEqual()])) == [wire.Opaque("AlwaysEqual")]
+    assert wire.unpack(wire.pack(np.array([AlwaysEqual()]))) == wire.Opaque("ndarray")
+
+
+@pytest.mark.parametrize(
+    "value, reason",
+    [
+        (torch.zeros(1).expand(wire.MAX_BYTES), "larger than 64 MiB"),
+        ("x" * wire.MAX_BYTES, "larger than 64 MiB"),
+        ([0] * (wire.MAX_NODES + 1), "more than 100,000 elements"),
+        (2**300, "more than 77 digits"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
+    with pytest.raises(wire.WireError, match=reason):
+        wire.pack(value)
+
+
+def test_a_value_that_contains_itself_is_refused():
+    value = []
+    value.append(value)
+    with pytest.raises(wire.WireError, match="nested"):
+        wire.pack(value)
+
+
+def test_reading_follows_no_link(tmp_path):
+    wire.save(tmp_path / "secret.npz", "secret")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "secret.npz")
+    with pytest.raises(wire.WireError, match="no answer"):
+        wire.load(tmp_path / "link.npz")
+    with pytest.raises(wire.WireError, match="no answer"):
+        wire.load(tmp_path / "missing.npz")
+
+
+def test_reading_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(wire.WireError, match="not a regular file"):
+        wire.load(tmp_path / "pipe.npz")
+
+
+def test_reading_unpacks_no_pickle(tmp_path):
+    np.savez(tmp_path / "p.npz", tree=np.array([{"is": "str"}], dtype=object))
+    with pytest.raises(wire.WireError, match="cannot be read"):
+        wire.load(tmp_path / "p.npz")
+
+
+def test_reading_unpacks_no_bomb(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tree.npy", b"\0" * (2 * wire.MAX_BYTES + 1))
+    assert (tmp_path / "bomb.npz").stat().st_size < 2**20
+    with pytest.raises(wire.WireError, match="larger than"):
+        wire.load(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("tree", [b"{", b'{"is": "tensor", "at": "a0"}', b'{"is": "code"}', b"3"])
+def test_reading_refuses_a_forged_tree(tmp_path, tree):
+    np.savez(tmp_path / "f.npz", tree=np.frombuffer(tree, np.uint8))
+    with pytest.raises(wire.WireError, match="form|unknown kind"):
+        wire.load(tmp_path / "f.npz")

@@ -1,0 +1,152 @@
+"""The rules of the house: who may import whom, and which versions everybody means."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+FLOORS = [
+    {"shapes", "data", "facts", "device", "sandbox"},
+    {"models", "layers", "cost"},
+    {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
+    {"cli", "__main__", "doctor", "grading", "checks"},
+]
+FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
+
+
+def imports(path: Path) -> set[str]:
+    """The parts of cnnlab that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("cnnlab.")}
+    return found - {"__version__"}
+
+
+def parts() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for path in (ROOT / "cnnlab").rglob("*.py"):
+        part = path.relative_to(ROOT / "cnnlab").parts[0].removesuffix(".py")
+        if part != "__init__":
+            graph.setdefault(part, set()).update(imports(path) - {part})
+    return graph
+
+
+def test_every_part_has_its_floor():
+    assert set(parts()) <= set(FLOOR)
+
+
+def test_imports_go_down_or_sideways():
+    upward = [(a, b) for a, others in parts().items() for b in others if FLOOR[b] > FLOOR[a]]
+    everyday = {"check", "summary", "output_size", "receptive_field", "get_device"}
+    assert not [(a, b) for a, b in upward if b not in everyday]
+
+
+def test_imports_make_no_circle():
+    graph, done = parts(), set()
+
+    def visit(part, way):
+        assert part not in way, " -> ".join([*way, part])
+        if part not in done:
+            for other in graph.get(part, ()):
+                visit(other, [*way, part])
+            done.add(part)
+
+    for part in graph:
+        visit(part, [])
+
+
+def test_importing_cnnlab_loads_nothing_heavy():
+    code = "import sys, cnnlab; print({'torch', 'numpy', 'IPython'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("module", ["cnnlab.checks", "cnnlab.plotting", "cnnlab.data"])
+def test_computing_needs_no_notebook(module):
+    """A GPU machine may have torch and no Jupyter: the package still imports there."""
+    code = (
+        "import sys\n"
+        "for name in ('IPython', 'ipywidgets', 'nbgrader', 'nbformat'): sys.modules[name] = None\n"
+        f"import {module}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def required() -> list[Requirement]:
+    project = pyproject()["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def constrained() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+@pytest.mark.parametrize("requirement", required(), ids=str)
+def test_constraints_fix_a_version_in_each_range(requirement):
+    exact = constrained()[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(exact)
+
+
+def test_the_ranges_admit_what_lab_machines_hold():
+    ranges = {r.name: r.specifier for r in required()}
+    assert ranges["torch"].contains("2.11.0") and not ranges["torch"].contains("2.10.0")
+    assert ranges["torchvision"].contains("0.26.0")
+    assert pyproject()["project"]["requires-python"] == ">=3.11"
+
+
+def test_conda_installs_what_make_installs():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    extras = re.search(r"--editable '\$\(PACKAGE\)'", (ROOT / "Makefile").read_text())
+    package = re.search(r"^PACKAGE\s*:= (.*)$", (ROOT / "Makefile").read_text(), re.M).group(1)
+    assert extras and pip == ["--constraint constraints.txt", f"--editable {package}"]
+    (python,) = [e for e in listed if isinstance(e, str) and e.startswith("python=")]
+    assert Requirement(python.replace("=", ">=", 1)).specifier.contains("3.11")
+
+
+def test_no_text_names_a_package_index_or_a_home_folder():
+    tracked = subprocess.run(
+        ["git", "grep", "-nIE", r"pypi\.|pythonhosted|registry\.npm|/root/|/home/[a-z]"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    ).stdout.splitlines()  # fmt: skip
+    assert not [line for line in tracked if not line.startswith("tests/course/test_house.py")]
+
+
+def commands_of_the_readme() -> set[str]:
+    text = (ROOT / "README.md").read_text()
+    return set(re.findall(r"\bmake ([a-z-]+)", text))
+
+
+def test_every_make_target_that_is_written_about_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert commands_of_the_readme() and commands_of_the_readme() <= targets
+
+
+def test_the_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"\.PHONY: (.*)", makefile).group(1).split())
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == phony

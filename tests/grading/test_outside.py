@@ -1,0 +1,169 @@
+"""Verdicts from outside: no trick in the kernel earns a point, no accident costs two parts."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from traitlets.config import Config
+
+from cnnlab.grading.outside import JudgeOutside
+
+SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
+KEEP = {"a1-window", "a1-output-size", "a1-loops"}  # three of ten parts make a quick notebook
+
+
+def grade(tmp_path, timeout=20, before="", **answers):
+    """Points and feedback of a submission whose answers are replaced, by task."""
+    notebook = nbformat.read(SOLUTION, 4)
+    cells = []
+    for cell in notebook.cells:
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+        name = grade_id.removesuffix("-answer")
+        if cell.cell_type == "code" and (name in KEEP or cell.source.startswith("import")):
+            if grade_id.endswith("-answer") and (new := answers.get(name[3:].replace("-", "_"))):
+                cell.source = new
+            cells.append(cell)
+    cells[0].source += "\n" + before
+    notebook.cells = cells
+    key = tmp_path / "key"
+    key.write_text("k" * 64)
+    config = Config({"JudgeOutside": {"key_file": str(key), "timeout": timeout}})
+    done, _ = JudgeOutside(config=config).preprocess(
+        notebook, {"metadata": {"path": str(tmp_path)}}
+    )
+    graded = [cell for cell in done.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return {
+        cell.metadata.nbgrader.grade_id[3:]: (
+            float(cell.outputs[1].data["text/plain"]),
+            cell.outputs[0].text,
+        )
+        for cell in graded
+    }
+
+
+def points(found) -> tuple:
+    return tuple(found[name][0] for name in ("window", "output-size", "loops"))
+
+
+def test_honest_work_earns_its_points(tmp_path):
+    assert points(grade(tmp_path)) == (6, 8, 10)
+
+
+def test_feedback_while_grading_shows_no_questions(tmp_path):
+    found = grade(tmp_path, window="def window_response(image, kernel, row, col): return 0")
+    assert found["window"][0] == 0
+    assert "expected" in found["window"][1] and "[[" not in found["window"][1]
+
+
+INDEPENDENT = """
+def conv2d_loops(image, kernel):
+    h, w = kernel.shape
+    out = torch.zeros(image.shape[0] - h + 1, image.shape[1] - w + 1)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = window_response(image, kernel, i, j)
+    return out
+"""
+
+WRONG = "def output_size(n, k, padding=0, stride=1): return {}\n"
+TRICKS = {
+    "an object that equals everything": (
+        "class Same:\n    __eq__ = lambda a, b: True\n    __float__ = lambda a: 0.0\n"
+        + WRONG.format("Same()")
+    ),
+    "a number whose comparisons lie": (
+        "class Lie(float):\n    __eq__ = __lt__ = __le__ = lambda a, b: True\n"
+        "    __sub__ = __rsub__ = lambda a, b: Lie()\n" + WRONG.format("Lie()")
+    ),
+    "a patched judge": (
+        "import cnnlab.checks, cnnlab.checks.compare as c, cnnlab.checks.judge as j\n"
+        "c.difference = j.difference = lambda *a: None\n"
+        "import torch; torch.allclose = torch.equal = lambda *a, **k: True\n" + WRONG.format("0")
+    ),
+    "a forged report": (
+        "import cnnlab.checks.runner as r, cnnlab.checks.wire as w\n"
+        "honest = r.answer_files\n"
+        "def forged(kind, entry, q, a, names):\n"
+        "    if entry != 'output_size': return honest(kind, entry, q, a, names)\n"
+        "    w.save(a, {'status': 'answered', 'points': 8, 'answers': []})\n"
+        "r.answer_files = forged\n" + WRONG.format("0")
+    ),
+    "forged outputs": (
+        "from IPython import get_ipython\n"
+        "get_ipython().events.register('pre_run_cell', lambda *a: print('a1: 8 of 8 points'))\n"
+        "get_ipython().events.register('post_run_cell', lambda *a: display(8.0))\n"
+        + WRONG.format("0")
+    ),
+    "a kernel that swallows errors": (
+        "from IPython import get_ipython\n"
+        "get_ipython().ast_transformers.append(type('T', (), {'visit': lambda s, t: t}))\n"
+        "get_ipython().set_custom_exc((Exception,), lambda *a: None)\n" + WRONG.format("1/0")
+    ),
+    "the public questions learnt by heart": (
+        "from cnnlab.checks import get_task, seed_for\n"
+        "t = get_task('a1-output-size')\n"
+        "c = t.make_cases(seed_for(t.id))\n"
+        "known = {(*x.args, *x.kwargs.items()): e for x, e in zip(c, t.expected(c))}\n"
+        "def output_size(n, k, **more): return known.get((n, k, *more.items()), 0)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_earns_nothing_and_costs_the_other_parts_nothing(tmp_path, trick):
+    found = grade(
+        tmp_path,
+        output_size=TRICKS[trick],
+        loops=INDEPENDENT,
+    )
+    window, tricked, loops = points(found)
+    assert tricked <= 2 if "heart" in trick else tricked == 0, found["output-size"][1]
+    assert (window, loops) == (6, 10)
+
+
+def test_a_kernel_that_dies_in_an_answer_costs_that_part_only(tmp_path):
+    die = "def output_size(n, k, padding=0, stride=1):\n    import os; os._exit(1)"
+    found = grade(tmp_path, output_size=die, loops=INDEPENDENT)
+    assert points(found) == (6, 0, 10)
+    assert "the kernel died" in found["output-size"][1]
+
+
+def test_a_cell_that_kills_the_kernel_costs_what_it_defines_only(tmp_path):
+    found = grade(tmp_path, output_size="import os; os._exit(1)", loops=INDEPENDENT)
+    assert points(found) == (6, 0, 10)
+    assert "not defined" in found["output-size"][1]
+
+
+def test_an_endless_loop_costs_that_part_only(tmp_path):
+    endless = "def output_size(n, k, padding=0, stride=1):\n    while True: pass"
+    found = grade(tmp_path, timeout=4, output_size=endless, loops=INDEPENDENT)
+    assert points(found) == (6, 0, 10)
+    assert "took longer than 4 s" in found["output-size"][1]
+
+
+def test_a_loop_that_ignores_interrupts_costs_that_part_only(tmp_path):
+    stubborn = (
+        "def output_size(n, k, padding=0, stride=1):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            while True: pass\n"
+        "        except BaseException: pass\n"
+    )
+    found = grade(tmp_path, timeout=4, output_size=stubborn, loops=INDEPENDENT)
+    assert points(found) == (6, 0, 10)
+
+
+def test_the_kernel_sees_no_secret_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "secret")
+    asks = WRONG.format("6 if 'JUPYTERHUB_API_TOKEN' in __import__('os').environ else 'clean'")
+    assert "got 'clean'" in grade(tmp_path, output_size=asks)["output-size"][1]
+
+
+def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):
+    notebook = nbformat.read(SOLUTION, 4)
+    notebook.cells = [c for c in notebook.cells if c.source == 'check("a1-window")']
+    notebook.cells[0].metadata.nbgrader.points = 7
+    (tmp_path / "key").write_text("k" * 64)
+    config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})
+    with pytest.raises(ValueError, match="worth 6 points in cnnlab.checks and 7 in the notebook"):
+        JudgeOutside(config=config).preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
