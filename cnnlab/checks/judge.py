@@ -90,16 +90,11 @@ def judge(
         or only described (while grading).
     """
 
-    def nothing(problem: str, **more) -> Verdict:
-        parts = tuple(Part(name, points, 0.0) for name, points in task.points.items())
-        return Verdict(task.id, parts, problem, **more)
-
     answers, problem = _answers(task, cases, report)
     if problem:
-        return nothing(problem)
+        return _nothing(task, problem)
     if task.forbidden and (broken := source_rules.violation(task.entry, task.forbidden, look_up)):
-        return nothing(broken[0].upper() + broken[1:] + ".")
-
+        return _nothing(task, f"{broken}.")
     if task.kind == "source":
         return _examined(task, cases, answers[0])
     wrong = (_too_inaccurate if task.kind == "predictions" else _wrong_cases)(task, cases, answers)
@@ -121,6 +116,10 @@ def judge(
         misconception=found.name if found else None,
         hint=found.hint if found else "",
     )
+
+
+def _nothing(task: Task, problem: str) -> Verdict:
+    return Verdict(task.id, _parts(task, set(task.points)), problem)
 
 
 def _parts(task: Task, failed: set[str]) -> tuple[Part, ...]:
@@ -162,8 +161,7 @@ def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
     """Source text, examined by the task itself."""
     text = answer.get("value")
     if not isinstance(text, str):
-        problem = f"`{task.entry}` should be source text, and it is {describe(text)}."
-        return Verdict(task.id, _parts(task, set(task.points)), problem)
+        return _nothing(task, f"`{task.entry}` should be source text, and it is {describe(text)}.")
     findings = list(task.examine(text, cases[0].args[0]))
     unexamined = set(task.points) - {finding.part for finding in findings}
     failed = [finding for finding in findings if not finding.passed]
@@ -182,9 +180,12 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     if status == "missing":
         return [], f"`{task.entry}` is not defined in the notebook: was it renamed or deleted?"
     if status == "not callable":
-        return [], f"`{task.entry}` is no longer a function (it is of type {report.get('type')})."
+        return (
+            [],
+            f"`{task.entry}` is no longer a function (it is of type {_word(report, 'type')}).",
+        )
     if status == "unusable":
-        return [], f"The answers of `{task.entry}` are not usable: {report.get('message')}."
+        return [], f"The answers of `{task.entry}` are not usable: {_word(report, 'message')}."
     answers = report.get("answers") if status == "answered" else None
     if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
         return [], f"`{task.entry}` gave no answer."
@@ -203,6 +204,11 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     return answers, ""
 
 
+def _word(report: dict, key: str) -> str:
+    """A text that the student's side sent, of a length that a sentence can take."""
+    return str(report.get(key) or "")[:300]
+
+
 def _pick(answer: dict, case: Case) -> dict:
     if not case.args:
         return answer
@@ -212,7 +218,7 @@ def _pick(answer: dict, case: Case) -> dict:
 def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     call = _call(task, case)
     if answer.get("status") != "ok":
-        kind, message, line = (str(answer.get(k) or "") for k in ("type", "message", "line"))
+        kind, message, line = (_word(answer, key) for key in ("type", "message", "line"))
         if _unwritten(answer):
             return f"`{task.entry}` is not written yet."
         raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
