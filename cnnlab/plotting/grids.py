@@ -156,12 +156,12 @@ def images(
     for axes, (title, part) in zip(grid, planes.items(), strict=False):
         axes.set_title(title)
         if part.ndim == 3 and len(part) == 3:
-            axes.imshow(part.permute(1, 2, 0))
+            axes.imshow(part.permute(1, 2, 0).numpy())
         elif title in signed:
-            shown = axes.imshow(plane(part), cmap=SIGNED, vmin=-limit, vmax=limit)
+            shown = axes.imshow(plane(part).numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
         else:
             low, high = min(0, float(part.min())), max(1, float(part.max()))
-            axes.imshow(plane(part), cmap=GRAY, vmin=low, vmax=high)
+            axes.imshow(plane(part).numpy(), cmap=GRAY, vmin=low, vmax=high)
     for axes in grid:
         axes.axis("off")
     if signed:
