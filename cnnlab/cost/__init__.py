@@ -6,5 +6,5 @@ def _trace(model, size, dtype=None, batch=1):
     with t.borrowed():
         p=next(model.parameters(), None)
         x=t.tensor((batch,*size), torch.float32, p.device if p is not None else torch.device('cpu'))
-        t.out=model(x)
+        t.x=x; t.out=model(x)
     return t

@@ -246,12 +246,12 @@ def adaptive_pool(
 
 def same_shape(trace, name, input, *args, inplace=False, **kwargs):
     """Activations and normalizations: what comes out has the shape of what goes in."""
-    others = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+    tensors = [v for v in (input, *args, *kwargs.values()) if isinstance(v, torch.Tensor)]
     kind = "norm" if "norm" in name else "activation"
     dtype = kwargs.get("dtype") or input.dtype
     return _in_or_out_of_place(
         trace, kind, _plain(name), input, inplace or _in_place(name), dtype,
-        trace.take(*others),
+        trace.take(*tensors),
     )  # fmt: skip
 
 
@@ -369,17 +369,17 @@ def concat(trace, name, tensors, dim=0, **kwargs):
 def _in_or_out_of_place(trace, kind, label, input, inplace, dtype, params=0, path=None):
     if inplace:
         before = _before(trace, input)
-        trace.emit(kind, label, (before,), (input,), 0, params, None, path)
+        trace.emit(kind, label, _activations((before,)), (input,), 0, params, None, path)
         return input
     output = trace.tensor(input.shape, dtype, input.device)
-    trace.emit(kind, label, (input,), (output,), 0, params, None, path)
+    trace.emit(kind, label, _activations((input,)), (output,), 0, params, None, path)
     return output
 
 
 def _before(trace, tensor):
     """What a tensor was before an operation that changes it in place."""
     before = trace.tensor(tensor.shape, tensor.dtype, tensor.device, tensor.base)
-    before.op = tensor.op
+    before.op, before.now = tensor.op, tensor
     return before
 
 
@@ -404,14 +404,57 @@ def from_meta(trace, func, args, kwargs, name, free):
         result, outputs, views = args[0], [args[0]], None
     else:
         inputs = _activations(tensors)
+    label = _plain(name)
+    geometry = None
+    if label in _GEOMETRIES and len(outputs) == 1:
+        geometry = _GEOMETRIES[label](outputs[0], *args, **kwargs)
     if views:
-        trace.emit("view", name, inputs, tuple(outputs), geometry=views)
+        trace.emit("view", label, inputs, tuple(outputs), geometry=geometry or views)
         return result
     trace.emit(
-        "matmul" if macs else "other", _plain(name), inputs, tuple(outputs), macs,
-        trace.take(*tensors), counted=free or macs > 0,
+        "matmul" if macs else "other", label, inputs, tuple(outputs), macs,
+        trace.take(*tensors), geometry, counted=free or macs > 0,
     )  # fmt: skip
     return result
+
+
+def _slice_geometry(output, input, index):
+    """First element and step of each dimension, None unless the index has only slices."""
+    index = list(index) if isinstance(index, tuple) else [index]
+    axes = len(input.shape)
+    if not all(isinstance(item, slice) or item is Ellipsis for item in index):
+        return None
+    if Ellipsis in index:
+        place = index.index(Ellipsis)
+        index[place : place + 1] = [slice(None)] * (axes - len(index) + 1)
+    index += [slice(None)] * (axes - len(index))
+    ranges = (item.indices(size) for item, size in zip(index, input.shape, strict=True))
+    return tuple((start, step) for start, _, step in ranges)
+
+
+def _pad_geometry(output, input, pad, *args, **kwargs):
+    axes = len(input.shape) - 2
+    left = [*pad[0::2], *[0] * axes][:axes]
+    return "pad", tuple(left[::-1])
+
+
+def _interpolate_geometry(
+    output, input, size=None, scale_factor=None, mode="nearest", align_corners=None, *_, **__
+):
+    sizes = zip(output.shape[2:], input.shape[2:], strict=True)
+    factors = [divmod(new, old) for new, old in sizes]
+    how = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear"}
+    if align_corners or mode not in how or any(rest or not factor for factor, rest in factors):
+        return None
+    return how[mode], tuple(factor for factor, _ in factors)
+
+
+_GEOMETRIES = {
+    "getitem": _slice_geometry,
+    "pad": _pad_geometry,
+    "interpolate": _interpolate_geometry,
+    "pixel_shuffle": lambda output, input, factor: ("nearest", (factor, factor)),
+}
 
 
 def has_no_value(trace, func, args, kwargs):
@@ -506,8 +549,8 @@ def _name(func) -> str:
 
 
 def _plain(name: str) -> str:
-    """``add`` of ``add_``."""
-    return name if name.startswith("__") else name.rstrip("_")
+    """``add`` of ``add_``, ``getitem`` of ``__getitem__``."""
+    return name.strip("_") if name.startswith("__") else name.rstrip("_")
 
 
 def _in_place(name: str) -> bool:
@@ -568,7 +611,7 @@ FREE = set(
     """mean sum prod max min amax amin aminmax argmax argmin std var std_mean var_mean norm
     vector_norm linalg_vector_norm logsumexp cumsum cumprod any all median mode topk sort argsort
     eq ne lt gt le ge isnan isinf isfinite logical_and logical_or logical_not logical_xor
-    bitwise_and bitwise_or bitwise_not bitwise_xor __and__ __or__ __xor__ __invert__ and or xor
+    bitwise_and bitwise_or bitwise_not bitwise_xor and or xor invert
     where masked_fill masked_scatter lerp addcmul addcdiv pow rpow float_power remainder fmod
     floor_divide floor ceil round trunc sign sgn frac exp2 expm1 log2 log10 erfinv sinh cosh tan
     asin acos atan atan2 logit glu
@@ -581,7 +624,7 @@ FREE = set(
     embedding_bag one_hot repeat tile repeat_interleave clone contiguous type copy fill zero new_zeros new_ones new_full new_empty
     new_tensor zeros_like ones_like full_like empty_like rand_like randn_like randint_like
     bernoulli uniform normal random tril triu unfold fold im2col col2im grid_sample affine_grid
-    grid_sampler meshgrid combinations split chunk unbind __getitem__ __setitem__ reshape flatten index_put
+    grid_sampler meshgrid combinations split chunk unbind getitem setitem reshape flatten index_put
     native_dropout quantile renorm dist""".split()
 )
 
@@ -602,14 +645,14 @@ def leaf(module: nn.Module) -> Callable | None:
 def _conv_leaf(trace, module, path, input):
     own = module._parameters
     return conv(
-        trace, "", input, own["weight"], own["bias"], module.stride, module.padding,
+        trace, "", input, own.get("weight"), own.get("bias"), module.stride, module.padding,
         module.dilation, module.groups, path, type(module).__name__,
     )  # fmt: skip
 
 
 def _linear_leaf(trace, module, path, input):
     own = module._parameters
-    return linear(trace, "", input, own["weight"], own["bias"], path, "Linear")
+    return linear(trace, "", input, own.get("weight"), own.get("bias"), path, "Linear")
 
 
 def _batch_norm_leaf(trace, module, path, input):
@@ -618,9 +661,9 @@ def _batch_norm_leaf(trace, module, path, input):
         axes = int(label[-2])
         raise trace.error(path, label, _rank(axes, module.num_features, input.shape))
     own, running = module._parameters, module._buffers
-    training = module.training or running["running_mean"] is None
+    training = module.training or running.get("running_mean") is None
     return batch_norm(
-        trace, "", input, running["running_mean"], None, own["weight"], own["bias"], training,
+        trace, "", input, running.get("running_mean"), None, own.get("weight"), own.get("bias"), training,
         path=path, label=label,
     )  # fmt: skip
 

@@ -40,10 +40,13 @@ class ShapeTensor(torch.Tensor):
     """A tensor with ``shape``, ``dtype`` and ``device``, without elements.
 
     ``op`` is the `Op` that made it, None for inputs and parameters. ``base`` is the tensor whose
-    memory it shares (itself unless it is a view), ``origin`` the parameter or buffer it stands for.
+    memory it shares (itself unless it is a view), ``strides`` are None when its elements lie in
+    order, ``origin`` is the parameter or buffer that it stands for.
     """
 
-    shape = dtype = device = op = origin = base = None  # set on each instance by `Trace.tensor`
+    shape = dtype = device = base = None  # set on each instance by `Trace.tensor`
+    op = strides = origin = None
+    now = None  # of the copy that stands for a tensor before it was changed in place: the tensor
     requires_grad = is_sparse = is_quantized = is_nested = False
     grad = grad_fn = None
     is_leaf = True
@@ -211,10 +214,16 @@ class Trace:
             nonlocal first
             if not isinstance(value, torch.Tensor):
                 return _META if isinstance(value, torch.device) else value
-            meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
-            if type(value) is ShapeTensor:
-                first = value if first is None else first
-                shapes[meta.untyped_storage()._cdata] = value
+            if type(value) is not ShapeTensor:
+                return torch.empty_like(value, device="meta")
+            first = value if first is None else first
+            if value.strides is None:
+                meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
+            else:
+                meta = torch.empty_strided(
+                    value.shape, value.strides, dtype=value.dtype, device="meta"
+                )
+            shapes[meta.untyped_storage()._cdata] = value
             return meta
 
         meta_args, meta_kwargs = tree_map(to_meta, (args, kwargs))
@@ -231,9 +240,11 @@ class Trace:
             source = shapes.get(value.untyped_storage()._cdata)
             base = None if source is None else source.base
             output = self.tensor(value.shape, value.dtype, first.device, base)
+            if not value.is_contiguous():
+                output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(_dimensions(source.shape, value))
+                views.append(_dimensions(source, value))
             return output
 
         result = tree_map(to_shape, result)
@@ -247,50 +258,59 @@ class Trace:
         """The model with its calls led through this trace, and as it was afterwards."""
         global _active
         lent: list[tuple[nn.Module, dict]] = []
-        marked: list[dict] = []
         with _ONE_AT_A_TIME:
             before, _active = _active, self
             try:
                 for path, module in _modules(self.model):
-                    namespace = module.__dict__
-                    for parameter in namespace["_parameters"].values():
+                    own = module.__dict__
+                    parameters = own["_parameters"]
+                    for parameter in parameters.values():
                         if parameter is not None:
                             self.parameters[id(parameter)] = parameter
-                    fast = self.rules.leaf(module)
-                    if fast is not None and "_compiled_call_impl" not in namespace:
-                        namespace["_compiled_call_impl"] = functools.partial(
-                            fast, self, module, path
-                        )
-                        marked.append(namespace)
-                        continue
-                    copy = dict(namespace)
-                    copy["_compiled_call_impl"] = functools.partial(self.call, module, path)
-                    copy["_modules"] = dict(namespace["_modules"])
-                    for kind in ("_parameters", "_buffers"):
-                        copy[kind] = {
-                            name: tensor if tensor is None else self.stand_in(tensor)
-                            for name, tensor in namespace[kind].items()
-                        }
+                    copy = own.copy()
+                    copy["_parameters"] = _Lent(parameters, self)
+                    copy["_buffers"] = _Lent(own["_buffers"], self)
+                    copy["_modules"] = own["_modules"].copy()
+                    copy["_compiled_call_impl"] = functools.partial(
+                        self.rules.leaf(module) or Trace.call, self, module, path
+                    )
                     object.__setattr__(module, "__dict__", copy)
-                    lent.append((module, namespace))
+                    lent.append((module, own))
                 yield
             finally:
                 _active = before
-                for module, namespace in lent:
-                    object.__setattr__(module, "__dict__", namespace)
-                for namespace in marked:
-                    del namespace["_compiled_call_impl"]
+                for module, own in lent:
+                    object.__setattr__(module, "__dict__", own)
 
 
-def _dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
-    """For each dimension of a view the dimension of its contiguous source that it is, if any."""
-    strides, step = {}, 1
-    for dimension in range(len(source) - 1, -1, -1):
-        if source[dimension] > 1:
-            strides[step, source[dimension]] = dimension
-        step *= source[dimension]
+class _Lent(dict):
+    """A module's parameters or buffers that come out as shape tensors."""
+
+    __slots__ = ("trace",)
+
+    def __init__(self, tensors: dict, trace: Trace):
+        super().__init__(tensors)
+        self.trace = trace
+
+    def __getitem__(self, name: str):
+        tensor = super().__getitem__(name)
+        if tensor is None or type(tensor) is ShapeTensor:
+            return tensor
+        return self.trace.stand_in(tensor)
+
+
+def _dimensions(source: ShapeTensor, view: torch.Tensor) -> tuple[int | None, ...]:
+    """For each dimension of a view the dimension of its source that it is, if any."""
+    strides = source.strides
+    if strides is None:
+        strides = [prod(source.shape[i + 1 :]) for i in range(len(source.shape))]
+    found = {
+        (stride, size): dimension
+        for dimension, (stride, size) in enumerate(zip(strides, source.shape, strict=True))
+        if size > 1
+    }
     return tuple(
-        strides.get((stride, size)) for stride, size in zip(view.stride(), view.shape, strict=True)
+        found.get((stride, size)) for stride, size in zip(view.stride(), view.shape, strict=True)
     )
 
 
