@@ -83,6 +83,10 @@ def test_a_step_in_words():
     )
 
 
+def test_a_sum_of_rounded_numbers_says_so():
+    assert Slide(torch.full((1, 1), 1 / 3), torch.ones(1, 1)).arithmetic(0, 0) == "0.33·1 ≈ 0.33"
+
+
 def test_the_strip_names_each_step():
     strip = plotting.convolution_strip(IMAGE, KERNEL, steps=[(0, 0), (3, 2)])
     assert (
@@ -107,13 +111,8 @@ def test_the_animation_has_a_frame_a_step_and_comes_to_rest():
 
 
 def test_numbers_are_written_as_people_write_them():
-    assert [number(v) for v in (24.0, -1.0, -0.0, 7 / 9, -0.5)] == [
-        "24",
-        "−1",
-        "0",
-        "0.78",
-        "−0.50",
-    ]
+    assert [number(v) for v in (24.0, -1.0, -0.0)] == ["24", "−1", "0"]
+    assert [number(v) for v in (7 / 9, -0.5, -0.001)] == ["0.78", "−0.50", "0.00"]
     assert in_words(torch.tensor([[1.0, -0.5], [0.0, 2.0]])) == "1.00 −0.50 / 0.00 2.00"
 
 
@@ -200,8 +199,17 @@ def test_a_picture_is_saved_as_the_file_that_it_is(tmp_path):
         ),
         (
             lambda: plotting.matrices({"a": IMAGE, "b": IMAGE}, "+="),
-            "2 matrices have 1 gaps, not 2",
+            "symbols '+=' has 2 characters, but 2 matrices have 1 gaps",
         ),
+        (
+            lambda: plotting.matrices({"photo": torch.zeros(200, 300)}),
+            "200×300 is too large to write numbers into its 60,000 cells; plotting.images draws it",
+        ),
+        (
+            lambda: plotting.images({"a": IMAGE}, alt="one", signed=["b"]),
+            "no part is called 'b'; there are a",
+        ),
+        (lambda: plotting.matrices({}), "there is nothing to draw: parts is empty"),
         (
             lambda: plotting.images({"a": IMAGE}, alt=" "),
             "alt is empty: a picture must also say in words what it shows",
