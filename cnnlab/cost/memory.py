@@ -7,10 +7,15 @@ from math import prod
 
 # What autograd keeps for the backward pass, by operation (PyTorch's derivatives.yaml). An operation
 # that is not listed keeps its inputs, which is an upper bound.
-_OUTPUT = """relu sigmoid hardsigmoid_ tanh softmax log_softmax softmin exp sqrt rsqrt reciprocal
-    normalize""".split()
-_NOTHING = """add sub rsub concat cat view mean sum pad interpolate pixel_shuffle clone to float
-    half double flip roll stack neg getitem repeat masked_fill zeros_like ones_like""".split()
+_OUTPUT = {
+    "relu", "sigmoid", "tanh", "softmax", "log_softmax", "softmin", "exp", "sqrt", "rsqrt",
+    "reciprocal",
+}  # fmt: skip
+_NOTHING = {
+    "add", "sub", "rsub", "concat", "cat", "mean", "sum", "pad", "interpolate", "pixel_shuffle",
+    "clone", "contiguous", "reshape", "to", "float", "half", "double", "flip", "roll", "stack",
+    "neg", "getitem", "repeat", "masked_fill", "zeros_like", "ones_like",
+}  # fmt: skip
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers kept for each trained parameter
 
 

@@ -38,9 +38,7 @@ class Span(NamedTuple):
 
     def gather(self, taps: Sequence[Sequence[int]], jump: int) -> Span:
         """Units that see the units ``taps``, one list a phase."""
-        seen = [
-            [divmod(position, len(self.first)) for position in positions] for positions in taps
-        ]
+        seen = [[divmod(position, len(self.first)) for position in positions] for positions in taps]
         return Span(
             tuple(min((self.first[r] + q * self.jump for q, r in s), default=inf) for s in seen),
             tuple(max((self.last[r] + q * self.jump for q, r in s), default=-inf) for s in seen),

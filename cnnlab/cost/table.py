@@ -292,13 +292,11 @@ def _rows(ops: Sequence[Op], fields) -> list[Row]:
             size = prod(output.shape) * output.dtype.itemsize
             for other in op.outputs[1:]:
                 size += prod(other.shape) * other.dtype.itemsize
-        rows.append(
-            Row(
-                name, label, op.kind, op.path,
-                tuple(op.inputs[0].shape) if op.inputs else (), tuple(output.shape),
-                *geometry[:5], size, op.params, op.macs, op.counted, fields, index,
-            )  # fmt: skip
-        )
+        shape = tuple(op.inputs[0].shape) if op.inputs else ()
+        rows.append(Row(
+            name, label, op.kind, op.path, shape, tuple(output.shape), *geometry[:5], size,
+            op.params, op.macs, op.counted, fields, index,
+        ))  # fmt: skip
     return rows
 
 
