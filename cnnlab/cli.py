@@ -19,6 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("doctor", help="check this machine, one line a check")
     command.set_defaults(run=_doctor)
 
+    command = commands.add_parser("check", help="run an assignment and show how far it has come")
+    command.add_argument("assignment", help='"a1", or the path of a notebook')
+    command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.set_defaults(run=_check)
+
     command = commands.add_parser("grade", help="grade the submissions of an assignment")
     command.add_argument("assignment", help='its folder in solutions/, or the beginning: "a1"')
     command.add_argument(
@@ -41,12 +46,29 @@ def _doctor(args: argparse.Namespace) -> int:
     return examine_machine()
 
 
+def _check(args: argparse.Namespace) -> int:
+    try:
+        from cnnlab.checks.notebook import NotebookProblem, check_notebook, find_notebook
+    except ModuleNotFoundError as error:
+        return _missing("check", error)
+    try:
+        check_notebook(find_notebook(args.assignment, args.course))
+    except NotebookProblem as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> int:
+    print(f"cnnlab {command} needs {error.name}: run `make setup` first.", file=sys.stderr)
+    return 1
+
+
 def _grade(args: argparse.Namespace) -> int:
     try:
         from cnnlab.grading import GradingError, grade
     except ModuleNotFoundError as error:
-        print(f"cnnlab grade needs {error.name}: run `make setup` first.", file=sys.stderr)
-        return 1
+        return _missing("grade", error)
     try:
         grades = grade(args.assignment, args.student, args.course)
     except GradingError as error:
