@@ -243,6 +243,20 @@ def adaptive_pool(trace, name, input, output_size, return_indices=False, path=No
     return output
 
 
+def mean(trace, name, input, dim=None, keepdim=False, **kwargs):
+    """A mean over all positions of a map is a global average pool; other means count nothing."""
+    x = input.shape
+    axes = len(x) - 2
+    dims = {d % len(x) for d in _tuple(dim)} if dim is not None else set()
+    if axes not in (2, 3) or dims != set(range(2, len(x))) or kwargs or input.base.origin:
+        return NotImplemented
+    shape = (*x[:2], *(1,) * axes) if keepdim else x[:2]
+    output = trace.tensor(shape, input.dtype, input.device)
+    geometry = Geometry(tuple(x[2:]), tuple(x[2:]), (0,) * axes, (1,) * axes)
+    trace.emit("pool", name, (input,), (output,), prod(x), 0, geometry)
+    return output
+
+
 # --- element by element -----------------------------------------------------------------------
 
 
@@ -612,6 +626,7 @@ RULES: dict[str, Callable] = {
         elementwise,
     ),
     **dict.fromkeys(("cat", "concat", "concatenate"), concat),
+    "mean": mean,
     **dict.fromkeys(("to", "type_as", "cpu", "cuda", *_CASTS), to),
 }  # fmt: skip
 
@@ -634,7 +649,8 @@ FREE = set(
     rand_like randn_like randint_like bernoulli uniform normal random tril triu unfold fold im2col
     col2im grid_sample
     affine_grid grid_sampler meshgrid combinations split chunk unbind getitem setitem
-    reshape flatten index_put max_unpool1d max_unpool2d max_unpool3d native_dropout quantile renorm dist""".split()  # noqa: SIM905
+    reshape flatten index_put max_unpool1d max_unpool2d max_unpool3d native_dropout quantile renorm
+    dist _weight_norm""".split()  # noqa: SIM905
 )
 
 
