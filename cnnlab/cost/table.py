@@ -131,7 +131,7 @@ class Summary(render.Table):
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
             self.input_shape = self.input_shape[0]
         self.rows = _rows(trace.ops, self._states)
-        self.not_counted = sorted({row.type for row in self.rows if not row.counted})
+        self.not_counted = sorted({op.type for op in trace.ops if not op.counted})
 
     # --- totals -------------------------------------------------------------------------------
 
@@ -207,8 +207,7 @@ class Summary(render.Table):
             **stored,
             "gradients": gradients,
             "optimizer": gradients * memory.OPTIMIZERS[optimizer],
-            "activations": memory.kept(self._trace.ops)
-            + sum(memory.size_of(tensor) for tensor in _leaves(self._inputs)),
+            "activations": memory.kept(_leaves(self._inputs), self._trace.ops),
         }
         return {**parts, "total": sum(parts.values())}
 
