@@ -125,7 +125,7 @@ def _why_not(network: Network, x: Tensor) -> str | None:
         return None
     layer, module, got = failing
     side = _smallest(twin, x.shape[0])
-    larger = (x.shape[0], channels, side + 1, side + 1)
+    larger = (x.shape[0], channels, 2 * side, 2 * side)
     if min(x.shape[2:]) < side and _failing_layer(twin, larger) is None:
         wants = f"{name} takes images of at least {side}×{side}"
     else:
