@@ -226,10 +226,10 @@ def build(source: str, name: str, checked: bool, folder: Path, isolation: str) -
         With the compiler's messages about the student's lines.
     """
     text = folder / "kernel.cu"
-    text.write_text(f'# 1 "kernel.cu"\n{source}\n{_TAIL.format(name=name)}')
+    text.write_text(source + _TAIL.format(name=name))
     target = folder / ("checked.so" if checked else "fast.so")
     words = [_compiler(), *_COMMON, *(_CHECKED if checked else _FAST)]
-    words += ["-include", str(SIM / "cuda_sim.h"), str(text), "-o", str(target)]
+    words += ["-include", str(SIM / "cuda_sim.h"), text.name, "-o", str(target)]  # in its folder
     policy = sandbox.Policy(readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE)
     outcome = sandbox.run(words, policy, isolation=isolation)
     if outcome.stopped or outcome.signal:

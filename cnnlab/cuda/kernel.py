@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cnnlab.cuda import compiler, cpu
+from cnnlab.cuda import compiler, cpu, nvrtc
 from cnnlab.cuda.report import Report
 
 __all__ = ["Kernel", "LaunchError", "compile"]
@@ -141,11 +141,18 @@ class Kernel:
         self._names = declared.parameters
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
         self._objects: dict[bool, Path] = {}
-        self.nvidia = None
-        if use_nvrtc:
-            from cnnlab.cuda import gpu
+        self._nvidia: dict[str, nvrtc.Nvidia] = {}
+        self.nvidia = self.nvidia_for(_arch()) if use_nvrtc else None
 
-            self.nvidia = gpu.nvrtc_compile(self._device, self.name)
+    def nvidia_for(self, arch: str) -> nvrtc.Nvidia:
+        """The kernel as NVIDIA's compiler made it for one architecture, such as ``"sm_90"``."""
+        if arch not in self._nvidia:
+            make = nvrtc.compile_isolated if self._isolation == "required" else nvrtc.compile_cuda
+            try:
+                self._nvidia[arch] = make(self._device, self.name, arch)
+            except ValueError as error:
+                raise compiler.CompileError(str(error)) from None
+        return self._nvidia[arch]
 
     def object(self, checked: bool) -> Path:
         """The shared object of one CPU build, compiled when first wanted."""
@@ -239,7 +246,8 @@ class Kernel:
         outputs : names or positions of the tensors whose old contents mean nothing: every element
             must be written, none read before. A floating tensor full of NaN counts as one; a tensor
             that the kernel only writes to must be written whole in any case
-        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs
+        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a GPU,
+            ``"checked"`` runs in a child process and waits, ``"fast"`` here and does not wait
         reverse : run blocks and threads in the opposite order, a second schedule for the checks
         timeout : seconds
 
@@ -260,8 +268,15 @@ class Kernel:
         if tensors and tensors[0].is_cuda:
             from cnnlab.cuda import gpu
 
-            return gpu.launch(self, launch)
+            return gpu.launch(self, launch, mode == "checked", timeout)
         return cpu.launch(self, launch, mode == "checked", reverse, timeout, self._isolation)
+
+
+def _arch() -> str:
+    """The GPU at hand, else the one whose limits are checked here."""
+    if torch.cuda.is_available():
+        return "sm_{}{}".format(*torch.cuda.get_device_capability())
+    return "sm_90"
 
 
 def _check_argument(kernel: str, p: Parameter, value) -> None:
@@ -318,7 +333,5 @@ def compile(
     if isinstance(source, Path) or (source.endswith(".cu") and "\n" not in source):
         source = Path(source).read_text()
     if use_nvrtc is None:
-        from cnnlab.cuda import gpu
-
-        use_nvrtc = gpu.nvrtc_installed()
+        use_nvrtc = nvrtc.installed()
     return Kernel(source, name, isolation=isolation, use_nvrtc=use_nvrtc)
