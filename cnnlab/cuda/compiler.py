@@ -27,7 +27,7 @@ _CHECKED = [
 _COMMON = [
     *("-x", "c++", "-std=c++17", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-exceptions"),
-    *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-ftls-model=global-dynamic"),
+    *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-fstack-clash-protection"),
     *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla", "-w"),
     *("-ftemplate-depth=200", "-fconstexpr-ops-limit=10000000", "-fno-asm"),
 ]

@@ -151,7 +151,8 @@ class Finding:
                 return f"{who}: index {self.offset} is outside {self.detail}"
             last = self.array.bytes // (self.array.itemsize or self.size or 1) - 1
             valid = f"valid: 0..{last}" if last >= 0 else "the array is empty"
-            return f"{who}: {did} out of bounds: {self.place}, {valid}"
+            wrapped = ", an unsigned index that went below zero" if self.detail == "wrapped" else ""
+            return f"{who}: {did} out of bounds: {self.place}{wrapped}, {valid}"
         if self.kind in ("shared-race", "global-race", "double-write"):
             where = f" (line {self.other_line})" if self.other_line else ""
             other = f"block {_xyz(self.other_block)} thread {_xyz(self.other_thread)}"

@@ -88,12 +88,14 @@ asm(".globl sim_dynamic_shared\n.set sim_dynamic_shared, sim_dynamic_arena + 104
 extern "C" char sim_dynamic_shared[];
 static Region* dynamic_region;
 
-static uintptr_t code_lo, code_hi, object_base;      // the student's code
+static uintptr_t code_lo, code_hi, object_base, object_size;  // the student's code
 static uintptr_t data_lo, data_hi;                   // its writable data
 static std::vector<unsigned char> data_owner;        // per 4 bytes of data: region
 struct TlsSymbol { size_t offset; u32 region; };
 static std::vector<TlsSymbol> tls_symbols;           // sorted by offset
 
+static char* stacks;
+static size_t stack_bytes;
 static bool checked, backward;
 static int shared_fd;     // the buffers, shared with the parent
 static u32 threads, grid_blocks;
@@ -396,11 +398,31 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
         return;
     }
     if (a - (uintptr_t)sim_dynamic_arena < sizeof sim_dynamic_arena) return tracked(dynamic_region, a, size, write, pc);
-    if (a < 4096 || a >> 47) {
-        Finding* f = find(a < 4096 ? "null-pointer" : "wild-pointer", nullptr, pc, 0);
+    if (a - (uintptr_t)stacks < stack_bytes || a - object_base < object_size) return;  // locals, constant tables
+    Finding* f = nullptr;
+    if (a < 4096) {
+        f = find("null-pointer", nullptr, pc, 0);
         if (f) f->write = write, f->size = size, f->index = (long)a;
         finish(false);
     }
+    // Far outside. An index below zero that was computed without a sign lands 2^32 elements further on.
+    for (u64 step = 1ull << 32; step <= 1ull << 36; step <<= 1) {
+        uintptr_t meant = a - step - (uintptr_t)arena;
+        if (meant >= arena_size || !chunk_owner[meant / CHUNK]) continue;
+        Region* r = &regions[chunk_owner[meant / CHUNK]];
+        at(f = find("out-of-bounds", r, pc, 0), r, a - step, size, write);
+        if (f) strcpy(f->text, "wrapped");
+        finish(false);
+    }
+    Region* nearest = nullptr;
+    u64 distance = 1ull << 38;
+    for (u32 i = 1; i <= region_count; ++i) {
+        u64 d = std::min(a - (uintptr_t)regions[i].base, (uintptr_t)regions[i].base - a);
+        if (d < distance) distance = d, nearest = &regions[i];
+    }
+    f = find(nearest ? "out-of-bounds" : "wild-pointer", nearest, pc, 0);
+    if (nearest) at(f, nearest, a, size, write);
+    finish(false);
 }
 static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool write, u32 pc) {
     uintptr_t off = a - (uintptr_t)arena;
@@ -527,7 +549,6 @@ struct Fibre {
 };
 static Fibre fibres[1024];
 static u64 warp_values[32][2][32];
-static char* stacks;
 static std::vector<int> spare;
 static void* scheduler;
 static void (*entry)(void**);
@@ -824,7 +845,7 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
     const char* kind = signal == SIGVTALRM || signal == SIGXCPU ? "timeout" : signal == SIGFPE ? "division-by-zero" : "crash";
     uintptr_t a = (uintptr_t)info->si_addr, span = STACK + GUARD;
     if (signal == SIGSEGV || signal == SIGBUS) {
-        if (a - (uintptr_t)stacks < span * threads && (a - (uintptr_t)stacks) % span < GUARD) kind = "stack-overflow";
+        if (a - (uintptr_t)stacks < stack_bytes && (a - (uintptr_t)stacks) % span < GUARD) kind = "stack-overflow";
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
@@ -988,7 +1009,7 @@ int main() {
         die("%zu bytes of shared memory; a block has at most %zu", static_shared + dynamic_bytes, DYNAMIC - 1024);
     std::sort(tls_symbols.begin(), tls_symbols.end(), [](auto& a, auto& b) { return a.offset < b.offset; });
     u32 stack_count = threads;
-    stacks = (char*)reserve(stack_count * (STACK + GUARD));
+    stacks = (char*)reserve(stack_bytes = stack_count * (STACK + GUARD));
     for (u32 i = 0; i < stack_count; ++i) {
         mprotect(stacks + i * (STACK + GUARD), GUARD, PROT_NONE);
         spare.push_back(stack_count - 1 - i);
@@ -1022,6 +1043,7 @@ int main() {
             const ElfW(Phdr)& h = info->dlpi_phdr[i];
             if (h.p_type != PT_LOAD) continue;
             uintptr_t lo = info->dlpi_addr + h.p_vaddr, hi = lo + h.p_memsz;
+            object_size = std::max(object_size, (uintptr_t)(h.p_vaddr + h.p_memsz));
             if (h.p_flags & PF_X) code_lo = lo, code_hi = hi;
             if (h.p_flags & PF_W) data_lo = lo, data_hi = hi;
         }
