@@ -183,7 +183,7 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
         name, tensor = r["name"], tensors.get(r["name"]) if r["argument"] else None
         itemsize = tensor.element_size() if tensor is not None else None
         shape = tuple(tensor.shape) if tensor is not None else None
-        if shape is None and (declared := _declared_shape(kernel.source, name, r["bytes"])):
+        if shape is None and (declared := _declared_shape(kernel, name, r["bytes"])):
             shape, itemsize = declared
         arrays[r["region"]] = Array(
             name, r["space"], r["bytes"], shape, itemsize, bool(r["argument"]),
@@ -246,10 +246,10 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
     )
 
 
-def _declared_shape(source: str, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
+def _declared_shape(kernel, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
     """Shape and element size of an array, from its declaration, if that adds up to ``size`` bytes."""
-    code = compiler.strip_comments(source)
-    found = re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", code)
+    code = compiler.strip_comments(kernel.source)
+    found = None
     for declared in re.finditer(rf"(?:__shared__|__constant__|__device__)[^;(){{}}]*", code):
         if m := re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", declared[0]):
             found = m
@@ -258,6 +258,11 @@ def _declared_shape(source: str, name: str, size: int) -> tuple[tuple[int, ...],
         return None
     values = dict(re.findall(r"^\s*#\s*define\s+(\w+)\s+(.+?)\s*$", code, flags=re.M))
     values |= dict(re.findall(r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+(\w+)\s*=\s*([^;,]+)", code))
+    plain, _, given = kernel.name.partition("<")
+    template = re.search(rf"\btemplate\s*<([^<>]*)>[^;{{}}]*?\b{re.escape(plain.split(':')[-1])}\s*\(", code)
+    if template and given:
+        names = re.findall(r"(\w+)\s*(?:=[^,]*)?(?:,|$)", template[1])
+        values |= dict(zip(names, given.rstrip("> ").split(","), strict=False))
     shape = []
     for text in re.findall(r"\[([^\]]+)\]", found[1]):
         for _ in range(8):

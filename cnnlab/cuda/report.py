@@ -2,8 +2,8 @@
 
 import html
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 __all__ = ["CAUSES", "Array", "Counter", "Finding", "Report"]
 
@@ -397,4 +397,5 @@ def _block_text(f: Finding, widest: int = 64) -> list[str]:
         return []
     marked = set(f.threads)
     rows = ["".join("#" if y * width + x in marked else "." for x in range(width)) for y in range(height)]
-    return [f"threads of block {_xyz(f.block)} (# offends):", *(f"  {row}" for row in rows)]
+    folded = [f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(rows)]
+    return [f"threads of block {_xyz(f.block)} (# offends):", *folded]
