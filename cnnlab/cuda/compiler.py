@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,7 +202,7 @@ def launcher() -> Path:
         cache = Path(tempfile.mkdtemp(prefix="cnnlab-"))
     program = cache / f"launcher-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not program.exists():
-        scratch = program.with_name(f"{program.name}.{os.getpid()}")
+        scratch = program.with_name(f"{program.name}.{os.getpid()}.{threading.get_ident()}")
         words = [compiler, *flags, str(source), "-o", str(scratch), "-ldl", "-lm"]
         built = subprocess.run(words, capture_output=True, text=True)
         if built.returncode:

@@ -112,7 +112,7 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     program = compiler.launcher()
     policy = sandbox.Policy(
         readable=[program, built],
-        limits=sandbox.Limits(seconds=timeout + 2, memory=12 << 30, file_bytes=0, output_bytes=8 << 20),
+        limits=sandbox.Limits(seconds=timeout + 5, memory=12 << 30, file_bytes=0, output_bytes=8 << 20),
     )
     outcome = sandbox.run(
         [program],

@@ -72,7 +72,7 @@ class SourceSpec:
     measured: Callable[[int], SourceCase] | None = None
     limits: tuple[Limit, ...] = ()
     tolerance: float = 1e-5
-    timeout: float = 5.0
+    timeout: float = 3.0
 
 
 @dataclass(frozen=True)

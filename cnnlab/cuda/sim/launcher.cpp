@@ -842,7 +842,7 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
     uintptr_t ip = ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
     code = ip - code_lo < code_hi - code_lo ? (u32)(ip - object_base) + 1 : last_pc;
 #endif
-    const char* kind = signal == SIGVTALRM || signal == SIGXCPU ? "timeout" : signal == SIGFPE ? "division-by-zero" : "crash";
+    const char* kind = signal == SIGALRM || signal == SIGXCPU ? "timeout" : signal == SIGFPE ? "division-by-zero" : "crash";
     uintptr_t a = (uintptr_t)info->si_addr, span = STACK + GUARD;
     if (signal == SIGSEGV || signal == SIGBUS) {
         if (a - (uintptr_t)stacks < stack_bytes && (a - (uintptr_t)stacks) % span < GUARD) kind = "stack-overflow";
@@ -1022,9 +1022,9 @@ int main() {
     struct sigaction action = {};
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    for (int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGVTALRM, SIGXCPU, SIGABRT}) sigaction(s, &action, nullptr);
+    for (int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGXCPU, SIGABRT}) sigaction(s, &action, nullptr);
     itimerval timer = {{0, 0}, {limit_ms / 1000, limit_ms % 1000 * 1000}};
-    setitimer(ITIMER_VIRTUAL, &timer, nullptr);
+    setitimer(ITIMER_REAL, &timer, nullptr);
 
     // ---- from here on nothing is trusted: constructors run inside dlopen
     confine(object.c_str());
