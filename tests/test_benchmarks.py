@@ -1,0 +1,63 @@
+"""The machinery of benchmarks: turns, cells, and a page that is what the figures say."""
+
+import json
+
+import pytest
+
+from benchmarks import _report
+
+
+def test_candidates_take_turns():
+    calls = []
+    seconds = _report.interleaved(
+        {name: lambda name=name: calls.append(name) for name in "abc"}, rounds=3, warmup=1
+    )
+    assert [sorted(calls[i : i + 3]) for i in range(0, 12, 3)] == [["a", "b", "c"]] * 4
+    assert {calls[i] for i in range(3, 12, 3)} == {"a", "b", "c"}  # each goes first once
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_waits_for_the_device_around_each_call():
+    order = []
+    _report.interleaved(
+        {"a": lambda: order.append("call")},
+        rounds=1,
+        warmup=0,
+        synchronize=lambda: order.append("wait"),
+    )
+    assert order == ["wait", "call", "wait"]
+
+
+def test_figures_and_page(tmp_path, capsys):
+    _report.save(
+        "one",
+        title="One",
+        question="How long?",
+        columns=["what", "time", "ratio", "MACs", "share"],
+        rows=[
+            ["x", _report.time([0.002, 0.001, 0.003]), _report.ratio([4.0], [2.0]), 1234567, 0.5]
+        ],
+        notes=["Counted: nothing."],
+        docs=tmp_path,
+    )
+    record = json.loads((tmp_path / "benchmarks" / "one.json").read_text())
+    assert record["rows"][0][1] == {"seconds": 0.002, "low": 0.0015, "high": 0.0025, "runs": 3}
+    assert record["rows"][0][2]["times"] == 2
+    assert {"torch", "python"} <= record["versions"].keys() and record["machine"]["processor"]
+    page = (tmp_path / "benchmarks.md").read_text()
+    row = "| x | 2.00 ms (1.50 to 2.50) | 2.00× (2.00 to 2.00) | 1,234,567 | 0.500 |"
+    assert row in page and row in capsys.readouterr().out
+    assert "Counted: nothing." in page and record["date"] in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(120.0, "120 s"), (1.5e-5, "15.0 µs"), (2e-8, "20.0 ns")]
+)
+def test_units_of_time(seconds, text):
+    assert _report._show(_report.time([seconds])).startswith(text + " (")
+
+
+def test_page_is_what_the_figures_say():
+    assert (_report.DOCS / "benchmarks.md").read_text(encoding="utf-8") == _report.page(), (
+        "run: python -m benchmarks._report"
+    )
