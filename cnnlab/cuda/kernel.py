@@ -56,7 +56,7 @@ _VECTORS = {
 
 def _plain(name: str) -> str:
     """One spelling for a type that g++ and NVRTC write differently."""
-    words = re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).split()
+    words = re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool").split()
     size = [w for w in words if w in ("short", "long", "char")]
     if size or "unsigned" in words or "signed" in words:
         sign = "unsigned " if "unsigned" in words else "signed " if size == ["char"] and "signed" in words else ""
@@ -110,7 +110,7 @@ class Launch:
 
 
 def _dim3(value, what: str) -> tuple[int, int, int]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
+    sizes = tuple(value) if isinstance(value, Sequence) else (value,)
     if not 1 <= len(sizes) <= 3 or not all(isinstance(s, int) for s in sizes):
         raise LaunchError(f"{what} takes one to three integers (x, y, z), got {value!r}")
     return sizes + (1,) * (3 - len(sizes))
