@@ -20,6 +20,7 @@ __all__ = ["KernelFailed", "launch"]
 _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 8
 _MAX_BLOCKS = (1 << 24) - 2
+_MEMORY = 12 << 30  # bytes of address space, most of it reserved and never touched
 
 
 class KernelFailed(RuntimeError):
@@ -112,7 +113,7 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     program = compiler.launcher()
     policy = sandbox.Policy(
         readable=[program, built],
-        limits=sandbox.Limits(seconds=timeout + 5, memory=12 << 30, file_bytes=0, output_bytes=8 << 20),
+        limits=sandbox.Limits(seconds=timeout + 5, memory=_MEMORY, file_bytes=0, output_bytes=8 << 20),
     )
     outcome = sandbox.run(
         [program],

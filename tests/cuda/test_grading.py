@@ -45,7 +45,7 @@ def test_counters_decide_about_the_idea():
 
 
 def test_sizes_that_catch_people_out():
-    assert "1×9 image" in failed("uchar", ("c >= 0 && ", ""))["clean"]
+    assert "1×1 image with a 3×3" in failed("uchar", ("c >= 0 && ", ""))["clean"]
     assert "correct" in failed("tiled", ("- K / 2", "- 1"))
 
 

@@ -31,6 +31,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -573,6 +577,9 @@ static void run(u32 t) {
         f.stack = spare.back();
         spare.pop_back();
         void** top = (void**)(stacks + (f.stack + 1) * (STACK + GUARD) - 64);
+#ifdef __SANITIZE_ADDRESS__
+        __asan_unpoison_memory_region(stacks + f.stack * (STACK + GUARD) + GUARD, STACK);
+#endif
         *--top = nullptr;
         *--top = (void*)start_here;
         f.sp = top - 6;
@@ -856,6 +863,9 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
 
 // ---- locking in ------------------------------------------------------------------------------
 static void confine(const char* object) {
+#ifdef __SANITIZE_ADDRESS__
+    return;  // the sanitizer's own work needs more; this build tests the simulator and meets no student
+#endif
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("no_new_privs is refused");
     // Landlock: of all files, only the student's object may be read (old kernels lack it; the sandbox stands then).
     landlock_ruleset_attr all = {};
@@ -907,7 +917,7 @@ struct Symbol { std::string name; uintptr_t value; size_t size; bool tls, consta
 static void check_import(const char* name) {  // the launcher has all of libc; a kernel has this
     static const char math[] = " sqrt cbrt exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh "
         "cosh tanh erf floor ceil trunc round rint fabs pow fmod atan2 hypot fmax fmin copysign fma abs sincos ";
-    for (const char* own : {"sim_", "__tsan_", "__ubsan_handle_", "__tls_get_addr", "memcpy", "memset", "memmove"})
+    for (const char* own : {"sim_", "__tsan_", "__ubsan_handle_", "__tls_get_addr", "__popcount", "memcpy", "memset", "memmove"})
         if (!strncmp(name, own, strlen(own))) return;
     std::string plain = std::string(" ") + name + " ", single = plain;
     if (plain[plain.size() - 2] == 'f') single.erase(single.size() - 2, 1);
