@@ -26,7 +26,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Limits", "Outcome", "Policy", "SandboxUnavailable", "command", "run", "unavailable"]
+__all__ = [
+    "Limits",
+    "Outcome",
+    "Policy",
+    "SandboxUnavailable",
+    "command",
+    "environment",
+    "run",
+    "unavailable",
+]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/fonts")
@@ -124,7 +133,8 @@ def _confined(isolation: str) -> bool:
     return False
 
 
-def _environment(policy: Policy) -> dict[str, str]:
+def environment(policy: Policy) -> dict[str, str]:
+    """The clean environment of a process under ``policy``."""
     folder = str(policy.writable) if policy.writable else "/tmp"
     base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder}
     return base | {"LANG": "C.UTF-8"} | dict(policy.environment)
@@ -153,8 +163,13 @@ _PRLIMIT = {
 }
 
 
-def command(argv: Sequence[str], policy: Policy, isolation: str = "required") -> list[str]:
+def command(
+    argv: Sequence[str], policy: Policy, isolation: str = "required", *, tied: bool = True
+) -> list[str]:
     """The command line that runs ``argv`` under ``policy`` (for a caller with its own Popen).
+
+    Give the Popen ``environment(policy)`` as its ``env``. With ``tied`` the process dies with the
+    *thread* that starts it; a longer-lived one must notice for itself that nobody listens.
 
     Raises
     ------
@@ -165,7 +180,8 @@ def command(argv: Sequence[str], policy: Policy, isolation: str = "required") ->
     argv = [str(word) for word in argv]
     if not _confined(isolation):
         return [*limit, *argv]
-    box = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    box = ["bwrap", "--unshare-all", "--new-session", "--cap-drop", "ALL"]
+    box += ["--die-with-parent"] if tied else []
     box += ["--share-net"] if policy.network else []
     box += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
     for path in SYSTEM:
@@ -219,7 +235,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
-            env=_environment(policy),
+            env=environment(policy),
             cwd=policy.writable,
             start_new_session=True,
         )

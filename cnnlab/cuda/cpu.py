@@ -1,11 +1,18 @@
 """Launching on the CPU: a sandboxed process runs the grid, the parent reads back arrays and records."""
 
+import atexit
+import contextlib
 import fcntl
 import json
 import mmap
 import os
 import re
+import select
+import signal
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +27,7 @@ __all__ = ["KernelFailed", "launch"]
 _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 8
 _MAX_BLOCKS = (1 << 24) - 2
+_MAX_ANSWER = 8 << 20  # bytes
 _MEMORY = 12 << 30  # bytes of address space, most of it reserved and never touched
 
 
@@ -65,7 +73,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             raise ValueError(f"{name!r} is not the name of a __constant__ array")
         constant_words.append(f"{name} {value.nbytes} {add(value, name, False)}")
     spec = [
-        str(built), int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
+        int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
         *launch.grid, *launch.block, launch.shared_bytes,
         len(words), *words, len(constant_words), *constant_words,
     ]  # fmt: skip
@@ -109,46 +117,111 @@ def _all_nan(tensor: torch.Tensor) -> bool:
     )
 
 
-def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
-    program = compiler.launcher()
-    policy = sandbox.Policy(
-        readable=[program, built],
-        limits=sandbox.Limits(seconds=timeout + 5, memory=_MEMORY, file_bytes=0, output_bytes=8 << 20),
-    )
-    outcome = sandbox.run(
-        [program],
-        policy,
-        stdin="\n".join(map(str, [fd, *spec])).encode(),
-        pass_fds=(fd,),
-        isolation=isolation,
-    )
-    records = []
-    for line in outcome.stdout.splitlines():
+class _Server:
+    """One launcher in its sandbox, which runs one launch at a time, each in a process of its own."""
+
+    def __init__(self, isolation: str):
+        program = compiler.launcher()
+        limits = sandbox.Limits(seconds=1e6, memory=_MEMORY, file_bytes=0)
+        policy = sandbox.Policy(readable=[program], limits=limits)
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                sandbox.command([program], policy, isolation, tied=False),
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if _MEMORY else None,
+                env=sandbox.environment(policy),
+                start_new_session=True,
+            )
+
+    def __call__(self, words: list, fds: tuple[int, int], seconds: float) -> tuple[bytes, str | None]:
+        """The launcher's answer, and why it was stopped, if it was."""
+        answer, theirs = os.pipe()
+        out, stopped, end = bytearray(), None, time.monotonic() + seconds
         try:
+            socket.send_fds(self.socket, ["\n".join(map(str, words)).encode()], [*fds, theirs])
+            os.close(theirs)
+            theirs = None
+            while not stopped:
+                left = end - time.monotonic()
+                if not select.select([answer], [], [], max(left, 0))[0]:
+                    stopped = "deadline"
+                elif chunk := os.read(answer, 1 << 16):
+                    out += chunk
+                    stopped = "output" if len(out) > _MAX_ANSWER else None
+                else:
+                    break
+        finally:
+            for fd in (answer, theirs):
+                if fd is not None:
+                    os.close(fd)
+            if stopped:
+                self.close()
+        return bytes(out), stopped
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.socket.close()
+
+
+_idle: dict[tuple, list[_Server]] = {}  # by process and kind; a forked Python makes its own
+_lock = threading.Lock()
+
+
+def _answer(words: list, fds: tuple[int, int], seconds: float, isolation: str) -> tuple[bytes, str | None]:
+    kind = (os.getpid(), isolation, str(compiler.launcher()))
+    with _lock:
+        waiting = _idle.setdefault(kind, [])
+        server = waiting.pop() if waiting else None
+    if server and server.process.poll() is not None:
+        server = None
+    server = server or _Server(isolation)
+    out, stopped = server(words, fds, seconds)
+    if not stopped:
+        with _lock:
+            waiting.append(server)
+    return out, stopped
+
+
+@atexit.register
+def _close_servers() -> None:
+    for (pid, *_), servers in _idle.items():
+        for server in servers:
+            if pid == os.getpid():
+                server.close()
+
+
+def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
+    object_fd = os.open(built, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        out, stopped = _answer(spec, (fd, object_fd), timeout + 5, isolation)
+    finally:
+        os.close(object_fd)
+    records = []
+    for line in out.splitlines():
+        with contextlib.suppress(ValueError):
             record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
+            records += [record] if isinstance(record, dict) else []
     for record in records:
         if "error" in record:
             raise KernelFailed(str(record["error"]))
-    failure = None
-    if not any("done" in r for r in records):
-        if outcome.stopped == "deadline":
-            failure = "timeout", f"the kernel was stopped after {timeout:g} s"
-        elif outcome.stopped == "output":
-            failure = "crash", "the kernel wrote more output than is allowed"
-        elif outcome.signal == 31:
-            failure = "forbidden", "the kernel asked the operating system for something (a system call)"
-        elif outcome.signal == 9:
-            failure = "timeout", "the kernel used up its processor time or memory"
-        elif outcome.signal:
-            failure = "crash", f"the kernel's process died of signal {outcome.signal}"
-        else:
-            text = outcome.stderr.decode(errors="replace").strip()[:300]
-            failure = "forbidden", f"the kernel's process ended by itself{': ' + text if text else ''}"
-    return records, failure
+    if any("done" in r for r in records) and not stopped:
+        return records, None
+    status = next((r["exit"] for r in records if isinstance(r.get("exit"), int)), 1)
+    if stopped == "deadline":
+        return records, ("timeout", f"the kernel was stopped after {timeout:g} s")
+    if stopped == "output":
+        return records, ("crash", "the kernel wrote more output than is allowed")
+    if status == -signal.SIGSYS:
+        return records, ("forbidden", "the kernel asked the operating system for something (a system call)")
+    if status in (-signal.SIGKILL, -signal.SIGXCPU):
+        return records, ("timeout", "the kernel used up its processor time or memory")
+    if status < 0:
+        return records, ("crash", f"the kernel's process died of signal {-status}")
+    return records, ("forbidden", "the kernel's process ended by itself")
 
 
 def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:

@@ -140,6 +140,7 @@ def test_a_forged_record_does_not_make_a_wrong_answer_right():
 
 
 def test_nothing_is_left_behind():
+    run(BODY)
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
         run(BODY)

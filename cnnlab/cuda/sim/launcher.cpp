@@ -1,8 +1,9 @@
 // Runs one CUDA kernel on the CPU and watches every load and store.
 //
-// A trusted program, built once. It reads a launch from stdin, locks itself in (seccomp, Landlock), loads the
-// student's object, runs the grid block by block with one fibre a thread, and writes findings and counters to
-// stdout as JSON lines, the last one {"done": ...}. Buffers are shared with the parent through a file descriptor.
+// A trusted program, built once and started inside the sandbox. On its socket (stdin) it takes one launch after
+// another: the words that cpu.py wrote, and three file descriptors for the buffers, the student's object and the
+// answer. For each it forks. The child locks itself in (seccomp, Landlock), loads the object, runs the grid block by
+// block with one fibre a thread, and answers with findings and counters as JSON lines, the last {"done": ...}.
 //
 // The student's object is compiled with -fsanitize=thread, but linked with the hooks below instead of the
 // sanitizer's runtime: each load and store calls __tsan_read4 and the like with its address.
@@ -10,6 +11,7 @@
 #include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <linux/audit.h>
@@ -24,9 +26,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -942,7 +947,7 @@ static std::vector<Symbol> read_symbols(const char* path) {
         for (size_t i = 0; i < sections[s].sh_size / sizeof *table; ++i) {
             int type = ELF64_ST_TYPE(table[i].st_info);
             if (i && table[i].st_shndx == SHN_UNDEF) check_import(names + table[i].st_name);
-            if ((type != STT_TLS && type != STT_OBJECT) || !table[i].st_size || table[i].st_shndx >= e->e_shnum) continue;
+            if (table[i].st_shndx >= e->e_shnum || (type != STT_TLS && (type != STT_OBJECT || !table[i].st_size))) continue;
             const Elf64_Shdr& home = sections[table[i].st_shndx];
             bool constant = !strncmp(section_names + home.sh_name, "cuda_constant", 13);
             symbols.push_back({plain_name(names + table[i].st_name), table[i].st_value, table[i].st_size,
@@ -953,17 +958,17 @@ static std::vector<Symbol> read_symbols(const char* path) {
     return symbols;
 }
 
+static FILE* words;
 static char* next_word() {
-    static char line[4096];
-    if (scanf("%4095s", line) != 1) die("the launch is incomplete");
-    return line;
+    static char word[4096];
+    if (fscanf(words, "%4095s", word) != 1) die("the launch is incomplete");
+    return word;
 }
 static long next_number() { return strtol(next_word(), nullptr, 10); }
 
-int main() {
+[[noreturn]] static void run_launch(int object_fd) {
     // ---- the launch: see cpu.py
-    shared_fd = (int)next_number();
-    std::string object = next_word();
+    std::string object = "/proc/self/fd/" + std::to_string(object_fd);
     checked = next_number(), backward = next_number();
     long limit_ms = next_number(), samples = next_number();
     Dim* dims[] = {&sim_gridDim, &sim_blockDim};
@@ -1044,6 +1049,8 @@ int main() {
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGXCPU, SIGABRT}) sigaction(s, &action, nullptr);
+    rlimit processor = {(rlim_t)limit_ms / 1000 + 2, (rlim_t)limit_ms / 1000 + 3};
+    setrlimit(RLIMIT_CPU, &processor);
     itimerval timer = {{0, 0}, {limit_ms / 1000, limit_ms % 1000 * 1000}};
     setitimer(ITIMER_REAL, &timer, nullptr);
 
@@ -1105,4 +1112,33 @@ int main() {
     }
     kernel_ms = (sim_clock() - began) / 1e6;
     finish(true);
+}
+
+int main() {
+    static char text[1 << 17];
+    for (;;) {
+        iovec part = {text, sizeof text};
+        alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))];
+        msghdr message = {};
+        message.msg_iov = &part, message.msg_iovlen = 1;
+        message.msg_control = control, message.msg_controllen = sizeof control;
+        ssize_t size = recvmsg(0, &message, 0);
+        cmsghdr* header = size > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+        if (!header || header->cmsg_len != CMSG_LEN(3 * sizeof(int))) return size != 0;
+        int fds[3];  // buffers, object, answer
+        memcpy(fds, CMSG_DATA(header), sizeof fds);
+        pid_t child = fork();
+        if (child == 0) {
+            close(0);
+            dup2(fds[2], 1);
+            close(fds[2]);
+            shared_fd = fds[0];
+            words = fmemopen(text, size, "r");
+            run_launch(fds[1]);
+        }
+        int status = 0;
+        while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+        dprintf(fds[2], "\n{\"exit\": %d}\n", child < 0 ? 256 : WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
+        for (int fd : fds) close(fd);
+    }
 }
