@@ -27,7 +27,9 @@ KERNELS = {  # rung: file, kernel, grid for a side, block
     "naive, constant filter": ("constant.cu", "conv2d", lambda n: (-(-n // 16),) * 2, (16, 16)),
     "tiled 16×16": ("tiled.cu", "conv2d<5, 16>", lambda n: (-(-n // 16),) * 2, (16, 16)),
     "tiled 32×32": ("tiled.cu", "conv2d<5, 32>", lambda n: (-(-n // 32),) * 2, (32, 32)),
-    "coarsened, 8 rows a thread": ("coarsened.cu", "conv2d<5, 32, 4, 8>", lambda n: (-(-n // 32),) * 2, (32, 4)),
+    "coarsened, 8 rows a thread": (
+        "coarsened.cu", "conv2d<5, 32, 4, 8>", lambda n: (-(-n // 32),) * 2, (32, 4)
+    ),
 }  # fmt: skip
 
 
@@ -39,7 +41,9 @@ def _launcher(file, name, grid, block, side, mode):
     sizes = (K, side, side) if name == "conv2d" else (side, side)
 
     def launch():
-        report = kernel.launch(grid(side), block, image, out, *sizes, constants={"filter": taps}, mode=mode)
+        report = kernel.launch(
+            grid(side), block, image, out, *sizes, constants={"filter": taps}, mode=mode
+        )
         return report.raise_for_findings()
 
     launch()
@@ -54,7 +58,9 @@ def _cold(file, name, grid, block):
         kernel = cuda.compile(reference_source(file), name, use_nvrtc=False)
         sizes = (K, SIDE, SIDE) if name == "conv2d" else (SIDE, SIDE)
         constants = {"filter": torch.randn(K, K)}
-        kernel.launch(grid(SIDE), block, image, out, *sizes, constants=constants).raise_for_findings()
+        kernel.launch(
+            grid(SIDE), block, image, out, *sizes, constants=constants
+        ).raise_for_findings()
 
     return run
 
@@ -69,7 +75,10 @@ def cpu_times(rounds: int = 11) -> None:
         candidates[title, "cold"] = _cold(file, name, grid, block)
     candidates["judge"] = lambda: judge_source(LADDER["tiled"].source, LADDER["tiled"].spec)
     seconds = interleaved(candidates, rounds=rounds, warmup=1)
-    rows = [[title, *(time(seconds[title, how]) for how in ("fast", "checked", "cold"))] for title in KERNELS]
+    rows = [
+        [title, *(time(seconds[title, how]) for how in ("fast", "checked", "cold"))]
+        for title in KERNELS
+    ]
     cases = len(LADDER["tiled"].spec.cases(0))
     rows.append([f"grading: {cases} cases and the counters", "", "", time(seconds["judge"])])
     save(
@@ -102,6 +111,7 @@ def _numba_naive(image, taps, out):
                 if 0 <= r < h and 0 <= c < w:
                     total += image[r, c] * taps[j, i]
         out[row, col] = total
+
 
 @numba_cuda.jit
 def _numba_tiled(image, taps, out):
@@ -138,9 +148,19 @@ def numba_times(side: int = 64, rounds: int = 3) -> None:
         "cuda_simulators",
         title="A CPU in place of a GPU: numba's simulator",
         question=f"How long does a {side}×{side} image with a 5×5 filter take in a simulator?",
-        columns=["kernel", "numba, no checks", "cnnlab, every access checked", "numba against cnnlab"],
+        columns=[
+            "kernel",
+            "numba, no checks",
+            "cnnlab, every access checked",
+            "numba against cnnlab",
+        ],
         rows=[
-            [t, time(seconds[t, "numba"]), time(seconds[t, "ours"]), ratio(seconds[t, "numba"], seconds[t, "ours"])]
+            [
+                t,
+                time(seconds[t, "numba"]),
+                time(seconds[t, "ours"]),
+                ratio(seconds[t, "numba"], seconds[t, "ours"]),
+            ]
             for t in titles
         ],
         packages=["torch", "numba"],
@@ -151,8 +171,10 @@ def numba_times(side: int = 64, rounds: int = 3) -> None:
 # ---- on a GPU -----------------------------------------------------------------------------------
 
 
-def _gpu_seconds(candidates: dict, inputs: int, rounds: int = 25, warmup: int = 3) -> dict[str, list[float]]:
-    """CUDA-event times, every candidate once a round, on inputs that rotate so that no cache helps."""
+def _gpu_seconds(
+    candidates: dict, inputs: int, rounds: int = 25, warmup: int = 3
+) -> dict[str, list[float]]:
+    """CUDA-event times: every candidate once a round, inputs rotating so that no cache helps."""
     seconds = {name: [] for name in candidates}
     for round_ in range(-warmup, rounds):
         for name, run in candidates.items():
@@ -177,39 +199,55 @@ def gpu_image_times(side: int = 16384) -> list[dict]:
             "naive, filter in global memory": ("coalescing.cu", "conv2d", (32, 8), (32, 8)),
             "naive, constant filter": ("constant.cu", "conv2d", (32, 8), (32, 8)),
             "tiled 32×32": ("tiled.cu", f"conv2d<{k}, 32>", (32, 32), (32, 32)),
-            "coarsened, 8 rows a thread": ("coarsened.cu", f"conv2d<{k}, 64, 4, 8>", (64, 4), (64, 32)),
+            "coarsened, 8 rows a thread": (
+                "coarsened.cu",
+                f"conv2d<{k}, 64, 4, 8>",
+                (64, 4),
+                (64, 32),
+            ),
         }
         candidates = {"copy": lambda i: out.copy_(images[i])}
         weight = taps.cuda()[None, None]
-        candidates["torch conv2d, IEEE float32"] = lambda i, w=weight, p=k // 2: F.conv2d(images[i][None, None], w, padding=p)
+        candidates["torch conv2d, IEEE float32"] = lambda i, w=weight, p=k // 2: F.conv2d(
+            images[i][None, None], w, padding=p
+        )
         for title, (file, name, block, covers) in rungs.items():
             kernel = cuda.compile(reference_source(file), name)
             grid = (-(-side // covers[0]), -(-side // covers[1]))
             before = (taps.cuda().contiguous(),) if file == "coalescing.cu" else ()
             after = (k, side, side) if name == "conv2d" else (side, side)
             constants = {} if before else {"filter": taps}
-            kernel.launch(grid, block, images[0], *before, out, *after, constants=constants, mode="fast")
+            kernel.launch(
+                grid, block, images[0], *before, out, *after, constants=constants, mode="fast"
+            )
             want = F.conv2d(images[0][None, None, :512, :512], weight, padding=k // 2)[0, 0]
             inner = slice(k, 512 - k)
             torch.testing.assert_close(out[inner, inner], want[inner, inner], rtol=1e-4, atol=1e-3)
 
             def run(i, kernel=kernel, grid=grid, block=block, before=before, after=after):
-                kernel.launch(grid, block, images[i], *before, out, *after, mode="fast")  # the filter stays
+                kernel.launch(
+                    grid, block, images[i], *before, out, *after, mode="fast"
+                )  # the filter stays
 
             candidates[title] = run
         seconds = _gpu_seconds(candidates, len(images))
         for title in candidates:
-            rows.append([f"{k}×{k}", title, time(seconds[title]), ratio(seconds["copy"], seconds[title])])
+            rows.append(
+                [f"{k}×{k}", title, time(seconds[title]), ratio(seconds["copy"], seconds[title])]
+            )
             median = statistics.median(seconds[title])
             points.append({"k": k, "title": title, "pixels_per_second": side * side / median})
     save(
         "cuda_gpu",
         title="The ladder on a GPU",
-        question=f"What fraction of a copy's speed does each rung reach on a {side}×{side} float image?",
+        question=f"How near does each rung come to a copy of a {side}×{side} float image?",
         columns=["filter", "kernel", "time", "of copy"],
         rows=rows,
         packages=["torch", "cuda-core"],
-        notes=[_gpu_note(), "CUDA events, inputs rotated; of copy: the copy's time over the kernel's."],
+        notes=[
+            _gpu_note(),
+            "CUDA events, inputs rotated; of copy: the copy's time over the kernel's.",
+        ],
     )
     return points
 
@@ -234,7 +272,9 @@ def gpu_layer_times() -> None:
     candidates = {
         "cuDNN, IEEE float32": cudnn(False),
         "cuDNN, TF32": cudnn(True),
-        "direct": lambda i: direct.launch((-(-h * h // 256), o, n), 256, xs[i], weight, bias, y, *sizes, mode="fast"),
+        "direct": lambda i: direct.launch(
+            (-(-h * h // 256), o, n), 256, xs[i], weight, bias, y, *sizes, mode="fast"
+        ),
         "implicit GEMM, 4×4 in registers": lambda i: implicit.launch(
             (-(-h * h // 64), 1, n), (16, 16), xs[i], weight, bias, y, *sizes, mode="fast"
         ),
@@ -244,7 +284,7 @@ def gpu_layer_times() -> None:
     save(
         "cuda_gpu_layer",
         title="A convolution layer on a GPU",
-        question=f"How do the multi-channel rungs compare with cuDNN ({n} images, {c} to {o} channels, {k}×{k}, {h}×{h})?",
+        question=f"How do the rungs compare with cuDNN ({n}×{c}×{h}×{h}, {o} {k}×{k} filters)?",
         columns=["kernel", "time", "of cuDNN in IEEE float32"],
         rows=[[title, time(s), ratio(base, s)] for title, s in seconds.items()],
         packages=["torch", "cuda-core"],
@@ -269,8 +309,17 @@ def draw_roofline(points: list[dict]) -> None:
     copy = 8 * max(p["pixels_per_second"] for p in points if p["title"] == "copy")  # bytes/s
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     intensity = np.logspace(-0.5, 2, 100)
-    axes.loglog(intensity, np.minimum(peak, copy * intensity) / 1e12, color="black", label="roof: this run's copy, peak float32")
-    for marker, title in zip("osv^", dict.fromkeys(p["title"] for p in points if p["title"] not in ("copy",)), strict=False):
+    axes.loglog(
+        intensity,
+        np.minimum(peak, copy * intensity) / 1e12,
+        color="black",
+        label="roof: this run's copy, peak float32",
+    )
+    for marker, title in zip(
+        "osv^",
+        dict.fromkeys(p["title"] for p in points if p["title"] not in ("copy",)),
+        strict=False,
+    ):
         chosen = [p for p in points if p["title"] == title]
         flops = [2 * p["k"] ** 2 for p in chosen]
         axes.plot(
@@ -278,7 +327,11 @@ def draw_roofline(points: list[dict]) -> None:
             [p["pixels_per_second"] * f / 1e12 for p, f in zip(chosen, flops, strict=True)],
             marker=marker, label=title,
         )  # fmt: skip
-    axes.set(xlabel="FLOPs a byte of DRAM traffic (8 bytes a pixel)", ylabel="TFLOP/s", title=torch.cuda.get_device_name())
+    axes.set(
+        xlabel="FLOPs a byte of DRAM traffic (8 bytes a pixel)",
+        ylabel="TFLOP/s",
+        title=torch.cuda.get_device_name(),
+    )
     axes.legend(fontsize=9)
     figure.savefig(DOCS / "benchmarks" / "cuda_roofline.png", dpi=120)
 

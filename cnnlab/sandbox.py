@@ -1,11 +1,10 @@
 """Running what we don't trust: one mechanism for students' C++ and for whole submissions.
 
-A `Policy` says what a process may see and use; `run` runs a command under it and `enter` puts
-an already forked process under it. Both give the process its own user, mount, PID, network, IPC
-and UTS namespaces: a read-only system, one private writable folder, no home, no network and a
-clean environment, with bounded memory, processes, file sizes, output and time. `run` leaves the
-namespaces to bubblewrap; `enter` uses the same kernel facilities without an ``exec``, so that a
-process which has imported torch stays warm.
+A `Policy` says what a process may see and use; `run` runs a command under it to its end, and
+`command` gives the command line to a caller who keeps the process. It gets its own user, mount,
+PID, network, IPC and UTS namespaces, by bubblewrap: a read-only system, one private writable
+folder, no home, no network and a clean environment, with bounded memory, processes, file sizes,
+output and time.
 
 Where the host forbids namespaces, both refuse, unless the environment variable
 ``CNNLAB_NO_SANDBOX=1`` or the caller (``isolation="preferred"``, for a person's own code on

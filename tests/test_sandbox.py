@@ -2,8 +2,6 @@
 
 import os
 import signal
-import sys
-import warnings
 
 import pytest
 
@@ -73,7 +71,9 @@ def test_one_folder_is_writable_and_another_readable(tmp_path):
     private.mkdir(), given.mkdir()
     (given / "data").write_text("42")
     policy = Policy(readable=[given], writable=private)
-    assert shell(f"cat {given}/data > answer && pwd", policy).stdout.decode().strip() == str(private)
+    assert shell(f"cat {given}/data > answer && pwd", policy).stdout.decode().strip() == str(
+        private
+    )
     assert (private / "answer").read_text() == "42"
     assert shell(f"echo x > {given}/data", policy).returncode != 0
     assert shell("ls ..", policy).stdout.split() == [b"given", b"private"]
@@ -81,7 +81,9 @@ def test_one_folder_is_writable_and_another_readable(tmp_path):
 
 @needs_namespaces
 def test_time_is_bounded_also_for_grandchildren():
-    outcome = shell("(sleep 60; echo late) & while :; do :; done", Policy(limits=Limits(seconds=0.5)))
+    outcome = shell(
+        "(sleep 60; echo late) & while :; do :; done", Policy(limits=Limits(seconds=0.5))
+    )
     assert outcome.stopped == "deadline" and outcome.seconds < 10
 
 
@@ -103,7 +105,10 @@ def test_memory_and_files_are_bounded(tmp_path):
     limits = Limits(memory=200 << 20, file_bytes=1 << 20)
     hog = run(["python3", "-c", "b'x' * (1 << 30)"], Policy(limits=limits))
     assert hog.returncode != 0 and b"MemoryError" in hog.stderr
-    run(["dd", "if=/dev/zero", "of=big", "bs=1M", "count=8"], Policy(writable=tmp_path, limits=limits))
+    run(
+        ["dd", "if=/dev/zero", "of=big", "bs=1M", "count=8"],
+        Policy(writable=tmp_path, limits=limits),
+    )
     assert (tmp_path / "big").stat().st_size <= 1 << 20
 
 

@@ -6,7 +6,6 @@
 >>> report.ok, report.per_output("global")              # doctest: +SKIP
 """
 
-from cnnlab.cuda import nvrtc, report
 from cnnlab.cuda.compiler import CompileError, CompilerMissing
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one rule a line)
 """From CUDA C++ text to something that runs: checks, NVIDIA's compiler, the host's compiler."""
 
 import contextlib
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from cnnlab import sandbox
 
-__all__ = ["CompileError", "CompilerMissing", "build", "nvrtc", "parse_kernels", "prepare"]
+__all__ = ["CompileError", "CompilerMissing", "build", "launcher", "parse_kernels", "prepare"]
 
 SIM = Path(__file__).parent / "sim"
 
@@ -96,7 +97,9 @@ def prepare(source: str) -> tuple[str, str]:
     """
     if "\0" in source or len(source) > 1 << 20:
         raise CompileError("the source is not text, or more than a megabyte of it")
-    split = re.search(r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$", source, re.M)
+    split = re.search(
+        r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$", source, re.M
+    )
     if split:
         _fail(source, split.start(), "a directive split over two lines is not supported")
     code = strip_comments(source)
@@ -119,10 +122,12 @@ def prepare(source: str) -> tuple[str, str]:
         if name[1] in _PLAIN_INCLUDES:
             device = device[:start] + blank + device[end:]
     host = _DYNAMIC.sub(
-        lambda m: f"{m['type'].strip()} (*const {m['name']}){m['rest']} = ({m['type'].strip()} (*)"
-        f"{m['rest']})sim_dynamic_shared;"
-        if m["rest"].strip()
-        else f"{m['type'].strip()} *const {m['name']} = ({m['type'].strip()} *)sim_dynamic_shared;",
+        lambda m: (
+            f"{m['type'].strip()} (*const {m['name']}){m['rest']} = ({m['type'].strip()} (*)"
+            f"{m['rest']})sim_dynamic_shared;"
+            if m["rest"].strip()
+            else f"{m['type'].strip()} *const {m['name']} = ({m['type'].strip()} *)sim_dynamic_shared;"
+        ),
         host,
     )
     return host, device
@@ -149,7 +154,9 @@ def parse_kernels(source: str) -> list[Declaration]:
     found = []
     for mark in re.finditer(r"\b__global__\b", code):
         head = re.compile(r"(?!__launch_bounds__|__align__|__attribute__)\b([A-Za-z_]\w*)\s*\(")
-        rest = re.sub(r"__launch_bounds__\s*\([^()]*(?:\([^()]*\)[^()]*)*\)", _blank, code[mark.end() :])
+        rest = re.sub(
+            r"__launch_bounds__\s*\([^()]*(?:\([^()]*\)[^()]*)*\)", _blank, code[mark.end() :]
+        )
         start = head.search(rest)
         if not start:
             continue
@@ -230,7 +237,9 @@ def build(source: str, name: str, checked: bool, folder: Path, isolation: str) -
     target = folder / ("checked.so" if checked else "fast.so")
     words = [_compiler(), *_COMMON, *(_CHECKED if checked else _FAST)]
     words += ["-include", str(SIM / "cuda_sim.h"), text.name, "-o", str(target)]  # in its folder
-    policy = sandbox.Policy(readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE)
+    policy = sandbox.Policy(
+        readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE
+    )
     outcome = sandbox.run(words, policy, isolation=isolation)
     if outcome.stopped or outcome.signal:
         raise CompileError("the compiler was stopped: the source takes too much time or memory")

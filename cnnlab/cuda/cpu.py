@@ -1,4 +1,4 @@
-"""Launching on the CPU: a sandboxed process runs the grid, the parent reads back arrays and records."""
+"""Launching on the CPU: a sandboxed process runs the grid, the parent reads arrays and records."""
 
 import atexit
 import contextlib
@@ -43,7 +43,9 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
     blocks = int(np.prod(launch.grid, dtype=np.int64))
     if checked and blocks > _MAX_BLOCKS:
-        raise ValueError(f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}")
+        raise ValueError(
+            f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}"
+        )
     built = kernel.object(checked)
     words, buffers, size = [], [], 0
 
@@ -113,16 +115,19 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
 
 def _all_nan(tensor: torch.Tensor) -> bool:
     return bool(
-        tensor.is_floating_point() and tensor.numel() and tensor.view(-1)[0].isnan() and tensor.isnan().all()
+        tensor.is_floating_point()
+        and tensor.numel()
+        and tensor.view(-1)[0].isnan()
+        and tensor.isnan().all()
     )
 
 
 class _Server:
-    """One launcher in its sandbox, which runs one launch at a time, each in a process of its own."""
+    """One launcher in its sandbox: one launch at a time, each in a process of its own."""
 
     def __init__(self, isolation: str):
         program = compiler.launcher()
-        limits = sandbox.Limits(seconds=1e6, memory=_MEMORY, file_bytes=0)
+        limits = sandbox.Limits(seconds=1e6, memory=_MEMORY, file_bytes=1 << 20)
         policy = sandbox.Policy(readable=[program], limits=limits)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -135,7 +140,9 @@ class _Server:
                 start_new_session=True,
             )
 
-    def __call__(self, words: list, fds: tuple[int, int], seconds: float) -> tuple[bytes, str | None]:
+    def __call__(
+        self, words: list, fds: tuple[int, int], seconds: float
+    ) -> tuple[bytes, str | None]:
         """The launcher's answer, and why it was stopped, if it was."""
         answer, theirs = os.pipe()
         out, stopped, end = bytearray(), None, time.monotonic() + seconds
@@ -171,7 +178,9 @@ _idle: dict[tuple, list[_Server]] = {}  # by process and kind; a forked Python m
 _lock = threading.Lock()
 
 
-def _answer(words: list, fds: tuple[int, int], seconds: float, isolation: str) -> tuple[bytes, str | None]:
+def _answer(
+    words: list, fds: tuple[int, int], seconds: float, isolation: str
+) -> tuple[bytes, str | None]:
     kind = (os.getpid(), isolation, str(compiler.launcher()))
     with _lock:
         waiting = _idle.setdefault(kind, [])
@@ -216,7 +225,10 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     if stopped == "output":
         return records, ("crash", "the kernel wrote more output than is allowed")
     if status == -signal.SIGSYS:
-        return records, ("forbidden", "the kernel asked the operating system for something (a system call)")
+        return records, (
+            "forbidden",
+            "the kernel asked the operating system for something (a system call)",
+        )
     if status in (-signal.SIGKILL, -signal.SIGXCPU):
         return records, ("timeout", "the kernel used up its processor time or memory")
     if status < 0:
@@ -231,7 +243,9 @@ def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:
     ordered = sorted(addresses)
     policy = sandbox.Policy(readable=[built])
     outcome = sandbox.run(
-        ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)], policy, isolation=isolation
+        ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)],
+        policy,
+        isolation=isolation,
     )
     lines, current = {}, None
     for text in outcome.stdout.decode(errors="replace").splitlines():
@@ -294,14 +308,22 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
         )
         findings.append(finding)
     if failure:
-        findings.append(Finding(kind=_KINDS.get(failure[0], failure[0]), detail=failure[1],
-                                block_shape=launch.block, source=kernel.source, raw="failure"))
+        findings.append(
+            Finding(
+                kind=_KINDS.get(failure[0], failure[0]),
+                detail=failure[1],
+                block_shape=launch.block,
+                source=kernel.source,
+                raw="failure",
+            )
+        )
     done = next((r for r in records if "done" in r), {})
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
     counters = [
-        Counter(arrays[r["region"]], bool(r["write"]), r["counter"], r["requests"], r["lanes"], r["units"], r["least"])
+        Counter(arrays[r["region"]], bool(r["write"]), r["counter"],
+                *(r[k] for k in ("requests", "lanes", "units", "least")))
         for r in records if "counter" in r
     ]  # fmt: skip
     return Report(
@@ -321,19 +343,27 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
 
 
 def _declared_shape(kernel, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
-    """Shape and element size of an array, from its declaration, if that adds up to ``size`` bytes."""
+    """Shape and element size of an array as declared, if that adds up to ``size`` bytes."""
     code = compiler.strip_comments(kernel.source)
     found = None
-    for declared in re.finditer(rf"(?:__shared__|__constant__|__device__)[^;(){{}}]*", code):
+    for declared in re.finditer(r"(?:__shared__|__constant__|__device__)[^;(){}]*", code):
         if m := re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", declared[0]):
             found = m
             break
     if not found:
         return None
     values = dict(re.findall(r"^\s*#\s*define\s+(\w+)\s+(.+?)\s*$", code, flags=re.M))
-    values |= dict(re.findall(r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+(\w+)\s*=\s*([^;,]+)", code))
+    values |= dict(
+        re.findall(
+            r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+"
+            r"(\w+)\s*=\s*([^;,]+)",
+            code,
+        )
+    )
     plain, _, given = kernel.name.partition("<")
-    template = re.search(rf"\btemplate\s*<([^<>]*)>[^;{{}}]*?\b{re.escape(plain.split(':')[-1])}\s*\(", code)
+    template = re.search(
+        rf"\btemplate\s*<([^<>]*)>[^;{{}}]*?\b{re.escape(plain.split(':')[-1])}\s*\(", code
+    )
     if template and given:
         names = re.findall(r"(\w+)\s*(?:=[^,]*)?(?:,|$)", template[1])
         values |= dict(zip(names, given.rstrip("> ").split(","), strict=False))
@@ -348,4 +378,8 @@ def _declared_shape(kernel, name: str, size: int) -> tuple[tuple[int, ...], int]
         except (SyntaxError, ArithmeticError, MemoryError, TypeError):
             return None
     count = int(np.prod(shape, dtype=np.int64))
-    return (tuple(shape), size // count) if count > 0 and size % count == 0 and size // count <= 16 else None
+    return (
+        (tuple(shape), size // count)
+        if count > 0 and size % count == 0 and size // count <= 16
+        else None
+    )

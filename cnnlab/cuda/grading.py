@@ -85,7 +85,9 @@ class Verdict:
     sentence: str
 
 
-def _difference(case: SourceCase, got: torch.Tensor, want: torch.Tensor, tolerance: float) -> torch.Tensor:
+def _difference(
+    case: SourceCase, got: torch.Tensor, want: torch.Tensor, tolerance: float
+) -> torch.Tensor:
     """Where the two differ by more than rounding explains."""
     if not got.dtype.is_floating_point:
         return got.double() != want
@@ -118,7 +120,9 @@ def _run_all(source: str, spec: SourceSpec, cases: list[SourceCase], isolation: 
     def make(name: str):
         # NVIDIA's compiler reads the first one; other instantiations differ in numbers only.
         try:
-            kernel = compile(source, name, isolation=isolation, use_nvrtc=None if name == names[0] else False)
+            kernel = compile(
+                source, name, isolation=isolation, use_nvrtc=None if name == names[0] else False
+            )
             kernel.object(checked=True)
             return kernel
         except CompileError as error:
@@ -164,7 +168,11 @@ def judge_source(
     cases = spec.cases(seed)
     kernels, outcomes = _run_all(source, spec, cases, isolation)
     if isinstance(first := kernels[cases[0].name], CompileError):
-        rest = [("correct", correct_share), ("clean", 0.3), *((x.aspect, share) for x in spec.limits)]
+        rest = [
+            ("correct", correct_share),
+            ("clean", 0.3),
+            *((x.aspect, share) for x in spec.limits),
+        ]
         return [
             Verdict("compiles", 0.1, False, f"The source does not compile:\n{first}"),
             *(Verdict(a, s, False, "Not judged, for it does not compile.") for a, s in rest),
@@ -194,7 +202,9 @@ def judge_source(
     if wrong:
         case, out, off = wrong[0]
         index = tuple(int(i) for i in off.nonzero()[0])
-        place = f"element {index}: {out[index].item():.6g} instead of {case.expected[index].item():.6g}"
+        place = (
+            f"element {index}: {out[index].item():.6g} instead of {case.expected[index].item():.6g}"
+        )
         text = f"Wrong in {len(wrong)} of {len(cases)} cases, first for {case.label}, at {place}."
         if mistakes:
             text += f" {sorted(mistakes)[0]}"
@@ -202,7 +212,9 @@ def judge_source(
     elif broken:
         verdicts.append(Verdict("correct", correct_share, False, broken))
     else:
-        verdicts.append(Verdict("correct", correct_share, True, f"Right in all {len(cases)} cases."))
+        verdicts.append(
+            Verdict("correct", correct_share, True, f"Right in all {len(cases)} cases.")
+        )
     if findings:
         case, report = findings[0]
         f = report.findings[0]
@@ -212,18 +224,27 @@ def judge_source(
     elif broken:
         verdicts.append(Verdict("clean", 0.3, False, broken))
     else:
-        verdicts.append(Verdict("clean", 0.3, True, "No race, no stray access, nothing unwritten, on two schedules."))
+        verdicts.append(
+            Verdict(
+                "clean", 0.3, True, "No race, no stray access, nothing unwritten, on two schedules."
+            )
+        )
     if not spec.limits:
         return verdicts
     if wrong or broken:  # a wrong answer can be had with few loads
         return verdicts + [
-            Verdict(x.aspect, share, False, "Not judged until the answers are right.") for x in spec.limits
+            Verdict(x.aspect, share, False, "Not judged until the answers are right.")
+            for x in spec.limits
         ]
     case = spec.measured(seed)
-    kernel = kernels.get(case.name) or compile(source, case.name, isolation=isolation, use_nvrtc=False)
+    kernel = kernels.get(case.name) or compile(
+        source, case.name, isolation=isolation, use_nvrtc=False
+    )
     report, _ = _run(case, kernel, 4 * spec.timeout)
     for limit in spec.limits:
         value = limit.measure(report)
         passed = value >= limit.bound if limit.least else value <= limit.bound
-        verdicts.append(Verdict(limit.aspect, share, passed, f"{limit.sentence}; yours: {value:.2f}."))
+        verdicts.append(
+            Verdict(limit.aspect, share, passed, f"{limit.sentence}; yours: {value:.2f}.")
+        )
     return verdicts

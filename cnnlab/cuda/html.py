@@ -1,4 +1,5 @@
-"""A report as HTML for a notebook: the source line, the threads on their block, the cell on its array."""
+# ruff: noqa: E501 (style sheet)
+"""A report as HTML for a notebook: source line, threads on their block, cell on its array."""
 
 from html import escape
 
@@ -102,7 +103,9 @@ def _block(f: Finding) -> str:
     label = f"{sum(plane + t in marked for t in range(width * height))} of {width * height} threads offend"
     if other is not None:
         label += ", the other one in blue"
-    picture = _svg("".join(cells), (-0.1, -0.1, columns + 0.1, rows + 0.1), label, min(22 * columns, 300))
+    picture = _svg(
+        "".join(cells), (-0.1, -0.1, columns + 0.1, rows + 0.1), label, min(22 * columns, 300)
+    )
     if depth > 1:
         label += f" (threadIdx.z = {layer})"
     return f"<figure>{picture}<figcaption>block {f.block}: {label}</figcaption></figure>"
@@ -135,7 +138,11 @@ def _array(f: Finding) -> str:
     line = max(box[2:]) / 220
     body = [_rect(0, 0, columns, rows, "#ffffff", f'stroke="#57606a" stroke-width="{line:g}"')]
     if rows <= 40 and columns <= 64:
-        body += [_rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0") for r in range(rows) for c in range(columns)]
+        body += [
+            _rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0")
+            for r in range(rows)
+            for c in range(columns)
+        ]
     if f.kind == "unwritten" and not planes:
         unit = f.cell / (f.array.itemsize or f.cell)
         for start, length in f.runs:

@@ -56,10 +56,18 @@ _VECTORS = {
 
 def _plain(name: str) -> str:
     """One spelling for a type that g++ and NVRTC write differently."""
-    words = re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool").split()
+    words = (
+        re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool").split()
+    )
     size = [w for w in words if w in ("short", "long", "char")]
     if size or "unsigned" in words or "signed" in words:
-        sign = "unsigned " if "unsigned" in words else "signed " if size == ["char"] and "signed" in words else ""
+        sign = (
+            "unsigned "
+            if "unsigned" in words
+            else "signed "
+            if size == ["char"] and "signed" in words
+            else ""
+        )
         return sign + ("long" if "long" in size else size[0] if size else "int")
     return " ".join(words)
 
@@ -137,7 +145,9 @@ class Kernel:
             raise compiler.CompileError(f"the source has several kernels ({names}): name one")
         if declared is None or not re.fullmatch(r"[\w:<>, ()+*-]+", self.name):
             names = ", ".join(k.name for k in kernels)
-            raise compiler.CompileError(f"no kernel {self.name!r} in this source, which has {names}")
+            raise compiler.CompileError(
+                f"no kernel {self.name!r} in this source, which has {names}"
+            )
         self._names = declared.parameters
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
         self._objects: dict[bool, Path] = {}
@@ -179,11 +189,15 @@ class Kernel:
 
     def __getitem__(self, shape):
         if not isinstance(shape, tuple) or len(shape) not in (2, 3):
-            raise LaunchError("write kernel[grid, block](...) or kernel[grid, block, shared_bytes](...)")
+            raise LaunchError(
+                "write kernel[grid, block](...) or kernel[grid, block, shared_bytes](...)"
+            )
         grid, block, *rest = shape
 
         def launch(*args, **options) -> Report:
-            return self.launch(grid, block, *args, **dict(zip(["shared_bytes"], rest, strict=False)) | options)
+            return self.launch(
+                grid, block, *args, **dict(zip(["shared_bytes"], rest, strict=False)) | options
+            )
 
         return launch
 
@@ -196,7 +210,9 @@ class Kernel:
         threads = block[0] * block[1] * block[2]
         if threads > MAX_THREADS:
             shape = "×".join(map(str, block))
-            raise LaunchError(f"a block of {shape} has {threads} threads; CUDA takes at most {MAX_THREADS}")
+            raise LaunchError(
+                f"a block of {shape} has {threads} threads; CUDA takes at most {MAX_THREADS}"
+            )
         if not 0 <= shared_bytes <= MAX_SHARED:
             raise LaunchError(
                 f"{shared_bytes} bytes of dynamic shared memory; a block has at most {MAX_SHARED}"
@@ -204,18 +220,27 @@ class Kernel:
         if len(args) != len(self.parameters):
             names = ", ".join(f"{p.type} {p.name}" for p in self.parameters)
             raise LaunchError(
-                f"{self.name} takes {len(self.parameters)} arguments ({names}), {len(args)} were given"
+                f"{self.name} takes {len(self.parameters)} arguments ({names}), "
+                f"{len(args)} were given"
             )
         for p, a in zip(self.parameters, args, strict=True):
             _check_argument(self.name, p, a)
         devices = {a.device for a in args if isinstance(a, torch.Tensor)}
         if len(devices) > 1:
-            raise LaunchError(f"the tensors are on several devices: {', '.join(sorted(map(str, devices)))}")
+            raise LaunchError(
+                f"the tensors are on several devices: {', '.join(sorted(map(str, devices)))}"
+            )
         chosen = set()
         for wanted in outputs:
             named = [i for i, p in enumerate(self.parameters) if wanted in (i, p.name)]
-            if not named or not self.parameters[named[0]].pointer or self.parameters[named[0]].const:
-                raise LaunchError(f"outputs names {wanted!r}, which is no pointer that {self.name} may write to")
+            if (
+                not named
+                or not self.parameters[named[0]].pointer
+                or self.parameters[named[0]].const
+            ):
+                raise LaunchError(
+                    f"outputs names {wanted!r}, which is no pointer that {self.name} may write to"
+                )
             chosen.add(named[0])
         tensors = {}
         for key, value in (constants or {}).items():
@@ -246,8 +271,8 @@ class Kernel:
         outputs : names or positions of the tensors whose old contents mean nothing: every element
             must be written, none read before. A floating tensor full of NaN counts as one; a tensor
             that the kernel only writes to must be written whole in any case
-        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a GPU,
-            ``"checked"`` runs in a child process and waits, ``"fast"`` here and does not wait
+        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a
+            GPU, ``"checked"`` runs in a child process and waits, ``"fast"`` here without waiting
         reverse : run blocks and threads in the opposite order, a second schedule for the checks
         timeout : seconds
 
@@ -285,7 +310,9 @@ def _check_argument(kernel: str, p: Parameter, value) -> None:
         if p.base not in _SCALARS:
             raise LaunchError(f"{where} is a {p.type}; Python passes numbers and tensors only")
         if isinstance(value, torch.Tensor):
-            raise LaunchError(f"{where} is a {p.type}, but a tensor was given; pass a number (x.item())")
+            raise LaunchError(
+                f"{where} is a {p.type}, but a tensor was given; pass a number (x.item())"
+            )
         if isinstance(value, float) and _SCALARS[p.base][0] not in "fde":
             raise LaunchError(f"{where} is a {p.type}, but {value!r} is no integer")
         try:
@@ -301,7 +328,8 @@ def _check_argument(kernel: str, p: Parameter, value) -> None:
         raise LaunchError(f"{where} is a {p.type}; a pointer to pointers cannot be passed")
     if p.dtype is not None and p.dtype != value.dtype:
         raise LaunchError(
-            f"{where} is a {p.type} and takes {str(p.dtype)[6:]}, got a tensor of {str(value.dtype)[6:]}"
+            f"{where} is a {p.type} and takes {str(p.dtype)[6:]}, "
+            f"got a tensor of {str(value.dtype)[6:]}"
         )
     if not value.is_contiguous():
         raise LaunchError(

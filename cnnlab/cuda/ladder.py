@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one rung a paragraph)
 """The ladder: one spec for each rung, with a reference kernel in ``kernels/`` that passes it.
 
 Every rung is judged on the sizes that catch people out: 1×1, 1×N, N×1, no multiple of the block,
@@ -56,7 +57,9 @@ def _sum_of_products(x, weight, **options):
 Launcher = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], dict]
 
 
-def _image_case(seed: int, h: int, w: int, k: int, block, launch: Launcher, reverse=False, integer=False):
+def _image_case(
+    seed: int, h: int, w: int, k: int, block, launch: Launcher, reverse=False, integer=False
+):
     if integer:
         generator = torch.Generator().manual_seed(seed)
         image = torch.randint(0, 256, (h, w), generator=generator, dtype=torch.uint8)
@@ -72,12 +75,16 @@ def _image_case(seed: int, h: int, w: int, k: int, block, launch: Launcher, reve
     expected, scale = conv(taps)
     out = torch.empty(h, w, dtype=torch.uint8 if integer else torch.float32)
     alternatives = {
-        "The filter is applied upside down: deep learning's convolution does not flip it.": conv(taps.flip(0, 1))[0],
+        "The filter is applied upside down: deep learning's convolution does not flip it.": conv(
+            taps.flip(0, 1)
+        )[0],
         "The filter's rows and columns are exchanged.": conv(taps.T.contiguous())[0],
     }
     if integer:
         whole, _ = _sum_of_products(image[None, None], taps[None, None], padding=k // 2)
-        alternatives["Sums above 255 wrap around; clamp them before they become 8 bits."] = whole[0, 0] % 256
+        alternatives["Sums above 255 wrap around; clamp them before they become 8 bits."] = (
+            whole[0, 0] % 256
+        )
     return SourceCase(
         label=f"a {h}×{w} image with a {k}×{k} filter, block {'×'.join(map(str, block))}",
         block=block,
@@ -89,13 +96,19 @@ def _image_case(seed: int, h: int, w: int, k: int, block, launch: Launcher, reve
     )
 
 
-def _image_spec(id: str, blocks, launch, limits=(), integer=False, measured=(128, 160, 5)) -> SourceSpec:
+def _image_spec(
+    id: str, blocks, launch, limits=(), integer=False, measured=(128, 160, 5)
+) -> SourceSpec:
     def cases(seed: int) -> list[SourceCase]:
         made = []
         for k in FILTERS:
             for h, w in SIZES:
                 i = len(made)
-                made.append(_image_case(seed + 2 * i, h, w, k, blocks[i % 2], launch, i // 2 % 2 == 1, integer))
+                made.append(
+                    _image_case(
+                        seed + 2 * i, h, w, k, blocks[i % 2], launch, i // 2 % 2 == 1, integer
+                    )
+                )
         for i, (h, w) in enumerate([(40, 67), (67, 40)]):
             made.append(_image_case(seed + 100 + i, h, w, 5, blocks[i], launch, i == 0, integer))
         return made
@@ -114,13 +127,23 @@ def _grid(block, h, w):
 def _global_filter(image, taps, out, block):
     h, w = image.shape
     k = taps.shape[0]
-    return {"name": "conv2d", "grid": _grid(block, h, w), "arguments": (image, taps, out, k, h, w), "output": 2}
+    return {
+        "name": "conv2d",
+        "grid": _grid(block, h, w),
+        "arguments": (image, taps, out, k, h, w),
+        "output": 2,
+    }
 
 
 def _uchar(image, taps, out, block):
     h, w = image.shape
     k = taps.shape[0]
-    return {"name": "conv2d", "grid": _grid(block, h, w), "arguments": (image, taps, out, k, w, h), "output": 2}
+    return {
+        "name": "conv2d",
+        "grid": _grid(block, h, w),
+        "arguments": (image, taps, out, k, w, h),
+        "output": 2,
+    }
 
 
 def _constant(image, taps, out, block):
@@ -174,12 +197,17 @@ def _brighten_case(seed: int, h: int, w: int, block, reverse=False) -> SourceCas
 
 def _brighten(seed: int) -> list[SourceCase]:
     blocks = [(16, 16), (32, 4)]
-    return [_brighten_case(seed + i, h, w, blocks[i % 2], i % 3 == 0) for i, (h, w) in enumerate(SIZES * 2)]
+    return [
+        _brighten_case(seed + i, h, w, blocks[i % 2], i % 3 == 0)
+        for i, (h, w) in enumerate(SIZES * 2)
+    ]
 
 
 def _layout(seed: int) -> list[SourceCase]:
     shapes = [(1, 1, 1), (2, 3, 49), (1, 33, 31), (3, 64, 40), (1, 1, 100), (2, 40, 1)]
-    return [_layout_case(seed + i, *s, (32, (8, 4)[i % 2]), i % 3 == 0) for i, s in enumerate(shapes)]
+    return [
+        _layout_case(seed + i, *s, (32, (8, 4)[i % 2]), i % 3 == 0) for i, s in enumerate(shapes)
+    ]
 
 
 def _layout_case(seed: int, n: int, c: int, p: int, block=(32, 8), reverse=False) -> SourceCase:
@@ -211,7 +239,11 @@ _LAYERS = [  # N, C, H, W, O, K, stride, padding, dilation
 
 def _layer_tensors(seed: int, layer):
     n, c, h, w, o, k, stride, padding, dilation = layer
-    x, weight, bias = _random((n, c, h, w), seed), _random((o, c, k, k), seed + 1), _random((o,), seed + 2)
+    x, weight, bias = (
+        _random((n, c, h, w), seed),
+        _random((o, c, k, k), seed + 1),
+        _random((o,), seed + 2),
+    )
     y, scale = _sum_of_products(x, weight, stride=stride, padding=padding, dilation=dilation)
     y = y + bias.double()[:, None, None]
     label = f"{n}×{c}×{h}×{w} → {o} channels, {k}×{k}, stride {stride}, padding {padding}, dilation {dilation}"
@@ -226,9 +258,25 @@ def _layer_case(seed: int, layer, block, reverse=False, implicit=False) -> Sourc
     return SourceCase(
         label=label,
         name=f"conv2d<{block[0]}, 4>" if implicit else "conv2d",
-        grid=(_ceil(pixels, side), _ceil(o, side), n) if implicit else (_ceil(pixels, block[0]), o, n),
+        grid=(_ceil(pixels, side), _ceil(o, side), n)
+        if implicit
+        else (_ceil(pixels, block[0]), o, n),
         block=block,
-        arguments=(x, weight, bias, torch.empty(y.shape), c, h, w, o, k, stride, padding, dilation, *y.shape[2:]),
+        arguments=(
+            x,
+            weight,
+            bias,
+            torch.empty(y.shape),
+            c,
+            h,
+            w,
+            o,
+            k,
+            stride,
+            padding,
+            dilation,
+            *y.shape[2:],
+        ),
         output=3,
         expected=y,
         scale=scale,
@@ -239,7 +287,8 @@ def _layer_case(seed: int, layer, block, reverse=False, implicit=False) -> Sourc
 def _layers(blocks, implicit=False):
     def cases(seed: int) -> list[SourceCase]:
         return [
-            _layer_case(seed + 3 * i, layer, blocks[i % 2], i % 3 == 0, implicit) for i, layer in enumerate(_LAYERS)
+            _layer_case(seed + 3 * i, layer, blocks[i % 2], i % 3 == 0, implicit)
+            for i, layer in enumerate(_LAYERS)
         ]
 
     return cases
@@ -261,7 +310,15 @@ def _gemm_case(seed: int, m: int, n: int, k: int, t: int, reverse=False) -> Sour
 
 
 def _gemms(seed: int) -> list[SourceCase]:
-    shapes = [(1, 1, 1), (1, 40, 9), (33, 1, 17), (16, 16, 16), (35, 29, 50), (5, 70, 3), (20, 20, 1)]
+    shapes = [
+        (1, 1, 1),
+        (1, 40, 9),
+        (33, 1, 17),
+        (16, 16, 16),
+        (35, 29, 50),
+        (5, 70, 3),
+        (20, 20, 1),
+    ]
     return [_gemm_case(seed + 3 * i, *s, (16, 8)[i % 2], i % 3 == 0) for i, s in enumerate(shapes)]
 
 
@@ -275,7 +332,10 @@ def _gemm_loads(report: Report) -> float:
 
 def _small_tile(bound: float) -> Limit:
     return Limit(
-        "global loads", _loads("global"), bound, f"A tile allows {bound:g} global loads an output, not 25"
+        "global loads",
+        _loads("global"),
+        bound,
+        f"A tile allows {bound:g} global loads an output, not 25",
     )
 
 
@@ -287,10 +347,16 @@ _COALESCED = Limit(
     "Neighbouring threads should read neighbouring pixels: at most 5 sectors a request",
 )
 _BROADCAST = Limit(
-    "broadcast", lambda r: r.constant_words(), 2.0, "All threads of a warp should read the same filter tap at once"
+    "broadcast",
+    lambda r: r.constant_words(),
+    2.0,
+    "All threads of a warp should read the same filter tap at once",
 )
 _NO_FILTER_LOADS = Limit(
-    "global loads", _loads("global"), 25.5, "With the filter in constant memory, 25 global loads an output suffice"
+    "global loads",
+    _loads("global"),
+    25.5,
+    "With the filter in constant memory, 25 global loads an output suffice",
 )
 
 LADDER: dict[str, Rung] = {

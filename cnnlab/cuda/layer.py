@@ -13,14 +13,17 @@ __all__ = ["KernelConv2d"]
 
 _KERNELS = Path(__file__).parent / "kernels"
 _THREADS = 128
-_forward: dict[int, Kernel] = {}  # an operator's arguments are tensors and numbers: kernels go by number
+_forward: dict[
+    int, Kernel
+] = {}  # an operator's arguments are tensors and numbers: kernels go by number
 
 
 def _compile(source: str, name: str) -> Kernel:
     kernel = compile(source, name)
     if len(kernel.parameters) < 12:
         raise ValueError(
-            f"{kernel!r} cannot be a layer: it takes x, weight, bias, y, C, H, W, O, K, stride, padding, dilation, OH, OW"
+            f"{kernel!r} cannot be a layer, which takes x, weight, bias, y, C, H, W, O, K, "
+            "stride, padding, dilation, OH, OW"
         )
     return kernel
 
@@ -35,25 +38,42 @@ def _grid(pixels: int, *rest: int) -> tuple[int, int, int]:
 
 
 def _sizes(x, weight, gy_shape, stride, padding, dilation):
-    return (*x.shape[1:], weight.shape[0], weight.shape[2], stride, padding, dilation, *gy_shape[2:])
+    return (
+        *x.shape[1:],
+        weight.shape[0],
+        weight.shape[2],
+        stride,
+        padding,
+        dilation,
+        *gy_shape[2:],
+    )
 
 
 @torch.library.custom_op("cnnlab::kernel_conv2d", mutates_args=())
 def kernel_conv2d(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int, padding: int, dilation: int, kernel: int
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
+    kernel: int,
 ) -> torch.Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     y = _output(x, weight, stride, padding, dilation)
     sizes = _sizes(x, weight, y.shape, stride, padding, dilation)
     n, o, oh, ow = y.shape
-    report = _forward[kernel].launch(_grid(oh * ow, o, n), _THREADS, x, weight, bias.contiguous(), y, *sizes, mode="fast")
+    report = _forward[kernel].launch(
+        _grid(oh * ow, o, n), _THREADS, x, weight, bias.contiguous(), y, *sizes, mode="fast"
+    )
     report.raise_for_findings()
     return y
 
 
 def _output(x, weight, stride, padding, dilation):
     sides = [
-        output_size(side, weight.shape[-1], stride=stride, padding=padding, dilation=dilation) for side in x.shape[2:]
+        output_size(side, weight.shape[-1], stride=stride, padding=padding, dilation=dilation)
+        for side in x.shape[2:]
     ]
     return x.new_empty(x.shape[0], weight.shape[0], *sides)
 
@@ -65,7 +85,12 @@ def _(x, weight, bias, stride, padding, dilation, kernel):
 
 @torch.library.custom_op("cnnlab::kernel_conv2d_backward", mutates_args=())
 def kernel_conv2d_backward(
-    gy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, dilation: int
+    gy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     gy, x, weight = gy.contiguous(), x.contiguous(), weight.contiguous()
     gx, gw = torch.empty_like(x), torch.empty_like(weight)
@@ -133,7 +158,9 @@ class KernelConv2d(nn.Module):
         super().__init__()
         if dtype not in (None, torch.float32):
             raise ValueError(f"the kernels compute in float32, dtype is {dtype}")
-        like = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, device=device)
+        like = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, device=device
+        )
         self.weight, self.bias = like.weight, like.bias
         self.stride, self.padding, self.dilation = stride, padding, dilation
         kernel = _compile(source or (_KERNELS / "channels.cu").read_text(), name)
@@ -141,8 +168,11 @@ class KernelConv2d(nn.Module):
         _forward[self._kernel] = kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return kernel_conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self._kernel)
+        return kernel_conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self._kernel
+        )
 
     def extra_repr(self) -> str:
         o, c, k, _ = self.weight.shape
-        return f"{c}, {o}, kernel_size={k}, stride={self.stride}, padding={self.padding}, {_forward[self._kernel]!r}"
+        sizes = f"{c}, {o}, kernel_size={k}, stride={self.stride}, padding={self.padding}"
+        return f"{sizes}, {_forward[self._kernel]!r}"

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (C++ text)
 """NVIDIA's own compiler, through cuda.core: it needs no GPU, and says what nvcc would say.
 
 Run as a program it reads one request (JSON) and writes one answer, so that a compile bomb in
@@ -110,7 +111,9 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
         code = program.compile("cubin", name_expressions=(name,), logs=log)
     except Exception as error:
         text = str(error).split("compilation log:")[-1]
-        text = "\n".join(line for line in text.splitlines() if not re.match(r"\d+ errors? det", line))
+        text = "\n".join(
+            line for line in text.splitlines() if not re.match(r"\d+ errors? det", line)
+        )
         raise ValueError(text.strip()) from None
     symbol = code.symbol_mapping.get(name, name)
     symbol = symbol.decode() if isinstance(symbol, bytes) else symbol
@@ -142,7 +145,11 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     """As `compile_cuda`, in a sandboxed process of its own."""
     from cnnlab import sandbox
 
-    places = {sys.prefix, sys.base_prefix, *(sysconfig.get_paths()[k] for k in ("purelib", "platlib"))}
+    places = {
+        sys.prefix,
+        sys.base_prefix,
+        *(sysconfig.get_paths()[k] for k in ("purelib", "platlib")),
+    }
     policy = sandbox.Policy(
         readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],
         limits=sandbox.Limits(seconds=20, memory=8 << 30, file_bytes=0, output_bytes=32 << 20),
@@ -152,7 +159,9 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     try:
         answer = json.loads(outcome.stdout)
     except ValueError:
-        raise ValueError("NVIDIA's compiler was stopped: it takes too much time or memory") from None
+        raise ValueError(
+            "NVIDIA's compiler was stopped: it takes too much time or memory"
+        ) from None
     if "error" in answer:
         raise ValueError(answer["error"])
     return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": b""})

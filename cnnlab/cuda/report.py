@@ -1,6 +1,6 @@
+# ruff: noqa: E501 (one sentence a line)
 """What a checked run found: as records, in a terminal, and as HTML in a notebook."""
 
-import html
 import json
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -169,7 +169,9 @@ class Finding:
         if self.kind == "misaligned":
             return f"{who}: {did} of {self.size} bytes at byte {self.offset} of {self.array.name}, no multiple of {self.size}"
         if self.kind in ("divergent-barrier", "deadlock"):
-            return f"block {_xyz(self.block)}: of {_threads(self.block_shape)} threads, {self.detail}"
+            return (
+                f"block {_xyz(self.block)}: of {_threads(self.block_shape)} threads, {self.detail}"
+            )
         if self.kind == "divergent-warp":
             return f"{who} calls {self.detail}, but lanes {_lanes(self.offset)} of its mask have left without taking part"
         if self.kind == "warp-mask":
@@ -197,7 +199,11 @@ class Finding:
             "index": self.index,
             "block": self.block,
             "thread": self.thread,
-            "other": {"block": self.other_block, "thread": self.other_thread, "line": self.other_line}
+            "other": {
+                "block": self.other_block,
+                "thread": self.other_thread,
+                "line": self.other_line,
+            }
             if self.other_block
             else None,
             "count": self.count,
@@ -234,7 +240,11 @@ def merge(findings: list[Finding]) -> list[Finding]:
         if f.kind not in ("shared-race", "global-race", "double-write"):
             key += (f.write,)
         if first := groups.get(key):
-            together = tuple(sorted({*first.threads, *f.threads})) if f.block == first.block else first.threads
+            together = (
+                tuple(sorted({*first.threads, *f.threads}))
+                if f.block == first.block
+                else first.threads
+            )
             groups[key] = replace(first, count=first.count + f.count, threads=together)
         else:
             groups[key] = f
@@ -281,7 +291,9 @@ class Report:
     @property
     def outputs(self) -> int:
         """Elements of the argument tensors that the kernel writes to."""
-        return sum(a.bytes // a.itemsize for a in self.arrays if a.argument and a.stores and a.itemsize)
+        return sum(
+            a.bytes // a.itemsize for a in self.arrays if a.argument and a.stores and a.itemsize
+        )
 
     def count(self, space: str, what: str = "loads", array: str | None = None) -> int:
         """Loads or stores over the whole grid, in ``"global"``, ``"shared"`` or ``"constant"``."""
@@ -393,9 +405,21 @@ class Report:
 def _block_text(f: Finding, widest: int = 64) -> list[str]:
     """The offending threads on the block, one character a thread, where that says something."""
     width, height, depth = f.block_shape
-    if not f.threads or f.kind == "unwritten" or depth > 1 or width > widest or height > 32 or width * height < 2:
+    if (
+        not f.threads
+        or f.kind == "unwritten"
+        or depth > 1
+        or width > widest
+        or height > 32
+        or width * height < 2
+    ):
         return []
     marked = set(f.threads)
-    rows = ["".join("#" if y * width + x in marked else "." for x in range(width)) for y in range(height)]
-    folded = [f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(rows)]
+    rows = [
+        "".join("#" if y * width + x in marked else "." for x in range(width))
+        for y in range(height)
+    ]
+    folded = [
+        f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(rows)
+    ]
     return [f"threads of block {_xyz(f.block)} (# offends):", *folded]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """Correct kernels of many kinds, and the mistakes that people make in them.
 
 `CORRECT` holds launches that must give the right numbers and no finding. `BUGS` changes one text in one
@@ -43,7 +44,9 @@ class Launch:
 
     @property
     def right(self) -> bool:
-        return torch.allclose(self.out.double(), self.expected.double(), rtol=1e-4, atol=self.tolerance)
+        return torch.allclose(
+            self.out.double(), self.expected.double(), rtol=1e-4, atol=self.tolerance
+        )
 
 
 REDUCE = """
@@ -327,7 +330,9 @@ def _image(h=70, w=83):
 
 def _conv(image, filt):
     k = filt.shape[0]
-    return F.conv2d(image[None, None].double(), filt[None, None].double(), padding=k // 2)[0, 0].float()
+    return F.conv2d(image[None, None].double(), filt[None, None].double(), padding=k // 2)[
+        0, 0
+    ].float()
 
 
 def _layer(n=2, c=3, h=13, w=11, o=5, k=3, stride=2, padding=1, dilation=2):
@@ -361,7 +366,9 @@ def make() -> dict[str, Launch]:
 
     def launch(source, grid, block, inputs, out, expected, *scalars, name="", **options):
         tolerance = options.pop("tolerance", 1e-4)
-        return Launch(source, grid, block, (*inputs, out, *scalars), out, expected, name, options, tolerance)
+        return Launch(
+            source, grid, block, (*inputs, out, *scalars), out, expected, name, options, tolerance
+        )
 
     z = torch.zeros
     positive = flat[flat > 0]

@@ -1,9 +1,10 @@
+# ruff: noqa: E501 (kernels and sentences)
 """Correct kernels pass without a finding; every seeded mistake is found and rightly named."""
 
 import pytest
 from battery import BUGS, make
 
-from cnnlab import cuda
+from cnnlab.cuda.report import CAUSES
 
 CASES = make()
 
@@ -42,6 +43,6 @@ def test_seeded_mistakes_are_found(name, old, new, kinds):
 def test_the_battery_is_broad():
     wrong = [bug for bug in BUGS if bug[3]]
     assert len(wrong) >= 30 and len({bug[0] for bug in wrong}) >= 4 and len(CASES) >= 15
-    assert {kind for bug in wrong for kind in bug[3]} >= set(cuda.report.CAUSES) - {
+    assert {kind for bug in wrong for kind in bug[3]} >= set(CAUSES) - {
         "forbidden", "crash", "trap", "wild-pointer",
     }  # fmt: skip

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """The GPU launcher: what needs a device, and what can be known of it without one."""
 
 import numpy as np
@@ -15,7 +16,11 @@ CASES = make()
 @pytest.mark.skipif(not nvrtc.installed(), reason="NVRTC is not installed")
 def test_what_the_launcher_would_load():
     made = cuda.compile(CASES["tiled"].source, "conv2d<5, 16>").nvidia_for("sm_80")
-    assert made.arch == "sm_80" and made.cubin[:4] == b"\x7fELF" and made.symbol.startswith("_Z6conv2d")
+    assert (
+        made.arch == "sm_80"
+        and made.cubin[:4] == b"\x7fELF"
+        and made.symbol.startswith("_Z6conv2d")
+    )
     assert made.symbol.encode() in made.cubin and b"filter" in made.cubin
     assert made.shared_bytes == 20 * 20 * 4
 
@@ -25,14 +30,22 @@ def test_a_launch_as_cuda_core_gets_it(monkeypatch):
     """Everything but the driver: pointers, scalars of the parameters' types, constants, the symbol."""
     seen = []
     monkeypatch.setattr(gpu, "enqueue", lambda *work: seen.append(work))
-    monkeypatch.setattr(torch.cuda, "device", lambda d: torch.autograd.profiler.record_function("device"))
+    monkeypatch.setattr(
+        torch.cuda, "device", lambda d: torch.autograd.profiler.record_function("device")
+    )
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: "a card")
-    kernel = cuda.compile("__constant__ float w[2]; __global__ void k(float* out, float a, int n, double d) { out[0] = a * w[0]; }")
+    kernel = cuda.compile(
+        "__constant__ float w[2]; __global__ void k(float* out, float a, int n, double d) { out[0] = a * w[0]; }"
+    )
     launch = kernel._check(2, (8, 4), (torch.zeros(3), 0.5, 7, 1), 100, {"w": [1.0, 2.0]}, ())
     report = gpu.launch(kernel, launch, contained=False, timeout=1.0)
     ((cubin, symbol, grid, block, shared, arguments, constants),) = seen
-    assert cubin[:4] == b"\x7fELF" and symbol == "_Z1kPffid" and (grid, block, shared) == ((2, 1, 1), (8, 4, 1), 100)
+    assert (
+        cubin[:4] == b"\x7fELF"
+        and symbol == "_Z1kPffid"
+        and (grid, block, shared) == ((2, 1, 1), (8, 4, 1), 100)
+    )
     assert [type(a) for a in arguments] == [torch.Tensor, np.float32, np.int32, np.float64]
     assert constants["w"].tolist() == [1, 2] and report.device == "a card"
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """Judging sources: references pass every rung, typical mistakes fail the right aspect with the right words."""
 
 import pytest
@@ -6,7 +7,9 @@ from cnnlab import sandbox
 from cnnlab.cuda.grading import judge_source
 from cnnlab.cuda.ladder import LADDER
 
-pytestmark = pytest.mark.skipif(sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}")
+pytestmark = pytest.mark.skipif(
+    sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
+)
 
 
 @pytest.mark.parametrize("id", LADDER)
@@ -22,13 +25,20 @@ def failed(id, *changes, seed=3):
     for old, new in changes:
         assert old in source
         source = source.replace(old, new)
-    return {v.aspect: v.sentence for v in judge_source(source, LADDER[id].spec, seed=seed) if not v.passed}
+    return {
+        v.aspect: v.sentence
+        for v in judge_source(source, LADDER[id].spec, seed=seed)
+        if not v.passed
+    }
 
 
 def test_named_mistakes():
     flipped = failed("constant", ("filter[j * k + i]", "filter[(k - 1 - j) * k + k - 1 - i]"))
     assert "does not flip" in flipped["correct"] and "clean" not in flipped
-    assert "rows and columns are exchanged" in failed("constant", ("j * k + i", "i * k + j"))["correct"]
+    assert (
+        "rows and columns are exchanged"
+        in failed("constant", ("j * k + i", "i * k + j"))["correct"]
+    )
     assert "wrap around" in failed("uchar", ("min(sum, 255)", "sum"))["correct"]
 
 
@@ -53,5 +63,10 @@ def test_what_never_ends_or_does_not_compile():
     loop = failed("index", ("out[row", "while (true) {}\n    out[row"))
     assert "Infinite loop in line" in loop["clean"] and "did not end" in loop["correct"]
     broken = failed("gemm", ("float sum", "flaot sum"))
-    assert "flaot" in broken["compiles"] and set(broken) == {"compiles", "correct", "clean", "global loads"}
+    assert "flaot" in broken["compiles"] and set(broken) == {
+        "compiles",
+        "correct",
+        "clean",
+        "global loads",
+    }
     assert "no kernel" in failed("index", ("brighten", "darken"))["compiles"]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """Compiling, launching and counting; and what is said of a launch that CUDA would refuse."""
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from cnnlab import cuda
 from cnnlab.cuda import compiler
+from cnnlab.cuda import nvrtc as nvidia
 from cnnlab.cuda.kernel import MAX_SHARED
 
 FILL = "__global__ void fill(float* out, float value, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = value; }"
@@ -74,17 +76,23 @@ def test_a_null_pointer_may_be_passed_and_is_found_when_used():
     kernel = build("__global__ void k(const float* in, float* out) { out[0] = in ? in[0] : 7.0f; }")
     out = torch.zeros(1)
     assert kernel[1, 1](None, out).ok and out.item() == 7
-    assert build("__global__ void k(const float* in, float* out) { out[0] = in[3]; }")[1, 1](None, out).kinds == {"null-pointer"}
+    assert build("__global__ void k(const float* in, float* out) { out[0] = in[3]; }")[1, 1](
+        None, out
+    ).kinds == {"null-pointer"}
 
 
 def test_printf_is_shown_and_bounded():
-    kernel = build('#include <stdio.h>\n__global__ void k(int n) { for (int i = 0; i < n; ++i) printf("%d %s\\n", i, "times"); }')
+    kernel = build(
+        '#include <stdio.h>\n__global__ void k(int n) { for (int i = 0; i < n; ++i) printf("%d %s\\n", i, "times"); }'
+    )
     assert kernel[1, 2](2).printed == "0 times\n1 times\n0 times\n1 times\n"
     assert len(kernel[64, 1](10_000).printed) < 1.1e6
 
 
 def test_constants_by_name_and_their_errors():
-    kernel = build("__constant__ float w[3]; __device__ int scale; __global__ void k(float* out) { out[threadIdx.x] = scale * w[threadIdx.x]; }")
+    kernel = build(
+        "__constant__ float w[3]; __device__ int scale; __global__ void k(float* out) { out[threadIdx.x] = scale * w[threadIdx.x]; }"
+    )
     out = torch.zeros(3)
     constants = {"w": [1.0, 2.0, 3.0], "scale": torch.tensor([2], dtype=torch.int32)}
     assert kernel.launch(1, 3, out, constants=constants).ok
@@ -97,7 +105,9 @@ def test_constants_by_name_and_their_errors():
 
 def test_what_an_output_is():
     out = torch.zeros(10)
-    kernel = build("__global__ void k(float* out) { if (threadIdx.x < 7) out[threadIdx.x] += 1.0f; }")
+    kernel = build(
+        "__global__ void k(float* out) { if (threadIdx.x < 7) out[threadIdx.x] += 1.0f; }"
+    )
     assert kernel[1, 10](out).ok  # adds to what is there, as a kernel may
     report = kernel.launch(1, 10, out, outputs=["out"])
     assert report.kinds == {"uninitialised", "unwritten"}
@@ -124,7 +134,11 @@ def test_both_sides_of_a_race_are_named():
 }"""
     (race,) = (f for f in build(source)[1, 64](torch.zeros(64)).findings if f.kind == "shared-race")
     assert {race.line, race.other_line} == {3, 4}
-    assert race.thread[0] + race.other_thread[0] == 63 and race.block == race.other_block == (0, 0, 0)
+    assert race.thread[0] + race.other_thread[0] == 63 and race.block == race.other_block == (
+        0,
+        0,
+        0,
+    )
     assert race.array.name == "s" and race.array.shape == (64,)
 
 
@@ -132,7 +146,13 @@ def test_out_of_bounds_names_row_and_column():
     source = "__global__ void k(const float* image, float* out, int h, int w) { int r = threadIdx.y, c = threadIdx.x; out[r * w + c] = image[(r + 1) * w + c]; }"
     report = build(source)[1, (6, 5)](torch.zeros(5, 6), torch.zeros(5, 6), 5, 6)
     (f,) = report.findings
-    assert (f.kind, f.line, f.index, f.thread, f.count) == ("out-of-bounds", 1, (5, 0), (0, 4, 0), 6)
+    assert (f.kind, f.line, f.index, f.thread, f.count) == (
+        "out-of-bounds",
+        1,
+        (5, 0),
+        (0, 4, 0),
+        6,
+    )
     assert "image[30] (row 5, column 0 of 5×6), valid: 0..29" in f.message
 
 
@@ -152,14 +172,22 @@ def test_counters_of_the_ladder():
     out = torch.zeros(256, 256)
     from battery import ladder
 
-    report = build(ladder("constant.cu")).launch((16, 16), (16, 16), image, out, 5, 256, 256, **filters)
+    report = build(ladder("constant.cu")).launch(
+        (16, 16), (16, 16), image, out, 5, 256, 256, **filters
+    )
     assert 24 < report.per_output("global") <= 25 and report.per_output("constant") <= 25
-    report = build(ladder("tiled.cu"), "conv2d<5, 16>").launch((16, 16), (16, 16), image, out, 256, 256, **filters)
+    report = build(ladder("tiled.cu"), "conv2d<5, 16>").launch(
+        (16, 16), (16, 16), image, out, 256, 256, **filters
+    )
     assert report.per_output("global") <= 2.0 and report.per_output("shared") == 25
     assert report.barriers == 256 and report.constant_words() == 1
-    report = build(ladder("tiled.cu"), "conv2d<5, 32>").launch((8, 8), (32, 32), image, out, 256, 256, **filters)
+    report = build(ladder("tiled.cu"), "conv2d<5, 32>").launch(
+        (8, 8), (32, 32), image, out, 256, 256, **filters
+    )
     assert report.per_output("global") <= 1.5
-    report = build(ladder("coarsened.cu"), "conv2d<5, 32, 4, 8>").launch((8, 8), (32, 4), image, out, 256, 256, **filters)
+    report = build(ladder("coarsened.cu"), "conv2d<5, 32, 4, 8>").launch(
+        (8, 8), (32, 4), image, out, 256, 256, **filters
+    )
     assert report.per_output("shared") <= 12
 
 
@@ -182,7 +210,9 @@ def test_coalescing_and_bank_conflicts_are_counted():
 def test_a_float4_is_one_access():
     source = "__global__ void k(const float4* in, float4* out) { float4 v = in[threadIdx.x]; v.x = v.y; out[threadIdx.x] = v; }"
     report = build(source)[1, 8](torch.zeros(32), torch.zeros(32))
-    assert report.ok and report.count("global", "loads") == 8 and report.count("global", "stores") == 8
+    assert (
+        report.ok and report.count("global", "loads") == 8 and report.count("global", "stores") == 8
+    )
 
 
 def test_reports_read_as_text_data_and_html():
@@ -191,7 +221,12 @@ def test_reports_read_as_text_data_and_html():
     assert "kernel.cu:1: out of bounds" in text and "row 4, column 0 of 4×3" in text
     assert [f["kind"] for f in data["findings"]] == ["out-of-bounds", "out-of-bounds"]
     assert report.to_json() and page.count("<svg") == 4 and 'aria-label="' in page
-    assert "<script" not in build("__global__ void k(float* a) { a[9] = 0; } // <script>")[1, 1](torch.zeros(1))._repr_html_()
+    assert (
+        "<script"
+        not in build("__global__ void k(float* a) { a[9] = 0; } // <script>")[1, 1](
+            torch.zeros(1)
+        )._repr_html_()
+    )
     with pytest.raises(RuntimeError, match="out of bounds"):
         report.raise_for_findings()
 
@@ -222,7 +257,9 @@ def test_a_bad_launch_is_refused_in_a_sentence(copy, grid, block, args, options,
 
 
 def test_too_much_shared_memory_is_refused():
-    kernel = build("__global__ void k(float* out) { __shared__ float s[13000]; s[threadIdx.x] = 0; out[0] = s[0]; }")
+    kernel = build(
+        "__global__ void k(float* out) { __shared__ float s[13000]; s[threadIdx.x] = 0; out[0] = s[0]; }"
+    )
     with pytest.raises(cuda.KernelFailed, match="take 52000 bytes; a block has at most 49152"):
         kernel[1, 1](torch.zeros(1))
 
@@ -273,7 +310,7 @@ def test_no_compiler_is_said_plainly(monkeypatch):
         compiler._compiler.cache_clear()
 
 
-nvrtc = pytest.mark.skipif(not cuda.nvrtc.installed(), reason="NVRTC is not installed")
+nvrtc = pytest.mark.skipif(not nvidia.installed(), reason="NVRTC is not installed")
 
 
 @nvrtc
@@ -287,7 +324,9 @@ def test_nvidias_compiler_reads_the_ladder():
 
 @nvrtc
 def test_nvidias_messages_come_first():
-    with pytest.raises(cuda.CompileError, match=r'kernel.cu\(1\): error: identifier "b" is undefined'):
+    with pytest.raises(
+        cuda.CompileError, match=r'kernel.cu\(1\): error: identifier "b" is undefined'
+    ):
         cuda.compile("__global__ void k(float* a) { a[0] = b; }")
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """A kernel as a layer equals nn.Conv2d, forward and backward, and trains."""
 
 import pytest
@@ -8,7 +9,9 @@ from cnnlab.cuda.ladder import reference_source
 from cnnlab.cuda.layer import KernelConv2d, kernel_conv2d
 
 
-@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 2, 2), (3, 1, 2)])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 2, 2), (3, 1, 2)]
+)
 def test_it_equals_torch(stride, padding, dilation):
     ours = KernelConv2d(2, 3, 3, stride, padding, dilation)
     theirs = nn.Conv2d(2, 3, 3, stride, padding, dilation)
@@ -18,13 +21,18 @@ def test_it_equals_torch(stride, padding, dilation):
     torch.testing.assert_close(y, want, rtol=1e-4, atol=1e-5)
     g = torch.randn_like(y)
     got = torch.autograd.grad(y, [x, *ours.parameters()], g)
-    torch.testing.assert_close(got, torch.autograd.grad(want, [x, *theirs.parameters()], g), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        got, torch.autograd.grad(want, [x, *theirs.parameters()], g), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_it_is_a_proper_operator():
     layer = KernelConv2d(1, 2, 3, padding=1)
     x = torch.randn(1, 1, 5, 5, requires_grad=True)
-    torch.library.opcheck(torch.ops.cnnlab.kernel_conv2d.default, (x, layer.weight, layer.bias, 1, 1, 1, layer._kernel))
+    torch.library.opcheck(
+        torch.ops.cnnlab.kernel_conv2d.default,
+        (x, layer.weight, layer.bias, 1, 1, 1, layer._kernel),
+    )
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), layer(x))
     assert kernel_conv2d is not None and "conv2d(const float* x" in repr(layer)
@@ -51,7 +59,10 @@ def test_a_lenet_of_kernels_learns_digits():
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    x, y = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target)
+    x, y = (
+        torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16,
+        torch.tensor(digits.target),
+    )
     torch.manual_seed(0)
     net = nn.Sequential(
         KernelConv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),

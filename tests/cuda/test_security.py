@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (kernels and sentences)
 """A hostile source gains nothing: it is refused, or it runs in a box and its verdict is a fault."""
 
 import os
@@ -10,7 +11,9 @@ import torch
 from cnnlab import cuda, sandbox
 from cnnlab.cuda.grading import SourceCase, SourceSpec, judge_source
 
-pytestmark = pytest.mark.skipif(sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}")
+pytestmark = pytest.mark.skipif(
+    sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
+)
 
 BODY = "__global__ void k(float* out) { out[threadIdx.x] = 1.0f; }\n"
 
@@ -22,7 +25,15 @@ def run(source, **options):
 
 
 def test_host_functions_are_refused_before_any_constructor_runs():
-    for call in ("system(\"touch /tmp/owned\")", "fork()", "_exit(0)", "open(\"/etc/passwd\", 0)", "dlopen(0, 1)", "puts(\"x\")", "kill(1, 9)"):
+    for call in (
+        'system("touch /tmp/owned")',
+        "fork()",
+        "_exit(0)",
+        'open("/etc/passwd", 0)',
+        "dlopen(0, 1)",
+        'puts("x")',
+        "kill(1, 9)",
+    ):
         name = call.split("(")[0]
         source = f'extern "C" int {name}(...);\nstruct S {{ S() {{ {call}; }} }} s;\n' + BODY
         with pytest.raises(cuda.KernelFailed, match=f"host function {name}"):
@@ -51,7 +62,15 @@ def test_smuggled_system_calls_are_killed(tmp_path, monkeypatch):
     """Without the checks on source and imports the launcher's filter still kills."""
     from cnnlab.cuda import compiler
 
-    calls = {"fork": 57, "socket": 41, "execve": 59, "unlink": 87, "ptrace": 101, "mount": 165, "kill": 62}
+    calls = {
+        "fork": 57,
+        "socket": 41,
+        "execve": 59,
+        "unlink": 87,
+        "ptrace": 101,
+        "mount": 165,
+        "kill": 62,
+    }
     for name, number in calls.items():
         source = f'struct S {{ S() {{ long r; asm volatile("syscall" : "=a"(r) : "a"({number}L), "D"(2L), "S"(1L), "d"(0L) : "rcx", "r11", "memory"); }} }} s;\n{BODY}'
         monkeypatch.setattr(compiler, "_UNSUPPORTED", [])
@@ -82,7 +101,10 @@ def test_exit_without_a_record_is_a_fault(monkeypatch):
 
     monkeypatch.setattr(compiler, "_UNSUPPORTED", [])
     monkeypatch.setattr(compiler, "_COMMON", [w for w in compiler._COMMON if w != "-fno-asm"])
-    for where in ("struct S { S() { EXIT } } s;\n" + BODY, BODY.replace("out[threadIdx.x] = 1.0f;", "EXIT")):
+    for where in (
+        "struct S { S() { EXIT } } s;\n" + BODY,
+        BODY.replace("out[threadIdx.x] = 1.0f;", "EXIT"),
+    ):
         source = where.replace("EXIT", 'asm volatile("syscall" : : "a"(231L), "D"(0L));')
         report, _ = run(source)
         assert not report.ok and report.kinds == {"forbidden"}
@@ -94,7 +116,8 @@ def test_exit_without_a_record_is_a_fault(monkeypatch):
         "template <int N, int M> struct T { typedef typename T<N - 1, M>::t a; typedef typename T<N - 1, M + (1 << N)>::t b; typedef b t; };\n"
         "template <int M> struct T<0, M> { typedef int t; };\ntypedef T<22, 0>::t x;\n",
         "constexpr long f(long n) { long s = 0; for (long i = 0; i < n; ++i) s += i; return s; }\nstatic_assert(f(100000000000) > 0);\n",
-        "#define A " + "x x x x x x x x\n#define B A A A A A A A A\n#define C B B B B B B B B\n#define D C C C C C C C C\n#define E D D D D D D D D\n#define F E E E E E E E E\n#define G F F F F F F F F\n#define H G G G G G G G G\nint y = H;\n",
+        "#define A "
+        + "x x x x x x x x\n#define B A A A A A A A A\n#define C B B B B B B B B\n#define D C C C C C C C C\n#define E D D D D D D D D\n#define F E E E E E E E E\n#define G F F F F F F F F\n#define H G G G G G G G G\nint y = H;\n",
         "__device__ float big[1 << 30] = {1};\n",
     ],
     ids=["templates", "constexpr", "macros", "data"],

@@ -437,7 +437,7 @@ static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool wri
     uintptr_t off = a - (uintptr_t)arena;
     Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
     if (!r && a - (uintptr_t)sim_dynamic_arena < sizeof sim_dynamic_arena) r = dynamic_region;
-    if (!r) return;  // the compiler's own business (stack, constant tables)
+    if (!r || !r->index) return;  // the compiler's own business (stack, constant tables)
     at(find("misaligned", r, pc, 0), r, a, size, write);
     finish(false);  // a GPU stops here as well
 }
@@ -445,7 +445,8 @@ static inline __attribute__((always_inline)) void watch(void* address, u32 size,
     uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
     u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
     if (UNLIKELY(size > 1 && size <= 16 && a & (size - 1))) misaligned(a, size, write, pc);
-    if (off < arena_size) tracked(&regions[chunk_owner[off / CHUNK]], a, size, write, pc);
+    u32 owner = off < arena_size ? chunk_owner[off / CHUNK] : 0;
+    if (owner) tracked(&regions[owner], a, size, write, pc);
     else elsewhere(a, size, write, pc);
 }
 #define PC __builtin_return_address(0)
@@ -527,7 +528,7 @@ EXPORT void __ubsan_handle_divrem_overflow(const void* data, uintptr_t, uintptr_
 EXPORT void* __tls_get_addr(size_t* where) {
     size_t i = tls_symbols.size();
     while (i && tls_symbols[i - 1].offset > where[1]) --i;
-    if (!i) die("a thread-local variable that is not a shared array");
+    if (!i) die("a __shared__ array of no size");
     return regions[tls_symbols[i - 1].region].base + (where[1] - tls_symbols[i - 1].offset);
 }
 
