@@ -90,8 +90,8 @@ def cpu_times(rounds: int = 11) -> None:
         packages=["torch", "cuda-core"],
         notes=[
             "Wall time of a launch from Python: copying, the sandboxed process, the report.",
-            "Checked: every load and store is observed. Cold leaves NVRTC out, which reads a source "
-            "first where it is installed (0.04 to 0.1 s, and once 0.2 s to import it); the "
+            "Checked: every load and store is observed. Cold leaves NVRTC out, which reads a "
+            "source first where it is installed (0.04 to 0.1 s, and once 0.2 s to import it); the "
             "grading row has it in a process of its own.",
             "What the kernels reach on a GPU is unverified until a dated run stands in "
             "docs/benchmarks/cuda_gpu.json; `make bench-cuda` on a machine with a GPU writes it.",

@@ -1,10 +1,11 @@
 """Running what we don't trust: one mechanism for students' C++ and for whole submissions.
 
-A `Policy` says what a process may see and use; `run` runs a command under it to its end, and
-`command` gives the command line to a caller who keeps the process. It gets its own user, mount,
-PID, network, IPC and UTS namespaces, by bubblewrap: a read-only system, one private writable
-folder, no home, no network and a clean environment, with bounded memory, processes, file sizes,
-output and time.
+A `Policy` says what a process may see and use; `run` runs a command under it and `enter` puts
+an already forked process under it. Both give the process its own user, mount, PID, network, IPC
+and UTS namespaces: a read-only system, one private writable folder, no home, no network and a
+clean environment, with bounded memory, processes, file sizes, output and time. `run` leaves the
+namespaces to bubblewrap; `enter` uses the same kernel facilities without an ``exec``, so that a
+process which has imported torch stays warm.
 
 Where the host forbids namespaces, both refuse, unless the environment variable
 ``CNNLAB_NO_SANDBOX=1`` or the caller (``isolation="preferred"``, for a person's own code on
@@ -25,16 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = [
-    "Limits",
-    "Outcome",
-    "Policy",
-    "SandboxUnavailable",
-    "command",
-    "environment",
-    "run",
-    "unavailable",
-]
+__all__ = ["Limits", "Outcome", "Policy", "SandboxUnavailable", "command", "run", "unavailable"]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/fonts")
@@ -132,8 +124,7 @@ def _confined(isolation: str) -> bool:
     return False
 
 
-def environment(policy: Policy) -> dict[str, str]:
-    """The clean environment of a process under ``policy``."""
+def _environment(policy: Policy) -> dict[str, str]:
     folder = str(policy.writable) if policy.writable else "/tmp"
     base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder}
     return base | {"LANG": "C.UTF-8"} | dict(policy.environment)
@@ -167,8 +158,8 @@ def command(
 ) -> list[str]:
     """The command line that runs ``argv`` under ``policy`` (for a caller with its own Popen).
 
-    Give the Popen ``environment(policy)`` as its ``env``. With ``tied`` the process dies with the
-    *thread* that starts it; a longer-lived one must notice for itself that nobody listens.
+    With ``tied`` the process dies with the *thread* that starts it; one that is to live longer
+    must notice for itself that nobody needs it any more.
 
     Raises
     ------
@@ -234,7 +225,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
-            env=environment(policy),
+            env=_environment(policy),
             cwd=policy.writable,
             start_new_session=True,
         )

@@ -115,7 +115,7 @@ def test_memory_and_files_are_bounded(tmp_path):
 def test_it_refuses_where_there_are_no_namespaces(monkeypatch):
     monkeypatch.setattr(sandbox, "unavailable", lambda: "user namespaces are off")
     monkeypatch.delenv("CNNLAB_NO_SANDBOX", raising=False)
-    with pytest.raises(SandboxUnavailable, match="user namespaces are off.*CNNLAB_NO_SANDBOX=1"):
+    with pytest.raises(SandboxUnavailable, match=r"user namespaces are off.*CNNLAB_NO_SANDBOX=1"):
         run(["true"], Policy())
 
 

@@ -136,7 +136,7 @@ class _Server:
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if _MEMORY else None,
-                env=sandbox.environment(policy),
+                env={"PATH": os.defpath},
                 start_new_session=True,
             )
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (kernels and sentences)
 """Correct kernels pass without a finding; every seeded mistake is found and rightly named."""
 
 import pytest

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (kernels and sentences)
 """A kernel as a layer equals nn.Conv2d, forward and backward, and trains."""
 
 import pytest
@@ -50,7 +49,7 @@ def test_a_students_kernel_is_what_runs():
 def test_what_cannot_be_a_layer():
     with pytest.raises(ValueError, match="cannot be a layer"):
         KernelConv2d(1, 1, 3, source="__global__ void k(float* x) {}")
-    with pytest.raises(ValueError, match="float32, dtype is torch.float64"):
+    with pytest.raises(ValueError, match=r"float32, dtype is torch\.float64"):
         KernelConv2d(1, 1, 3, dtype=torch.float64)
 
 
