@@ -52,7 +52,11 @@ _PLAIN_INCLUDES = {  # what CUDA's compiler knows by itself, or has no use for o
     *("cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h"),
     *("math_constants.h", "vector_types.h", "device_functions.h"),
 }
-_CUDA_INCLUDES = {"cuda_fp16.h", "mma.h", "cooperative_groups.h"}
+_CUDA_INCLUDES = {  # CUDA's name: ours
+    "cuda_fp16.h": "sim_fp16.h",
+    "mma.h": "sim_mma.h",
+    "cooperative_groups.h": "sim_groups.h",
+}
 _UNSUPPORTED = [
     (r"<<<", "a launch with <<<...>>> is host code; here Python launches: kernel[grid, block](...)"),
     (r"\b(?:asm|__asm__|__asm)\b", "inline PTX (asm) is not supported"),
@@ -113,12 +117,16 @@ def prepare(source: str) -> tuple[str, str]:
     for found in reversed(list(re.finditer(directive, code, flags=re.M))):
         start, end = found.span()
         name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", source[found.start(2) : end])
-        if found[1] != "include" or not name or name[1] not in _PLAIN_INCLUDES | _CUDA_INCLUDES:
-            allowed = ", ".join(sorted(_CUDA_INCLUDES | {"math.h", "stdio.h", "stdint.h"}))
+        if (
+            found[1] != "include"
+            or not name
+            or name[1] not in _PLAIN_INCLUDES | _CUDA_INCLUDES.keys()
+        ):
+            allowed = ", ".join(sorted(_CUDA_INCLUDES.keys() | {"math.h", "stdio.h", "stdint.h"}))
             _fail(source, start, f"only CUDA's own headers can be included ({allowed}, ...)")
         blank = " " * (end - start)
-        define = f"#define SIM_{re.sub(r'[^A-Z0-9]', '_', name[1].upper())}"
-        host = host[:start] + (define if name[1] in _CUDA_INCLUDES else blank) + host[end:]
+        ours = f'#include "{_CUDA_INCLUDES.get(name[1])}"'
+        host = host[:start] + (ours if name[1] in _CUDA_INCLUDES else blank) + host[end:]
         if name[1] in _PLAIN_INCLUDES:
             device = device[:start] + blank + device[end:]
     host = _DYNAMIC.sub(
@@ -236,7 +244,15 @@ def build(source: str, name: str, checked: bool, folder: Path, isolation: str) -
     text.write_text(source + _TAIL.format(name=name))
     target = folder / ("checked.so" if checked else "fast.so")
     words = [_compiler(), *_COMMON, *(_CHECKED if checked else _FAST)]
-    words += ["-include", str(SIM / "cuda_sim.h"), text.name, "-o", str(target)]  # in its folder
+    words += [
+        "-iquote",
+        str(SIM),
+        "-include",
+        str(SIM / "cuda_sim.h"),
+        text.name,
+        "-o",
+        str(target),
+    ]  # in its folder
     policy = sandbox.Policy(
         readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE
     )

@@ -152,7 +152,7 @@ def _array(f: Finding) -> str:
                 step = min(left, columns - c)
                 body.append(_rect(c, r, step, 1, _ORANGE, 'opacity="0.75"'))
                 first, left = first + step, left - step
-    side = max(1, 4 * line)  # large enough to be seen on a large array
+    side = max(1, 6 * line)  # large enough to be seen on a large array
     middle = (1 - side) / 2
     body.append(_rect(column + middle, row + middle, side, side, _ORANGE))
     plane = f", plane {planes}" if planes else ""

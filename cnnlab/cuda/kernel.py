@@ -51,6 +51,7 @@ _VECTORS = {
     "ulonglong": "unsigned long",
     "float": "float",
     "double": "double",
+    "__half": "__half",
 }
 
 
@@ -95,7 +96,7 @@ class Parameter:
     def dtype(self) -> torch.dtype | None:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
         base = self.base
-        if vector := re.fullmatch(r"([a-z]+)[1-4]", base):
+        if vector := re.fullmatch(r"([a-z_]+)[1-4]", base):
             base = _VECTORS.get(vector[1], base)
         return _SCALARS[base][1] if base in _SCALARS else None
 

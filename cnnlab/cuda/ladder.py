@@ -322,6 +322,26 @@ def _gemms(seed: int) -> list[SourceCase]:
     return [_gemm_case(seed + 3 * i, *s, (16, 8)[i % 2], i % 3 == 0) for i, s in enumerate(shapes)]
 
 
+def _wmma_case(seed: int, m: int, n: int, k: int, reverse=False) -> SourceCase:
+    a, b = _random((m, k), seed).half(), _random((k, n), seed + 1).half()
+    return SourceCase(
+        label=f"({m}×{k}) times ({k}×{n}) in half precision",
+        name="gemm",
+        grid=(_ceil(n, 16), _ceil(m, 16)),
+        block=(32,),
+        arguments=(a, b, torch.empty(m, n), m, n, k),
+        output=2,
+        expected=a.double() @ b.double(),
+        scale=a.double().abs() @ b.double().abs(),
+        reverse=reverse,
+    )
+
+
+def _wmmas(seed: int) -> list[SourceCase]:
+    shapes = [(1, 1, 1), (16, 16, 16), (17, 40, 9), (33, 1, 17), (5, 30, 50), (32, 48, 64)]
+    return [_wmma_case(seed + 2 * i, *s, i % 2 == 1) for i, s in enumerate(shapes)]
+
+
 def _loads(space: str):
     return lambda report: report.per_output(space)
 
@@ -415,4 +435,5 @@ LADDER: dict[str, Rung] = {
         "implicit_gemm.cu",
         SourceSpec("implicit_gemm", _layers([(8, 8), (4, 4)], implicit=True)),
     ),
+    "wmma": Rung("Tensor cores", "wmma.cu", SourceSpec("wmma", _wmmas)),
 }  # fmt: skip

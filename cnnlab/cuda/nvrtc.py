@@ -82,9 +82,12 @@ def installed() -> bool:
 
 
 def _headers() -> list[str]:
-    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's wheels."""
-    site = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    return [str(p.parent) for p in sorted(site.glob("*/include/cuda_fp16.h"))]
+    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's or Triton's wheels."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    found = [*site.glob("nvidia/*/include"), site / "triton/backends/nvidia/include"]
+    whole = [p for p in found if (p / "cuda_fp16.h").exists()]
+    whole.sort(key=lambda p: not (p / "crt/mma.h").exists())
+    return [str(p) for p in whole + [p / "cccl" for p in found if (p / "cccl").exists()]]
 
 
 def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
@@ -98,12 +101,14 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     from cuda.core import Program, ProgramOptions
 
     log = io.StringIO()
+    # cooperative_groups.h brings a standard library of its own, which defines all of these.
+    defines = {} if "cooperative_groups" in source else _DEFINES
     options = ProgramOptions(
         arch=arch,
         std="c++17",
         name="kernel.cu",
         include_path=_headers(),
-        define_macro=[f"{k}={v}" for k, v in _DEFINES.items()],
+        define_macro=[f"{k}={v}" for k, v in defines.items()] or None,
         ptxas_options=["-v"],
     )
     try:

@@ -320,6 +320,23 @@ __global__ void matvec(const float* a, const float* x, float* y, int m, int n) {
 """
 
 
+GROUPS = """
+#include <cooperative_groups.h>
+#include <cuda_fp16.h>
+namespace cg = cooperative_groups;
+__global__ void sums(const half* in, float* out) {
+    __shared__ float s[64];
+    cg::thread_block block = cg::this_thread_block();
+    cg::thread_block_tile<32> warp = cg::tiled_partition<32>(block);
+    s[block.thread_rank()] = __half2float(in[threadIdx.x] * __float2half(2.0f));
+    block.sync();
+    float v = s[63 - threadIdx.x];
+    for (int d = 16; d > 0; d /= 2) v += warp.shfl_down(v, d);
+    if (warp.thread_rank() == 0) out[threadIdx.x / 32] = v;
+}
+"""
+
+
 def _g(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -465,6 +482,14 @@ def make() -> dict[str, Launch]:
             COUNT, 2, 64, [ints], z(2, dtype=torch.int32),
             torch.tensor([(ints[:64] > 0).sum(), (ints[64:] > 0).sum()]).int(), 100,
         ),
+        "groups": launch(
+            GROUPS, 1, 64, [hs := small.half()], z(2),
+            2 * torch.stack([hs[32:].float().sum(), hs[:32].float().sum()]),
+        ),
+        "wmma": launch(
+            ladder("wmma.cu"), (2, 3), 32, [ah := a.half(), bh := b.half()], z(37, 29), ah.float() @ bh.float(),
+            37, 29, 45, tolerance=1e-3,
+        ),
         "axis": launch(AXIS, 2, 64, [image.double()], z(w, dtype=torch.float64), image.double().sum(0), h, w),
         "matvec": launch(MATVEC, 3, 16, [a, b[:, 0].contiguous()], z(37), a @ b[:, 0], 37, 45, shared_bytes=64),
     }  # fmt: skip
@@ -573,6 +598,12 @@ BUGS = [
     ("blur", "taps[k + 1]", "taps[k + 2]", {OOB}),
     ("blur", "at(y, x + k)", "in[y * w + x + k]", {OOB}),
     ("count", "    int c = __sync", "    if (i >= n) return;\n    int c = __sync", {BARRIER}),
+    ("groups", "    block.sync();\n", "", {SHARED}),
+    ("groups", "    block.sync();\n", "    if (threadIdx.x < 40) block.sync();\n", {"deadlock"}),
+    ("wmma", "        __syncwarp();  // all", "        // all", {SHARED}),
+    ("wmma", "        __syncwarp();  // and", "        // and", {SHARED}),
+    ("wmma", "wmma::mma_sync(", "if (threadIdx.x < 16) wmma::mma_sync(", {"divergent-warp", "deadlock"}),
+    ("wmma", "sum, 16, wmma::mem_row_major", "sum, 32, wmma::mem_row_major", {OOB}),
     ("axis", "r < h; ++r", "r <= h; ++r", {OOB}),
     ("axis", "if (c >= w) return", "if (c >= w) return; while (out[w - 1] == 0.0) { }", {"infinite-loop"}),
     ("matvec", "        __syncthreads();\n    }", "    }", {SHARED}),

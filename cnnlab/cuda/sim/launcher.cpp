@@ -209,6 +209,7 @@ static Finding findings[128];
 static u32 finding_count;
 
 static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0) {
+    if (r && r->name.empty()) return nullptr;
     for (u32 i = 0; i < finding_count; ++i) {
         Finding& f = findings[i];
         if (f.kind != kind || f.region != (r ? r->index : 0) || f.pc != pc || f.other_pc != other_pc || f.line != line)
@@ -835,6 +836,7 @@ static void finish(bool whole) {
     }
     for (u32 i = 1; i <= region_count; ++i) {
         Region& r = regions[i];
+        if (r.name.empty()) continue;
         put("{\"region\": %u, \"name\": ", i);
         put_text(r.name.data(), r.name.size());
         put(", \"space\": \"%s\", \"bytes\": %zu, \"argument\": %d, \"loads\": %lu, \"stores\": %lu, "
@@ -843,7 +845,7 @@ static void finish(bool whole) {
             r.stores, r.load_bytes, r.store_bytes);
     }
     for (auto& c : counters)
-        put("{\"counter\": %u, \"region\": %u, \"write\": %d, \"requests\": %lu, \"lanes\": %lu, \"units\": %lu, "
+        if (!regions[c.region].name.empty()) put("{\"counter\": %u, \"region\": %u, \"write\": %d, \"requests\": %lu, \"lanes\": %lu, \"units\": %lu, "
             "\"least\": %lu}\n", c.pc, c.region, c.write, c.requests, c.lanes, c.units, c.least);
     put("{\"done\": %d, \"kernel_ms\": %.3f, \"barriers\": %lu}\n", whole, kernel_ms, barriers_passed);
     flush();
@@ -951,7 +953,8 @@ static std::vector<Symbol> read_symbols(const char* path) {
             if (table[i].st_shndx >= e->e_shnum || (type != STT_TLS && (type != STT_OBJECT || !table[i].st_size))) continue;
             const Elf64_Shdr& home = sections[table[i].st_shndx];
             bool constant = !strncmp(section_names + home.sh_name, "cuda_constant", 13);
-            symbols.push_back({plain_name(names + table[i].st_name), table[i].st_value, table[i].st_size,
+            const char* symbol = names + table[i].st_name;  // a guard of a shared array of structs has no name here
+            symbols.push_back({strncmp(symbol, "_ZGV", 4) ? plain_name(symbol) : "", table[i].st_value, table[i].st_size,
                                type == STT_TLS, constant, (home.sh_flags & SHF_WRITE) != 0});
         }
     }
