@@ -25,7 +25,7 @@ from cnnlab.cuda.report import Array, Counter, Finding, Report, merge
 __all__ = ["KernelFailed", "launch"]
 
 _PAGE = mmap.PAGESIZE
-_SAMPLED_BLOCKS = 8
+_SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
 _MAX_ANSWER = 8 << 20  # bytes
 _MEMORY = 12 << 30  # bytes of address space, most of it reserved and never touched

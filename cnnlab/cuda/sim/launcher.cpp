@@ -309,37 +309,42 @@ static __attribute__((noinline)) void split(Region* r, u32 size) {  // finer cel
 }
 
 // ---- counters: the accesses of a few sampled blocks, grouped as a warp would issue them --------
-struct Access { u32 pc; u32 region; uintptr_t address; u32 thread; u32 size; u32 turn; };
+struct Access { u64 group; uintptr_t address; u32 pc, region, thread, size; };
 static const size_t MAX_ACCESSES = 4 << 20;
 static Access* accesses;
 static size_t access_count;
 struct Counter { u32 pc, region; bool write; u64 requests, lanes, units, least; };  // units: sectors, passes, words
 static std::vector<Counter> counters;
+static std::vector<u64> turn_block;
 
 static __attribute__((noinline)) void record(Region* r, uintptr_t a, u32 size, u32 pc, bool write) {
     if (access_count == MAX_ACCESSES) { sampling = false; return; }
-    accesses[access_count++] = {pc, r->index | (write ? 1u << 31 : 0), a, running, size, 0};
+    // The n-th access of a warp's threads by one instruction is one request.
+    static u32 slots[4096], numbers;  // instructions, hashed; slot + 1 is the instruction's number
+    static std::vector<u32> codes, turns;
+    u32 h = pc * 2654435761u >> 20;
+    while (slots[h] && codes[slots[h] - 1] != pc) h = (h + 1) & 4095;
+    if (!slots[h]) {
+        if (numbers == 4000) { sampling = false; return; }
+        slots[h] = ++numbers;
+        codes.push_back(pc);
+        turns.resize(numbers * 1024ul);
+        turn_block.resize(numbers * 1024ul);
+    }
+    size_t at = (slots[h] - 1) * 1024ul + running;
+    if (turn_block[at] != block_of(me)) turn_block[at] = block_of(me), turns[at] = 0;
+    u64 group = (u64)(running >> 5) << 48 | (u64)slots[h] << 32 | turns[at]++;
+    accesses[access_count++] = {group, a, pc, r->index | (write ? 1u << 31 : 0), running, size};
 }
 static void count_requests() {
-    std::stable_sort(accesses, accesses + access_count, [](const Access& a, const Access& b) {
-        u64 x = (u64)(a.thread >> 5) << 32 | a.pc, y = (u64)(b.thread >> 5) << 32 | b.pc;
-        return x != y ? x < y : a.thread < b.thread;
-    });
-    for (size_t i = 0; i < access_count; ++i) {
-        Access& a = accesses[i];
-        a.turn = i && accesses[i - 1].pc == a.pc && accesses[i - 1].thread == a.thread ? accesses[i - 1].turn + 1 : 0;
-    }
-    std::stable_sort(accesses, accesses + access_count, [](const Access& a, const Access& b) {
-        u64 x = (u64)(a.thread >> 5) << 32 | a.pc, y = (u64)(b.thread >> 5) << 32 | b.pc;
-        return x != y ? x < y : a.turn < b.turn;
-    });
+    std::sort(accesses, accesses + access_count, [](const Access& a, const Access& b) { return a.group < b.group; });
+    static std::vector<u64> at;
     for (size_t i = 0, j; i < access_count; i = j) {
         const Access& first = accesses[i];
-        for (j = i; j < access_count && accesses[j].pc == first.pc && accesses[j].turn == first.turn &&
-                    accesses[j].thread >> 5 == first.thread >> 5;) ++j;
+        for (j = i; j < access_count && accesses[j].group == first.group;) ++j;
         Space space = regions[first.region & 0x7fffffff].space;
         u64 units = 0, least = 0, size = first.size;
-        std::vector<u64> at;
+        at.clear();
         if (space == GLOBAL) {  // 32-byte sectors, against the fewest that hold as many bytes
             for (size_t k = i; k < j; ++k)
                 for (u64 s = accesses[k].address >> 5; s <= (accesses[k].address + size - 1) >> 5; ++s) at.push_back(s);
@@ -653,11 +658,12 @@ EXPORT void sim_trap(const char* what, int line) {
     if (f) snprintf(f->text, sizeof f->text, "%s", what);
     finish(false);
 }
-EXPORT long long sim_clock() {
+static long long nanoseconds(clockid_t clock) {
     timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
+EXPORT long long sim_clock() { return nanoseconds(CLOCK_MONOTONIC); }
 
 static void release(u32 warp, u32 lanes, const Fibre& first) {
     bool values = first.state == AT_WARP && first.what != nullptr && first.line == 0;
@@ -1099,7 +1105,7 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     arguments = pointers.data();
 
     // ---- the grid
-    long long began = sim_clock();
+    long long began = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);  // one thread: processor time is the kernel's time
     for (u32 i = 0; i < grid_blocks; ++i) {
         u32 b = backward ? grid_blocks - 1 - i : i;
         u32 plane = sim_gridDim.x * sim_gridDim.y;
@@ -1114,7 +1120,7 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
         barriers_passed += epoch;
         if (access_count) count_requests();
     }
-    kernel_ms = (sim_clock() - began) / 1e6;
+    kernel_ms = (nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - began) / 1e6;
     finish(true);
 }
 
