@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
 
 import torch
@@ -119,8 +120,11 @@ class Launch:
 
 
 def _dim3(value, what: str) -> tuple[int, int, int]:
-    sizes = tuple(value) if isinstance(value, Sequence) else (value,)
-    if not 1 <= len(sizes) <= 3 or not all(isinstance(s, int) for s in sizes):
+    try:
+        sizes = tuple(map(index, value if isinstance(value, Sequence) else (value,)))
+    except TypeError:
+        sizes = ()
+    if not 1 <= len(sizes) <= 3:
         raise LaunchError(f"{what} takes one to three integers (x, y, z), got {value!r}")
     return sizes + (1,) * (3 - len(sizes))
 

@@ -5,6 +5,7 @@ Run as a program it reads one request (JSON) and writes one answer, so that a co
 somebody else's source is the sandbox's matter and not the grader's.
 """
 
+import base64
 import functools
 import importlib.util
 import io
@@ -169,13 +170,14 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
         ) from None
     if "error" in answer:
         raise ValueError(answer["error"])
-    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": b""})
+    cubin = base64.b64decode(answer["cubin"])
+    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": cubin})
 
 
 if __name__ == "__main__":
     try:
         made = asdict(compile_cuda(*json.load(sys.stdin)))
-        made["cubin"] = ""
+        made["cubin"] = base64.b64encode(made["cubin"]).decode()
     except ValueError as error:
         made = {"error": str(error)}
     json.dump(made, sys.stdout)
