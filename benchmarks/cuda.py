@@ -33,7 +33,7 @@ def _launcher(file, name, grid, block, side, mode):
     """A function that launches an already compiled kernel on a ``side × side`` image."""
     image, taps, out = torch.randn(side, side), torch.randn(K, K), torch.empty(side, side)
     kernel = cuda.compile(reference_source(file), name, use_nvrtc=False)
-    kernel.object(checked=mode == "checked")
+    kernel.built(mode)
     sizes = (K, side, side) if name == "conv2d" else (side, side)
 
     def launch():

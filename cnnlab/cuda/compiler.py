@@ -15,7 +15,15 @@ from pathlib import Path
 
 from cnnlab import sandbox
 
-__all__ = ["CompileError", "CompilerMissing", "build", "launcher", "parse_kernels", "prepare"]
+__all__ = [
+    "Built",
+    "CompileError",
+    "CompilerMissing",
+    "build",
+    "launcher",
+    "parse_kernels",
+    "prepare",
+]
 
 SIM = Path(__file__).parent / "sim"
 
@@ -201,6 +209,13 @@ def _compiler() -> str:
 
 
 @functools.cache
+def _fills_locals() -> bool:
+    """Whether the compiler can give variables without a value a chosen one (GCC 12 and newer)."""
+    version = subprocess.run([_compiler(), "-dumpversion"], capture_output=True, text=True).stdout
+    return int(version.split(".")[0] or 0) >= 12
+
+
+@functools.cache
 def launcher() -> Path:
     """The trusted program that runs kernels: built once, cached by its source and its compiler."""
     if (machine := os.uname().machine) != "x86_64" or os.uname().sysname != "Linux":
@@ -232,36 +247,45 @@ extern "C" __attribute__((used)) const char* sim_types() {{ return sim_signature
 """
 
 
-def build(source: str, name: str, checked: bool, folder: Path, isolation: str) -> Path:
+@dataclass(frozen=True)
+class Built:
+    """A shared object, and where its compiler saw a variable that may be read without a value."""
+
+    path: Path
+    suspects: tuple[tuple[int, str], ...] = ()
+
+
+def build(source: str, name: str, variant: str, folder: Path, isolation: str) -> Built:
     """Compile prepared source to a shared object in ``folder``, inside the sandbox.
+
+    ``variant`` is ``"fast"``, ``"checked"`` or ``"zero"``: checked, with local variables that have
+    no value set to 0 instead of to a large number.
 
     Raises
     ------
     CompileError
         With the compiler's messages about the student's lines.
     """
-    text = folder / "kernel.cu"
+    text, target = folder / "kernel.cu", folder / f"{variant}.so"
     text.write_text(source + _TAIL.format(name=name))
-    target = folder / ("checked.so" if checked else "fast.so")
-    words = [_compiler(), *_COMMON, *(_CHECKED if checked else _FAST)]
-    words += [
-        "-iquote",
-        str(SIM),
-        "-include",
-        str(SIM / "cuda_sim.h"),
-        text.name,
-        "-o",
-        str(target),
-    ]  # in its folder
+    words = [_compiler(), *_COMMON, *(_FAST if variant == "fast" else _CHECKED)]
+    if variant != "fast" and _fills_locals():
+        fill = "zero" if variant == "zero" else "pattern"
+        words += [f"-ftrivial-auto-var-init={fill}", "-Wuninitialized", "-Wmaybe-uninitialized"]
+    words += ["-iquote", str(SIM), "-include", str(SIM / "cuda_sim.h")]
+    words += [text.name, "-o", str(target)]  # by its name in its folder, as messages show it
     policy = sandbox.Policy(
         readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE
     )
     outcome = sandbox.run(words, policy, isolation=isolation)
     if outcome.stopped or outcome.signal:
         raise CompileError("the compiler was stopped: the source takes too much time or memory")
+    messages = outcome.stderr.decode(errors="replace")
     if outcome.returncode:
-        raise CompileError(_student_part(outcome.stderr.decode(errors="replace"), name))
-    return target
+        raise CompileError(_student_part(messages, name))
+    pattern = r"^kernel\.cu:(\d+):\d+: warning: .(\w+). (?:is|may be) used uninitialized"
+    found = {(int(line), word) for line, word in re.findall(pattern, messages, flags=re.M)}
+    return Built(target, tuple(sorted(found)))
 
 
 def _student_part(messages: str, name: str) -> str:

@@ -46,7 +46,8 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
         raise ValueError(
             f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}"
         )
-    built = kernel.object(checked)
+    made = kernel.built("checked" if checked else "fast")
+    built = made.path
     words, buffers, size = [], [], 0
 
     def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
@@ -84,10 +85,21 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
         os.ftruncate(fd, max(size, _PAGE))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         with mmap.mmap(fd, max(size, _PAGE)) as memory:
-            for offset, tensor, _, _ in buffers:
-                data = _bytes(tensor)
-                np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
-            records, failure = _run(fd, spec, built, timeout, isolation)
+
+            def run(built: Path):
+                for offset, tensor, _, _ in buffers:
+                    data = _bytes(tensor)
+                    np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
+                return _run(fd, spec, built, timeout, isolation)
+
+            records, failure = run(built)
+            unset = ()
+            if made.suspects and any(r.get("done") for r in records):
+                # A variable that may have no value: does another value make another result?
+                results = memory[:]
+                run(kernel.built("zero").path)
+                unset = made.suspects if memory[:] != results else ()
+                memory[:] = results
             for offset, tensor, _, writable in buffers:
                 if writable:
                     data = _bytes(tensor)
@@ -95,7 +107,12 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     finally:
         os.close(fd)
     tensors = {name: tensor for _, tensor, name, _ in buffers}
-    return _report(kernel, launch, built, checked, records, failure, tensors, isolation)
+    report = _report(kernel, launch, built, checked, records, failure, tensors, isolation)
+    report.findings += [
+        Finding(kind="uninitialised", line=line, detail=name, raw="local", source=kernel.source)
+        for line, name in unset
+    ]
+    return report
 
 
 def _same_memory(kernel: str, launch, i: int) -> list[int]:

@@ -123,7 +123,7 @@ def _run_all(source: str, spec: SourceSpec, cases: list[SourceCase], isolation: 
             kernel = compile(
                 source, name, isolation=isolation, use_nvrtc=None if name == names[0] else False
             )
-            kernel.object(checked=True)
+            kernel.built("checked")
             return kernel
         except CompileError as error:
             return error

@@ -155,7 +155,7 @@ class Kernel:
             )
         self._names = declared.parameters
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
-        self._objects: dict[bool, Path] = {}
+        self._built: dict[str, compiler.Built] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
         self.nvidia = self.nvidia_for(_arch()) if use_nvrtc else None
 
@@ -169,14 +169,13 @@ class Kernel:
                 raise compiler.CompileError(str(error)) from None
         return self._nvidia[arch]
 
-    def object(self, checked: bool) -> Path:
-        """The shared object of one CPU build, compiled when first wanted."""
-        if checked not in self._objects:
+    def built(self, variant: str) -> compiler.Built:
+        """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
+        if variant not in self._built:
             folder = Path(self._folder.name)
-            self._objects[checked] = compiler.build(
-                self._host, self.name, checked, folder, self._isolation
-            )
-        return self._objects[checked]
+            made = compiler.build(self._host, self.name, variant, folder, self._isolation)
+            self._built[variant] = made
+        return self._built[variant]
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -184,7 +183,7 @@ class Kernel:
         if self.nvidia is not None:
             types = self.nvidia.types
         else:
-            types = compiler.signature(self.object(next(iter(self._objects), True)))
+            types = compiler.signature(self.built(next(iter(self._built), "checked")).path)
         names = [*self._names, *(f"argument {i}" for i in range(len(self._names), len(types)))]
         return tuple(Parameter(n, t) for n, t in zip(names, types, strict=False))
 

@@ -162,6 +162,8 @@ class Finding:
                 f"{who} {did}s {self.place}, which {other} {self.detail}s{where}, "
                 f"and nothing orders the two"
             )
+        if self.raw == "local":
+            return f"the variable {self.detail} is read before it has a value"
         if self.kind == "uninitialised":
             return f"{who} reads {self.place}, which holds no value yet"
         if self.kind == "unwritten":

@@ -604,6 +604,8 @@ BUGS = [
     ("wmma", "        __syncwarp();  // and", "        // and", {SHARED}),
     ("wmma", "wmma::mma_sync(", "if (threadIdx.x < 16) wmma::mma_sync(", {"divergent-warp", "deadlock"}),
     ("wmma", "sum, 16, wmma::mem_row_major", "sum, 32, wmma::mem_row_major", {OOB}),
+    ("axis", "double s = 0;", "double s;", {UNINIT}),
+    ("constant", "float sum = 0.0f;", "float sum;", {UNINIT}),
     ("axis", "r < h; ++r", "r <= h; ++r", {OOB}),
     ("axis", "if (c >= w) return", "if (c >= w) return; while (out[w - 1] == 0.0) { }", {"infinite-loop"}),
     ("matvec", "        __syncthreads();\n    }", "    }", {SHARED}),

@@ -291,7 +291,7 @@ def test_too_much_shared_memory_is_refused():
 )  # fmt: skip
 def test_a_compile_error_shows_the_place(source, message):
     with pytest.raises(cuda.CompileError, match=message):
-        build(source).object(checked=True)
+        build(source).built("checked")
 
 
 def test_host_functions_cannot_be_called():
@@ -305,7 +305,7 @@ def test_no_compiler_is_said_plainly(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     try:
         with pytest.raises(cuda.CompilerMissing, match="needs g\\+\\+"):
-            build(FILL).object(checked=True)
+            build(FILL).built("checked")
     finally:
         compiler._compiler.cache_clear()
 
