@@ -19,6 +19,14 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("doctor", help="check this machine, one line a check")
     command.set_defaults(run=_doctor)
 
+    command = commands.add_parser("summary", help="what a network costs, operation by operation")
+    command.add_argument("model", help="a name of cnnlab or torchvision, or your module:attribute")
+    command.add_argument("--input-size", default="3,224,224", metavar="C,H,W")
+    command.add_argument("--batch-size", type=int, default=1, metavar="N")
+    command.add_argument("--depth", type=int, metavar="D", help="one row a module at this depth")
+    command.add_argument("--format", default="table", metavar="table|csv|json|markdown|latex|html")
+    command.set_defaults(run=_summary)
+
     command = commands.add_parser("check", help="run an assignment and show how far it has come")
     command.add_argument("assignment", help='"a1", or the path of a notebook')
     command.add_argument("--course", default=".", help="the folder of the course (default: here)")
@@ -44,6 +52,25 @@ def _doctor(args: argparse.Namespace) -> int:
     from cnnlab.doctor import examine_machine
 
     return examine_machine()
+
+
+def _summary(args: argparse.Namespace) -> int:
+    from cnnlab.cost.command import summary_text
+
+    try:
+        print(
+            summary_text(
+                args.model,
+                args.input_size,
+                args.format,
+                depth=args.depth,
+                batch_size=args.batch_size,
+            )
+        )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _check(args: argparse.Namespace) -> int:
