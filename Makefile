@@ -52,7 +52,7 @@ release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
 
 bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.$*
 
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
