@@ -369,7 +369,7 @@ _COALESCED = Limit(
 _BROADCAST = Limit(
     "broadcast",
     lambda r: r.constant_words(),
-    2.0,
+    3.0,
     "All threads of a warp should read the same filter tap at once",
 )
 _NO_FILTER_LOADS = Limit(
