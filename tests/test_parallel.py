@@ -1,6 +1,7 @@
 """More than one device gives what one device gives."""
 
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 from cnnlab.data import digits
 from cnnlab.models import get_model
 from cnnlab.parallel import (
+    Scaling,
+    ScalingTable,
     TwoDeviceAlexNet,
     all_reduce_bytes,
     gradients,
@@ -18,6 +21,8 @@ from cnnlab.parallel import (
     ring_all_reduce,
     scaling,
 )
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -134,24 +139,29 @@ def test_fit_in_two_processes_is_fit_in_one():
 
 
 NOTEBOOK_CELL = """
+from cnnlab.parallel import launch
+
 def ranks(factor):
     import torch.distributed as dist
     if factor == 0:
         raise ValueError("factor is 0")
     return factor * dist.get_rank()
+
+print(launch(ranks, 2, device="cpu", factor=10))
+try:
+    launch(ranks, 1, device="cpu", factor=0)
+except RuntimeError as error:
+    print(error)
 """
 
 
-def test_a_function_of_a_notebook_cell_runs_in_other_processes():
-    import linecache
-
-    name = "<ipython-input-1>"  # as IPython keeps its cells
-    linecache.cache[name] = (len(NOTEBOOK_CELL), None, NOTEBOOK_CELL.splitlines(True), name)
-    cell = {"__name__": "__main__"}
-    exec(compile(NOTEBOOK_CELL, name, "exec"), cell)
-    assert launch(cell["ranks"], 2, device="cpu", factor=10) == [0, 10]
-    with pytest.raises(RuntimeError, match="ranks failed: ValueError: factor is 0"):
-        launch(cell["ranks"], 1, device="cpu", factor=0)
+def test_a_notebook_starts_processes_that_run_its_cell(monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK_CELL)])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    nbclient.NotebookClient(notebook, timeout=300).execute()
+    printed = "".join(output["text"] for output in notebook.cells[0].outputs)
+    assert printed == "[0, 10]\nranks failed: ValueError: factor is 0\n"
 
 
 def test_a_port_in_use_is_said_and_a_free_one_is_found():
@@ -188,6 +198,16 @@ def test_a_scaling_table_measures_and_predicts():
     assert one.measured > 0 and two.images_per_second > 0
     low, high = two.predicted
     assert low <= high
+
+
+def test_the_prediction_lies_between_hidden_and_added_communication():
+    row = Scaling(4, 32, all_reduce_bytes(1_000_000, 4), 0.2, 0.1, 0.25)
+    assert row.sent == 1_500_000
+    assert row.predicted == pytest.approx((128 / 0.3, 128 / 0.2))
+    assert repr(ScalingTable([row])).splitlines()[1].split() == [
+        *("4", "1.50", "MB", "100.0", "ms"),
+        *("427", "to", "640", "512"),
+    ]
 
 
 @pytest.mark.gpu

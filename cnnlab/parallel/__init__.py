@@ -3,10 +3,11 @@
 from cnnlab.parallel.data_parallel import distribute, gradients, ring_all_reduce
 from cnnlab.parallel.launch import launch
 from cnnlab.parallel.model_parallel import TwoDeviceAlexNet
-from cnnlab.parallel.scaling import Scaling, all_reduce_bytes, scaling
+from cnnlab.parallel.scaling import Scaling, ScalingTable, all_reduce_bytes, scaling
 
 __all__ = [
     "Scaling",
+    "ScalingTable",
     "TwoDeviceAlexNet",
     "all_reduce_bytes",
     "distribute",

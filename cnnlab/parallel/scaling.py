@@ -8,7 +8,7 @@ from cnnlab.models import get_model
 from cnnlab.parallel.data_parallel import all_reduce_seconds, step_seconds
 from cnnlab.parallel.launch import launch
 
-__all__ = ["Scaling", "all_reduce_bytes", "scaling"]
+__all__ = ["Scaling", "ScalingTable", "all_reduce_bytes", "scaling"]
 
 
 def all_reduce_bytes(gradient_bytes: int, processes: int) -> float:
@@ -55,6 +55,20 @@ class Scaling:
         return self.processes * self.batch_size / self.measured
 
 
+class ScalingTable(tuple[Scaling, ...]):
+    """Lines of `Scaling` that print as a table."""
+
+    def __repr__(self) -> str:
+        lines = ["processes  sent a step  all-reduce   images/s: predicted   measured"]
+        for row in self:
+            low, high = row.predicted
+            lines.append(
+                f"{row.processes:9}{row.sent / 1e6:10.2f} MB{1e3 * row.communicate:9.1f} ms"
+                f"{f'{low:,.0f} to {high:,.0f}':>22}{row.images_per_second:11,.0f}"
+            )
+        return "\n".join(lines)
+
+
 def scaling(
     name: str = "resnet20_cifar",
     size: int = 32,
@@ -65,7 +79,7 @@ def scaling(
     device: str | None = None,
     steps: int = 5,
     **options,
-) -> list[Scaling]:
+) -> "ScalingTable":
     """Measure training steps with 1, 2, ... processes, and predict them.
 
     The prediction knows the step of one process, the ring formula `all_reduce_bytes`, and the
@@ -104,4 +118,4 @@ def scaling(
             communicate = statistics.median(seconds)
         sent = all_reduce_bytes(4 * parameters, count)
         table.append(Scaling(count, batch_size, sent, alone, communicate, measured))
-    return table
+    return ScalingTable(table)

@@ -31,7 +31,7 @@ from cnnlab.training.recipes import Recipe, classification_loss, get_recipe
 __all__ = ["Score", "evaluate", "fit", "predict"]
 
 WORTH_COMPILING = 2000  # steps on a GPU that repay the half minute that torch.compile takes
-
+EVALUATION_BATCH = 256  # images
 LARGE = 64  # pixels from which channels_last is faster on a CPU too
 
 
@@ -75,7 +75,8 @@ def fit(
         A `Recipe` or the name of one of `RECIPES`.
     checkpoint
         A file, written atomically after each epoch. If it is there already, the run goes on
-        from it, to the same result as if it had never stopped (bit for bit on a CPU).
+        from it, to the same result as if it had never stopped (in one process on a CPU, bit for
+        bit).
     parameters
         What to train, as torch's optimizers take it; groups may have their own ``lr``
         (`cnnlab.transfer.parameter_groups`). Default: all that require a gradient.
@@ -136,6 +137,8 @@ def fit(
     optimizer = recipe.make_optimizer(parameters, fused=device.type == "cuda")
     scheduler = recipe.make_scheduler(optimizer, updates)
 
+    if validation is not None:
+        held_out = Batches(validation, EVALUATION_BATCH, device, workers=workers)
     history, best = History(), None
     path = None if checkpoint is None else Path(checkpoint)
     settings = recipe.settings() | {"images": len(data), "processes": world}
@@ -166,13 +169,7 @@ def fit(
                 seconds = time.perf_counter() - started
                 row |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
                 if validation is not None:
-                    score = evaluate(
-                        model,
-                        validation,
-                        device=device,
-                        autocast=machine.autocast,
-                        workers=workers,
-                    )
+                    score = evaluate(model, held_out, device=device, autocast=machine.autocast)
                     row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
                 history.epochs.append(
                     row | {"seconds": seconds, "images_per_second": images / seconds}
@@ -299,10 +296,10 @@ class Machine:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    data: Dataset,
+    data: Dataset | Batches,
     *,
     device: torch.device | str | None = None,
-    batch_size: int = 256,
+    batch_size: int = EVALUATION_BATCH,
     autocast: bool = False,
     workers: int | None = None,
 ) -> Score:
@@ -315,16 +312,17 @@ def evaluate(
     """
     device = get_device() if device is None else torch.device(device)
     model.to(device).eval()
-    batches = Batches(data, batch_size, device, workers=workers)
+    if not isinstance(data, Batches):
+        data = Batches(data, batch_size, device, workers=workers)
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    for step, (images, labels) in enumerate(batches.epoch()):
+    for step, (images, labels) in enumerate(data.epoch()):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             scores = _scores(model(images))
             if step == 0:
-                batches.expect(scores.shape[1], labels)
+                data.expect(scores.shape[1], labels)
             loss += nn.functional.cross_entropy(scores.float(), labels, reduction="sum")
         right += (scores.argmax(1) == labels).sum()
-    return Score(loss.item() / len(data), right.item() / len(data))
+    return Score(loss.item() / data.images, right.item() / data.images)
 
 
 @torch.no_grad()
@@ -333,7 +331,7 @@ def predict(
     data: Dataset,
     *,
     device: torch.device | str | None = None,
-    batch_size: int = 256,
+    batch_size: int = EVALUATION_BATCH,
 ) -> Tensor:
     """Class probabilities (N, classes) of all images, on the CPU."""
     device = get_device() if device is None else torch.device(device)

@@ -152,7 +152,8 @@ RECIPES: dict[str, Recipe] = {
         schedule="plateau",
         source="Krizhevsky et al. 2012, section 5 (roughly 90 cycles; the rate was divided by 10 "
         "by hand, three times, when the validation error stopped improving). Its images are cut "
-        "and mirrored at random and their colours shifted (section 4.1).",
+        "and mirrored at random and their colours shifted (section 4.1): "
+        "cnnlab.data.image_folder(..., augment=True).",
     ),
     "resnet": Recipe(
         epochs=120,
