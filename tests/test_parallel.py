@@ -1,5 +1,6 @@
 """More than one device gives what one device gives."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -132,7 +133,10 @@ def test_fit_in_two_processes_is_fit_in_one():
     data = digits("test", 32)
     images, labels = data.images[:64], data.labels[:64]
     alone = train_in_group(images, labels)
-    first, second = launch(train_in_group, 2, device="cpu", images=images, labels=labels)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]  # free again after this block
+    first, second = launch(train_in_group, 2, device="cpu", port=port, images=images, labels=labels)
     assert torch.equal(first["weights"], second["weights"])
     assert torch.allclose(first["weights"], alone["weights"], atol=1e-5)
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)
@@ -188,6 +192,25 @@ def test_a_port_in_use_is_said_and_a_free_one_is_found():
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def sleep_for_long(note: str) -> None:
+    """Leave this process's id in a file, then do nothing."""
+    import os
+    import time
+    from pathlib import Path
+
+    Path(note).write_text(str(os.getpid()))
+    time.sleep(1000)
+
+
+@pytest.mark.slow
+def test_processes_that_take_too_long_are_ended(tmp_path):
+    note = tmp_path / "pid"
+    with pytest.raises(RuntimeError, match="sleep_for_long was not done after 60 s in 1 processes"):
+        launch(sleep_for_long, 1, device="cpu", timeout=60, note=str(note))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
 
 
 @pytest.mark.slow

@@ -92,6 +92,9 @@ def _torchvision_set(name: str, train: bool, progress: bool | None):
     try:
         for file, md5, mirrors in archives:
             _fetch_from_any(mirrors, file, folder / file, md5, progress)
+        for path in extracted:  # torchvision checks that they are there, not that they are whole
+            path.unlink(missing_ok=True)
+        return kind(root, train=train, download=True)  # finds the archives and unpacks them
     except (ConnectionError, ValueError) as error:
         instead = NEAREST.get(name, "patterns")
         raise RuntimeError(
@@ -100,9 +103,6 @@ def _torchvision_set(name: str, train: bool, progress: bool | None):
         ) from None
     except OSError as error:
         raise RuntimeError(f"{name} could not be stored in {root}: {error.strerror}") from None
-    for path in extracted:  # of these torchvision checks that they exist, not that they are whole
-        path.unlink(missing_ok=True)
-    return kind(root, train=train, download=True)  # finds the archives, checks and unpacks them
 
 
 def _fetch_from_any(mirrors, file: str, path: Path, md5: str, progress: bool | None) -> None:

@@ -5,6 +5,7 @@ import time
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,7 +34,7 @@ def distribute(model: nn.Module, strategy: str = "ddp") -> nn.Module:
         return DistributedDataParallel(model)
     if strategy == "fsdp":
         device = next(model.parameters()).device.type
-        mesh = dist.device_mesh.init_device_mesh(device, (dist.get_world_size(),))
+        mesh = init_device_mesh(device, (dist.get_world_size(),))
         for child in model.children():  # each is fetched on its own
             if any(True for _ in child.parameters()):
                 fully_shard(child, mesh=mesh)

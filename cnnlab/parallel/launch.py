@@ -103,17 +103,22 @@ def launch(
         command += [f"--nproc-per-node={processes}", str(script), str(given), folder]
         environment = {"OMP_NUM_THREADS": str(threads), "TORCH_CPP_LOG_LEVEL": "ERROR"}
         environment |= {**os.environ, "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=timeout
-            )
+            printed, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             raise RuntimeError(
                 f"{function.__name__} was not done after {timeout:g} s in {processes} processes"
             ) from None
-        if done.returncode:
-            raise RuntimeError(f"{function.__name__} failed: {_reason(done.stderr)}")
-        print(done.stdout, end="")
+        finally:  # also when a notebook's cell is interrupted
+            if process.poll() is None:
+                process.terminate()  # torchrun then ends its processes
+                process.wait()
+        if process.returncode:
+            raise RuntimeError(f"{function.__name__} failed: {_reason(errors)}")
+        print(printed, end="")
         return [
             torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(processes)
         ]

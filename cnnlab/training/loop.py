@@ -358,7 +358,7 @@ class _Reading:
 
     def __init__(self, *numbers: Tensor):
         stacked = torch.stack([number.detach().float() for number in numbers])
-        self.copy = stacked.to("cpu", non_blocking=True)
+        self.copy = stacked.to("cpu", non_blocking=stacked.is_cuda)
         self.arrived = None
         if stacked.is_cuda:
             self.arrived = torch.cuda.Event()

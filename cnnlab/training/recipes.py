@@ -133,7 +133,7 @@ class Recipe:
     def settings(self) -> dict:
         """All fields that determine the result, for comparison with a checkpoint's."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
-        return values | {"augment": repr(self.augment)}
+        return values | {"augment": getattr(self.augment, "__qualname__", repr(self.augment))}
 
 
 RECIPES: dict[str, Recipe] = {
