@@ -390,6 +390,16 @@ def test_a_nan_leaves_the_last_good_checkpoint(tmp_path):
     assert all(value.isfinite().all() for value in state["model"].values())
 
 
+def test_weights_broken_by_the_last_step_are_not_stored(tmp_path):
+    path, model = tmp_path / "run.pt", nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=3e38, schedule="constant")
+    data = few_digits(64)
+    data.images *= 1000
+    with pytest.raises(FloatingPointError, match="after epoch 1 the weights 1.weight are not"):
+        on_cpu(model, data, recipe, checkpoint=path)
+    assert not path.exists()
+
+
 # --- checkpoints
 
 
@@ -509,6 +519,10 @@ def test_a_checkpoint_that_does_not_belong_is_refused_and_kept(tmp_path):
         on_cpu(small_net(), few_digits(), Recipe(epochs=3, batch_size=16), checkpoint=path)
     with pytest.raises(ValueError, match="was made with images=160, not 64"):
         on_cpu(small_net(), few_digits(64), checkpoint=path)
+    frozen = small_net()
+    frozen[0].requires_grad_(False)
+    with pytest.raises(ValueError, match="was made with trained=1490, not 1450"):
+        on_cpu(frozen, few_digits(), checkpoint=path)
     assert path.read_bytes() == before
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["explain_nonfinite", "first_nonfinite_layer"]
+__all__ = ["explain_nonfinite", "first_nonfinite_layer", "refuse_nonfinite_weights"]
 
 
 @torch.no_grad()
@@ -51,3 +51,13 @@ def explain_nonfinite(
         f"{start}: the first layer whose output is not finite is {layer}; {why}. Lower the "
         f"learning rate {learning_rate:g}, or set clip_norm=1"
     )
+
+
+def refuse_nonfinite_weights(model: nn.Module, epoch: int) -> None:
+    """Raise FloatingPointError if a weight is not finite, before anybody stores it."""
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise FloatingPointError(
+                f"after epoch {epoch} the weights {name} are not finite, though its losses were: "
+                "lower the learning rate, or set clip_norm=1"
+            )

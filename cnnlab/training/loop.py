@@ -24,7 +24,7 @@ from cnnlab.training.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from cnnlab.training.diagnose import explain_nonfinite
+from cnnlab.training.diagnose import explain_nonfinite, refuse_nonfinite_weights
 from cnnlab.training.history import History
 from cnnlab.training.recipes import Recipe, classification_loss, get_recipe
 
@@ -141,7 +141,8 @@ def fit(
         held_out = Batches(validation, EVALUATION_BATCH, device, workers=workers)
     history, best = History(), None
     path = None if checkpoint is None else Path(checkpoint)
-    settings = recipe.settings() | {"images": len(data), "processes": world}
+    trained = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    settings = recipe.settings() | {"images": len(data), "processes": world, "trained": trained}
     watched = "train_loss" if validation is None else "validation_loss"
     with _own_randomness(recipe.seed + rank, device):
         if path is not None and path.exists():
@@ -166,6 +167,7 @@ def fit(
                 train, images = train_epoch(
                     model, network, batches, epoch, optimizer, scheduler, recipe, machine, bar
                 )
+                refuse_nonfinite_weights(model, epoch + 1)  # the last step's
                 seconds = time.perf_counter() - started
                 row |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
                 if validation is not None:
