@@ -13,7 +13,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints experiments bench-%
+.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints experiments
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -43,7 +43,7 @@ lint: setup  ## ruff on the code and the notebooks
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 lectures: setup  ## run the lectures again and store their outputs
-	CNNLAB_DEVICE=cpu $(BIN)/jupyter nbconvert --to notebook --execute --inplace lectures/*.ipynb
+	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
@@ -51,11 +51,12 @@ assignments: setup  ## generate assignments/ from solutions/
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
 
+bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.$*
+
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
 
 experiments: setup  ## run the lectures' experiments on many seeds and store their table (SEEDS=5)
 	OMP_NUM_THREADS=1 $(BIN)/python -m cnnlab.experiments --seeds $(or $(SEEDS),5)
-
-bench-%: setup  ## measure, and write docs/benchmarks: bench-training
-	$(BIN)/python -m benchmarks.$*

@@ -22,7 +22,7 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer, Unicode
 
-from cnnlab.checks import Task, Verdict, get_task, judge, questions, seed_for, wire
+from cnnlab.checks import Task, Verdict, get_task, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 
 __all__ = ["JudgeOutside"]
@@ -132,7 +132,7 @@ class JudgeOutside(Execute):
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
         asked, answered = self.folder / f"{index}-questions.npz", self.folder / f"{index}.npz"
-        wire.save(asked, questions(cases))
+        wire.save(asked, task.questions(cases))
         call = (task.kind, task.entry, str(asked), str(answered))
         code = (
             "__import__('cnnlab.checks.runner', fromlist=['runner'])"

@@ -32,6 +32,7 @@ for _family in (  # by year; each registers its networks when imported
     "resnext",
     "mobilenet",
     "shufflenet",
+    "nasnet",
     "attention_resnet",
     "efficientnet",
 ):

@@ -7,7 +7,7 @@ Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
 CVPR 2020. https://arxiv.org/abs/1910.03151
 
 The gates are in `cnnlab.layers`; each multiplies a block's branch before the addition. Any
-ResNet takes them: ``get_model("resnext50_32x4d", attention="se")`` is SE-ResNeXt-50.
+ResNet takes them: ``get_model("wide_resnet50_2", attention="cbam")``.
 """
 
 from cnnlab.models._init import he
@@ -29,3 +29,16 @@ for _gate, _long in _GATES.items():
             attention=_gate,
             **({"stride_on": "1x1"} if _block is Bottleneck else {}),
         )
+
+for _depth in (50, 101):
+    register(
+        f"se_resnext{_depth}_32x4d",
+        ResNet,
+        f"ResNeXt-{_depth} 32x4d with squeeze-and-excitation in each block",
+        paper_init=he,
+        block=Bottleneck,
+        layers=CONFIGURATIONS[_depth][1],
+        attention="se",
+        groups=32,
+        base_width=4,
+    )

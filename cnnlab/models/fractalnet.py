@@ -4,7 +4,7 @@ Larsson, Maire and Shakhnarovich, "FractalNet: Ultra-Deep Neural Networks withou
 ICLR 2017. https://arxiv.org/abs/1605.07648
 
 The paper prints 38.6 M parameters for the 20-layer network of its table 1. Five blocks of three
-columns with 64, 128, 256, 512 and 512 channels, as section 4.1 has them, hold 33,770,788 with 100
+columns with 64, 128, 256, 512 and 512 channels, as section 4 has them, hold 33,770,788 with 100
 classes: seven 3×3 convolutions a block without biases, their norms, one linear layer. What makes
 up the rest the paper doesn't tell.
 """
@@ -79,7 +79,7 @@ class FractalNet(Network):
     ):
         super().__init__()
         kw = {"device": device, "dtype": dtype}
-        self.columns = columns
+        self.columns, self.drop = columns, drop
         self.blocks, self.pools = nn.ModuleList(), nn.ModuleList()
         for width, p in zip(channels, dropout, strict=True):
             self.blocks.append(Fractal(columns, in_channels, width, drop, **kw))
@@ -90,7 +90,7 @@ class FractalNet(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         column = None
-        if self.training:
+        if self.training and self.drop:
             n = x.shape[0]
             chosen = torch.randint(self.columns, (n,), device=x.device)
             local = torch.rand(n, device=x.device) < 0.5

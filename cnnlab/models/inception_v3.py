@@ -5,7 +5,6 @@ Vision", CVPR 2016. https://arxiv.org/abs/1512.00567
 """
 
 from collections import namedtuple
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,36 +16,43 @@ from cnnlab.models.inception import Branches, conv_relu
 
 InceptionOutputs = namedtuple("InceptionOutputs", ["logits", "aux_logits"])
 
-# Windows of n×1 and 1×n filters that keep the size of the map.
-ROW3, COLUMN3 = (
-    {"kernel_size": (1, 3), "padding": (0, 1)},
-    {"kernel_size": (3, 1), "padding": (1, 0)},
-)
-ROW7, COLUMN7 = (
-    {"kernel_size": (1, 7), "padding": (0, 3)},
-    {"kernel_size": (7, 1), "padding": (3, 0)},
-)
+# Filters by height × width; they keep the size of the map, but for those with stride 2.
+WINDOWS = {
+    "1×1": {"kernel_size": 1},
+    "3×3": {"kernel_size": 3, "padding": 1},
+    "5×5": {"kernel_size": 5, "padding": 2},
+    "1×3": {"kernel_size": (1, 3), "padding": (0, 1)},
+    "3×1": {"kernel_size": (3, 1), "padding": (1, 0)},
+    "1×7": {"kernel_size": (1, 7), "padding": (0, 3)},
+    "7×1": {"kernel_size": (7, 1), "padding": (3, 0)},
+    "3×3/2": {"kernel_size": 3, "stride": 2},
+}
+
+
+def conv(in_channels: int, channels: int, window: str, **kw) -> nn.Sequential:
+    return conv_relu(in_channels, channels, **WINDOWS[window], **kw)
+
+
+def chain(name: str, in_channels: int, *layers: tuple[int, str], **kw) -> dict[str, nn.Module]:
+    """Convolutions in a row, given as channels and window, named ``name_1``, ``name_2``, ..."""
+    convs = {}
+    for i, (channels, window) in enumerate(layers, start=1):
+        convs[f"{name}_{i}"] = conv(in_channels, channels, window, **kw)
+        in_channels = channels
+    return convs
 
 
 class InceptionA(Branches):
     """Figure 5, on 35×35: the 5×5 of GoogLeNet also as two 3×3."""
 
-    def __init__(self, in_channels: int, pool_channels: int, **kw):
-        conv = partial(conv_relu, **kw)
+    def __init__(self, c: int, pool_channels: int, **kw):
         super().__init__(
-            {"branch1x1": conv(in_channels, 64, 1)},
-            {
-                "branch5x5_1": conv(in_channels, 48, 1),
-                "branch5x5_2": conv(48, 64, 5, padding=2),
-            },
-            {
-                "branch3x3dbl_1": conv(in_channels, 64, 1),
-                "branch3x3dbl_2": conv(64, 96, 3, padding=1),
-                "branch3x3dbl_3": conv(96, 96, 3, padding=1),
-            },
+            {"branch1x1": conv(c, 64, "1×1", **kw)},
+            chain("branch5x5", c, (48, "1×1"), (64, "5×5"), **kw),
+            chain("branch3x3dbl", c, (64, "1×1"), (96, "3×3"), (96, "3×3"), **kw),
             {
                 "pool": nn.AvgPool2d(3, 1, padding=1),
-                "branch_pool": conv(in_channels, pool_channels, 1),
+                "branch_pool": conv(c, pool_channels, "1×1", **kw),
             },
         )
 
@@ -54,41 +60,26 @@ class InceptionA(Branches):
 class InceptionB(Branches):
     """Figure 10: 35×35 to 17×17, by strided convolutions beside a pool."""
 
-    def __init__(self, in_channels: int, **kw):
-        conv = partial(conv_relu, **kw)
+    def __init__(self, c: int, **kw):
         super().__init__(
-            {"branch3x3": conv(in_channels, 384, 3, stride=2)},
-            {
-                "branch3x3dbl_1": conv(in_channels, 64, 1),
-                "branch3x3dbl_2": conv(64, 96, 3, padding=1),
-                "branch3x3dbl_3": conv(96, 96, 3, stride=2),
-            },
+            {"branch3x3": conv(c, 384, "3×3/2", **kw)},
+            chain("branch3x3dbl", c, (64, "1×1"), (96, "3×3"), (96, "3×3/2"), **kw),
             {"pool": nn.MaxPool2d(3, 2)},
         )
 
 
 class InceptionC(Branches):
-    """Figure 6, on 17×17: 7×7 as 1×7 and 7×1, ``width`` channels within."""
+    """Figure 6, on 17×17: 7×7 as 1×7 and 7×1, ``w`` channels within."""
 
-    def __init__(self, in_channels: int, width: int, **kw):
-        conv = partial(conv_relu, **kw)
+    def __init__(self, c: int, w: int, **kw):
+        twice = (w, "1×1"), (w, "7×1"), (w, "1×7"), (w, "7×1"), (192, "1×7")
         super().__init__(
-            {"branch1x1": conv(in_channels, 192, 1)},
-            {
-                "branch7x7_1": conv(in_channels, width, 1),
-                "branch7x7_2": conv(width, width, **ROW7),
-                "branch7x7_3": conv(width, 192, **COLUMN7),
-            },
-            {
-                "branch7x7dbl_1": conv(in_channels, width, 1),
-                "branch7x7dbl_2": conv(width, width, **COLUMN7),
-                "branch7x7dbl_3": conv(width, width, **ROW7),
-                "branch7x7dbl_4": conv(width, width, **COLUMN7),
-                "branch7x7dbl_5": conv(width, 192, **ROW7),
-            },
+            {"branch1x1": conv(c, 192, "1×1", **kw)},
+            chain("branch7x7", c, (w, "1×1"), (w, "1×7"), (192, "7×1"), **kw),
+            chain("branch7x7dbl", c, *twice, **kw),
             {
                 "pool": nn.AvgPool2d(3, 1, padding=1),
-                "branch_pool": conv(in_channels, 192, 1),
+                "branch_pool": conv(c, 192, "1×1", **kw),
             },
         )
 
@@ -96,19 +87,11 @@ class InceptionC(Branches):
 class InceptionD(Branches):
     """17×17 to 8×8, like `InceptionB`."""
 
-    def __init__(self, in_channels: int, **kw):
-        conv = partial(conv_relu, **kw)
+    def __init__(self, c: int, **kw):
+        factored = (192, "1×1"), (192, "1×7"), (192, "7×1"), (192, "3×3/2")
         super().__init__(
-            {
-                "branch3x3_1": conv(in_channels, 192, 1),
-                "branch3x3_2": conv(192, 320, 3, stride=2),
-            },
-            {
-                "branch7x7x3_1": conv(in_channels, 192, 1),
-                "branch7x7x3_2": conv(192, 192, **ROW7),
-                "branch7x7x3_3": conv(192, 192, **COLUMN7),
-                "branch7x7x3_4": conv(192, 192, 3, stride=2),
-            },
+            chain("branch3x3", c, (192, "1×1"), (320, "3×3/2"), **kw),
+            chain("branch7x7x3", c, *factored, **kw),
             {"pool": nn.MaxPool2d(3, 2)},
         )
 
@@ -116,19 +99,18 @@ class InceptionD(Branches):
 class InceptionE(nn.Module):
     """Figure 7, on 8×8: branches that fork into 1×3 and 3×1, for many channels at the end."""
 
-    def __init__(self, in_channels: int, **kw):
+    def __init__(self, c: int, **kw):
         super().__init__()
-        conv = partial(conv_relu, **kw)
-        self.branch1x1 = conv(in_channels, 320, 1)
-        self.branch3x3_1 = conv(in_channels, 384, 1)
-        self.branch3x3_2a = conv(384, 384, **ROW3)
-        self.branch3x3_2b = conv(384, 384, **COLUMN3)
-        self.branch3x3dbl_1 = conv(in_channels, 448, 1)
-        self.branch3x3dbl_2 = conv(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a = conv(384, 384, **ROW3)
-        self.branch3x3dbl_3b = conv(384, 384, **COLUMN3)
+        self.branch1x1 = conv(c, 320, "1×1", **kw)
+        self.branch3x3_1 = conv(c, 384, "1×1", **kw)
+        self.branch3x3_2a = conv(384, 384, "1×3", **kw)
+        self.branch3x3_2b = conv(384, 384, "3×1", **kw)
+        self.branch3x3dbl_1 = conv(c, 448, "1×1", **kw)
+        self.branch3x3dbl_2 = conv(448, 384, "3×3", **kw)
+        self.branch3x3dbl_3a = conv(384, 384, "1×3", **kw)
+        self.branch3x3dbl_3b = conv(384, 384, "3×1", **kw)
         self.pool = nn.AvgPool2d(3, 1, padding=1)
-        self.branch_pool = conv(in_channels, 192, 1)
+        self.branch_pool = conv(c, 192, "1×1", **kw)
 
     def forward(self, x: Tensor) -> Tensor:
         single = self.branch3x3_1(x)
