@@ -36,7 +36,9 @@ def main() -> None:
         print(f"{name}: {seconds:.1f} s of processor time a seed", flush=True)
         order = list(EXPERIMENTS)
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["experiment", "variant", "measure", "values"])
+            writer = csv.DictWriter(
+                file, ["experiment", "variant", "measure", "values"], lineterminator="\n"
+            )
             writer.writeheader()
             writer.writerows(sorted(rows.values(), key=lambda row: order.index(row["experiment"])))
 
