@@ -106,6 +106,7 @@ class Outcome:
         with style():
             figure = new_figure(10, 1.3 + 0.5 * len(self.values))
             axes = figure.subplots()
+            axes.use_sticky_edges = False  # a dot at the end of the axis stays whole
             seeds = next(iter(table.values())).seeds
             for place, variant in zip(places, self.values, strict=True):
                 other = table[variant]
@@ -113,8 +114,14 @@ class Outcome:
                 if self.experiment.logarithmic:
                     low = max(low, other.mean / 10)
                 label = f"{seeds} seeds, mean ± deviation" if place == 0 else None
-                ends = [scale * low, scale * high]
-                axes.plot(ends, [place] * 2, color=COLOURS["sky"], linewidth=9, label=label)
+                axes.barh(
+                    place,
+                    scale * (high - low),
+                    left=scale * low,
+                    height=0.26,
+                    color=COLOURS["sky"],
+                    label=label,
+                )
                 axes.plot(scale * other.mean, place, "|", color="black", markersize=14)
             values = [scale * value for value in self.values.values()]
             axes.plot(values, list(places), "o", color=COLOURS["vermillion"], label="this run")
@@ -124,6 +131,7 @@ class Outcome:
             if self.experiment.logarithmic:
                 axes.set_xscale("log")
             axes.grid(axis="x", color="#DDDDDD", linewidth=1)
+            axes.set_axisbelow(True)
             figure.legend(loc="outside upper right", ncols=2)
             words = [
                 f"{variant} {self._show(value)} (others {self._show(table[variant].mean)} ± "
