@@ -122,7 +122,11 @@ def linear(trace, name, input, weight, bias=None, path=None, label=None):
             path,
             label,
             f"expects {w[-1]} features, gets {_factors(input, x[-1] if x else 1)}: "
-            f"set in_features={x[-1] if x else 1}, or flatten what comes before it",
+            + (
+                "flatten what comes before it, nn.Flatten() does"
+                if len(x) > 2 and prod(x[1:]) == w[-1]
+                else f"set in_features={x[-1] if x else 1}"
+            ),
         )
     _same_place(trace, path, label, input, weight)
     output = trace.tensor((*x[:-1], *w[:-1]), input.dtype, input.device)
@@ -298,7 +302,7 @@ def dropout(trace, name, input, p=0.5, training=True, inplace=False, path=None, 
     label = label or _plain(name)
     if not training or not p:
         output = trace.tensor(input.shape, input.dtype, input.device, input.base)
-        trace.emit("view", label, (input,), (output,), path=path)
+        trace.emit("view", label, (input,), (output,), path=path, fresh=False)
         return output
     inplace = inplace or _in_place(name)
     return _in_or_out_of_place(trace, "activation", label, input, inplace, input.dtype, 0, path)
@@ -330,7 +334,7 @@ def elementwise(trace, name, input, other=None, *args, **kwargs):
         output = input
     else:
         output = trace.tensor(shape, tensors[0].dtype, _device(*tensors))
-    trace.emit(kind, _plain(name), inputs, (output,), 0, params)
+    trace.emit(kind, _plain(name), inputs, (output,), 0, params, fresh=not inplace)
     return output
 
 
@@ -369,7 +373,8 @@ def concat(trace, name, tensors, dim=0, **kwargs):
 def _in_or_out_of_place(trace, kind, label, input, inplace, dtype, params=0, path=None):
     if inplace:
         before = _before(trace, input)
-        trace.emit(kind, label, _activations((before,)), (input,), 0, params, None, path)
+        inputs = _activations((before,))
+        trace.emit(kind, label, inputs, (input,), 0, params, None, path, fresh=False)
         return input
     output = trace.tensor(input.shape, dtype, input.device)
     trace.emit(kind, label, _activations((input,)), (output,), 0, params, None, path)
@@ -399,9 +404,10 @@ def from_meta(trace, func, args, kwargs, name, free):
         raise trace.error(None, name, f"cannot take {sizes}: {message}") from error
     if not outputs:
         return result
+    fresh = True
     if _in_place(name) and isinstance(args[0], ShapeTensor):
         inputs = tuple(_before(trace, t) if t is args[0] else t for t in _activations(tensors))
-        result, outputs, views = args[0], [args[0]], None
+        result, outputs, views, fresh = args[0], [args[0]], None, False
     else:
         inputs = _activations(tensors)
     label = _plain(name)
@@ -409,11 +415,13 @@ def from_meta(trace, func, args, kwargs, name, free):
     if label in _GEOMETRIES and len(outputs) == 1:
         geometry = _GEOMETRIES[label](outputs[0], *args, **kwargs)
     if views:
-        trace.emit("view", label, inputs, tuple(outputs), geometry=geometry or views)
+        trace.emit(
+            "view", label, inputs, tuple(outputs), geometry=geometry or views, fresh=False
+        )
         return result
     trace.emit(
         "matmul" if macs else "other", label, inputs, tuple(outputs), macs,
-        trace.take(*tensors), geometry, counted=free or macs > 0,
+        trace.take(*tensors), geometry, counted=free or macs > 0, fresh=fresh,
     )  # fmt: skip
     return result
 
@@ -761,7 +769,7 @@ def _factors(tensor, size: int) -> str:
     op = getattr(tensor, "op", None)
     if op is not None and op.kind == "view" and len(op.inputs) == 1:
         source = op.inputs[0].shape
-        for start in range(len(source) - 1):
+        for start in range(1, len(source) - 1):
             if prod(source[start:]) == size and size not in source:
                 return f"{'*'.join(map(str, source[start:]))} = {size}"
     return str(size)
