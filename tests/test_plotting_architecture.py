@@ -94,6 +94,18 @@ def test_no_two_boxes_stand_in_one_place_and_no_row_is_too_long(name):
             assert top < place.y - place.height / 2 < place.y + place.height / 2 < bottom
 
 
+def test_an_auxiliary_head_gets_columns_of_its_own():
+    drawing = _Drawing(nodes_of(get_model("googlenet", device="meta"), (3, 224, 224)))
+    cells = [(place.row, place.column, place.lane) for place in drawing.places]
+    assert len(set(cells)) == len(cells)
+    ends = [place for node, place in zip(drawing.nodes, drawing.places, strict=True)
+            if node.kind == "linear" and node.channels == "1000"]  # fmt: skip
+    assert len(ends) == 3
+    for end in ends[:2]:
+        beside = [p for p in drawing.rows[end.row] if p.column == end.column]
+        assert beside == [end]
+
+
 def test_parallel_paths_have_lanes_of_their_own():
     drawing = _Drawing(nodes_of(*named("googlenet")))
     first, last = drawing.sections[0]

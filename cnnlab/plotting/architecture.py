@@ -104,7 +104,7 @@ class _Drawing:
         is_folded = any(node.repeats > 1 for node in nodes)
         self.to_scale = not (self.sections or is_folded) and len(nodes) <= _LONGEST_CHAIN
         self.cell = 0.98 if self.to_scale else 1.06
-        self.steps = columns(nodes)
+        self.steps = columns(nodes, self.sections)
         self.places = self._placed()
         self.rows = [
             [place for place in self.places if place.row == row]

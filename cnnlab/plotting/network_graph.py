@@ -1,6 +1,7 @@
 """A network as a graph of the layers worth drawing, read from the rows of `cnnlab.summary`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cnnlab.cost import Row, Summary
@@ -97,11 +98,14 @@ def sections(nodes: list[Node]) -> list[tuple[int, int]]:
     return found
 
 
-def columns(nodes: list[Node]) -> list[int]:
-    """How many steps each node lies behind the input, on its longest path."""
+def columns(nodes: list[Node], sections: Sequence[tuple[int, int]] = ()) -> list[int]:
+    """How many steps each node lies behind the input; a section's last behind all in it."""
+    first_of = {last: first for first, last in sections}
     steps: list[int] = []
-    for node in nodes:
-        steps.append(max((steps[source] + 1 for source in node.sources), default=0))
+    for place, node in enumerate(nodes):
+        behind = [steps[source] for source in node.sources]
+        behind += steps[first_of[place] :] if place in first_of else []
+        steps.append(max(behind, default=-1) + 1)
     return steps
 
 
