@@ -15,7 +15,7 @@ from cnnlab.plotting.network_graph import graph, sections
 
 
 def nodes_of(model, size):
-    return graph(summary(model, size))
+    return graph(model, summary(model, size))
 
 
 def named(name):
@@ -51,6 +51,17 @@ def test_a_chain_is_drawn_layer_by_layer_with_its_norms_and_activations():
     assert [node.sources for node in nodes] == [[], [0], [1], [2]]
 
 
+def test_a_norm_of_many_operations_is_one_strip():
+    model, size = named("alexnet_two_gpu")
+    nodes = nodes_of(model, size)
+    assert len(nodes) == 12
+    assert [n.after for n in nodes[1:4]] == [
+        ["ReLU", "LocalResponseNorm"],
+        [],
+        ["ReLU", "LocalResponseNorm"],
+    ]
+
+
 def test_branches_join_where_the_forward_pass_joins_them():
     nodes = nodes_of(Branches(), (4, 8, 8))
     assert [node.what for node in nodes] == ["input", "1×1", "add", "3×3", "concat"]
@@ -70,7 +81,7 @@ def test_an_activation_that_two_layers_read_belongs_to_the_layer_before():
 def test_every_layer_with_weights_is_drawn_or_stands_for_it(name, drawn):
     model, size = named(name)
     costs = summary(model, size)
-    nodes = graph(costs)
+    nodes = graph(model, costs)
     layers = sum(row.kind in ("conv", "linear") for row in costs.rows)
     assert sum(node.repeats for node in nodes if node.kind in ("conv", "linear")) == layers
     assert drawn in (None, len(nodes))

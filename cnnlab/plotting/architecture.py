@@ -68,7 +68,7 @@ def architecture(model: nn.Module, input_size, title: str = "") -> Picture:
     """
     costs = summary(model, input_size)
     title = f"{title or costs.model_name}, input {_by(costs)}"
-    drawing = _Drawing(graph(costs))
+    drawing = _Drawing(graph(model, costs))
     return Picture.from_figure(drawing.figure(title), _in_words(title, drawing))
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from cnnlab.cost import Row, Summary
 
 __all__ = ["Node", "columns", "graph", "sections"]
@@ -67,9 +69,9 @@ class Node:
         return self.what
 
 
-def graph(summary: Summary) -> list[Node]:
+def graph(model: nn.Module, summary: Summary) -> list[Node]:
     """The nodes in the order of the forward pass, deep networks with equal blocks folded."""
-    nodes = _nodes(summary)
+    nodes = _nodes(model, summary)
     if len(set(columns(nodes))) > _MOST_COLUMNS:
         nodes = _folded(nodes, exact=True)
     too_deep = len(set(columns(nodes))) > 3 * _MOST_COLUMNS
@@ -112,17 +114,19 @@ def columns(nodes: list[Node], sections: Sequence[tuple[int, int]] = ()) -> list
 # --- from rows to nodes -----------------------------------------------------------------------
 
 
-def _nodes(summary: Summary) -> list[Node]:
+def _nodes(model: nn.Module, summary: Summary) -> list[Node]:
     shape = summary.input_shape
     first = shape[0] if isinstance(shape, list) else shape
     first = next(iter(shape.values())) if isinstance(shape, dict) else first
     nodes = [Node("input", "input", tuple(first[1:]))]
     place = {-1: 0}  # of the node that stands for a row
     sources = summary.sources
-    users = [0] * len(sources)
-    for rows in sources:
-        for row in set(rows) - {-1}:
-            users[row] += 1
+    norms = {
+        path: type(module).__name__
+        for path, module in model.named_modules(remove_duplicate=False)
+        if "norm" in type(module).__name__.lower() and not list(module.children())
+    }  # to be one layer, of however many operations
+    users = [len(readers) for readers in _readers(summary, sources, norms)]
     alone = {0: False}  # whether what comes next may join the node
 
     for index, row in enumerate(summary.rows):
@@ -130,26 +134,39 @@ def _nodes(summary: Summary) -> list[Node]:
         if not froms:
             continue  # made of parameters only
         node, single = nodes[froms[0]], len(froms) == 1
-        if single and _is_silent(row):
+        kind, what = (row.kind, _what(row)) if row.path not in norms else ("norm", norms[row.path])
+        goes_on = row.path in norms and index and summary.rows[index - 1].path == row.path
+        if single and (_is_silent(row) or goes_on):
             place[index] = froms[0]
             alone[froms[0]] = alone[froms[0]] and users[index] == 1
             continue
-        if single and row.kind in ("norm", "activation") and alone[froms[0]]:
-            node.after.append(row.type)
+        if single and kind in ("norm", "activation") and alone[froms[0]]:
+            node.after.append(what)
             place[index] = froms[0]
             alone[froms[0]] = users[index] == 1
             continue
         if single and node.kind in ("norm", "activation") and alone[froms[0]]:
             node.before, node.after = [node.what, *node.after], []
-            node.kind, node.what, node.shape = row.kind, _what(row), tuple(row.output_shape[1:])
+            node.kind, node.what, node.shape = kind, what, tuple(row.output_shape[1:])
             node.path = row.path
             place[index] = froms[0]
         else:
             place[index] = len(nodes)
             shape = tuple(row.output_shape[1:])
-            nodes.append(Node(row.kind, _what(row), shape, row.path, froms))
+            nodes.append(Node(kind, what, shape, row.path, froms))
         alone[place[index]] = users[index] == 1
     return nodes
+
+
+def _readers(summary: Summary, sources, norms) -> list[set]:
+    """For each row who reads its output: rows, and norms as a whole."""
+    readers: list[set] = [set() for _ in sources]
+    for index, rows in enumerate(sources):
+        path = summary.rows[index].path
+        for row in set(rows) - {-1}:
+            is_inside = path in norms and summary.rows[row].path == path
+            readers[row].add(path if path in norms and not is_inside else index)
+    return readers
 
 
 def _is_silent(row: Row) -> bool:
