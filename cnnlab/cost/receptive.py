@@ -38,9 +38,7 @@ class Span(NamedTuple):
 
     def gather(self, taps: Sequence[Sequence[int]], jump: int) -> Span:
         """Units that see the units ``taps``, one list a phase."""
-        seen = [
-            [divmod(position, len(self.first)) for position in positions] for positions in taps
-        ]
+        seen = [[divmod(position, len(self.first)) for position in positions] for positions in taps]
         return Span(
             tuple(min((self.first[r] + q * self.jump for q, r in s), default=inf) for s in seen),
             tuple(max((self.last[r] + q * self.jump for q, r in s), default=-inf) for s in seen),
@@ -81,13 +79,18 @@ class Span(NamedTuple):
                 taps.append([o // factor])
         return self.gather(taps, self.jump)
 
-    def joined(self, other: Span) -> Span | None:
+    @staticmethod
+    def joined(spans: Sequence[Span]) -> Span | None:
         """What a unit sees that combines one of each; None when they step differently."""
-        period = lcm(len(self.first), len(other.first))
-        a, b = self._repeated(period), other._repeated(period)
-        if a.jump != b.jump:
+        period = lcm(*{len(span.first) for span in spans})
+        spans = [span._repeated(period) for span in spans]
+        if len({span.jump for span in spans}) > 1:
             return None
-        return Span(tuple(map(min, a.first, b.first)), tuple(map(max, a.last, b.last)), a.jump)
+        return Span(
+            tuple(map(min, zip(*(span.first for span in spans), strict=True))),
+            tuple(map(max, zip(*(span.last for span in spans), strict=True))),
+            spans[0].jump,
+        )
 
     def _repeated(self, period: int) -> Span:
         times = period // len(self.first)
@@ -224,10 +227,9 @@ def _joined(states: list) -> State:
         return POOLED
     if POOLED in states:  # a gate: what was gathered acts on every place again
         return GLOBAL
-    joined = fields[0]
-    for field in fields[1:]:
-        spans = [a.joined(b) for a, b in zip(joined.spans, field.spans, strict=True)]
-        if field.dims != joined.dims or None in spans:
-            return UNKNOWN
-        joined = Field(tuple(spans), joined.dims)
-    return joined
+    if len(fields) == 1 or all(field is fields[0] for field in fields):
+        return fields[0]
+    if len({field.dims for field in fields}) > 1:
+        return UNKNOWN
+    spans = tuple(map(Span.joined, zip(*(field.spans for field in fields), strict=True)))
+    return UNKNOWN if None in spans else Field(spans, fields[0].dims)
