@@ -188,7 +188,9 @@ class Comparisons:
         return all(self.rows)
 
     def __repr__(self) -> str:
-        table = [("", "printed", "ours", "", "where"), *self._cells()]
+        table = [("", "printed", "ours", "", "where")]
+        for what, printed, ours, *rest in self._cells():
+            table.append((_clipped(what, 50), _clipped(printed, 24), _clipped(ours, 40), *rest))
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         return "\n".join(
             f"{what:{widths[0]}}  {printed:>{widths[1]}}  {ours:>{widths[2]}}"
@@ -199,7 +201,8 @@ class Comparisons:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{word}</th>" for word in ("", "printed", "ours", "", "where"))
         rows = "".join(
-            f"<tr><td style='text-align:left;border-left:4px solid {_COLOURS.get(verdict, '#666')}'>"
+            "<tr><td style='text-align:left;border-left:4px solid "
+            f"{_COLOURS.get(verdict, '#666')}'>"
             f"{html.escape(what)}</td><td>{html.escape(printed)}</td><td>{html.escape(ours)}</td>"
             f"<td style='text-align:left'>{html.escape(verdict)}</td>"
             f"<td style='text-align:left'>{ids}</td></tr>"
@@ -387,6 +390,10 @@ def _cells(comparison: Comparison) -> str:
         return ""
     off = sum(not (_equal(a, b) or abs(a - b) < (fact.step or 0)) for a, b in pairs)
     return f", {off} of {len(pairs)} differ"
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _text(heading: str, lines: list[tuple[str, str]]) -> str:
