@@ -180,7 +180,8 @@ def pool(
     if len(x) - axes not in (1, 2):
         raise trace.error(path, label, _rank(axes, "C", x))
     kernel = _each(kernel_size, axes)
-    stride = _each(kernel if stride is None or stride == [] else stride, axes)
+    no_stride = stride is None or (isinstance(stride, list) and not stride)
+    stride = kernel if no_stride else _each(stride, axes)
     padding, dilation = _each(padding, axes), _each(dilation, axes)
     try:
         out = shapes.pool_output_size(
@@ -230,9 +231,10 @@ def adaptive_pool(trace, name, input, output_size, return_indices=False, path=No
             sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
             for n, m in zip(sizes, out, strict=True)
         ]
-        kernel = tuple(-(-n // m) if m else 0 for n, m in zip(sizes, out, strict=True))
-        stride = tuple(n // m if m else 1 for n, m in zip(sizes, out, strict=True))
-        geometry = Geometry(kernel, stride, (0,) * axes, (1,) * axes)
+        geometry = None  # windows of different sizes
+        if all(m and n % m == 0 for n, m in zip(sizes, out, strict=True)):
+            window = tuple(n // m for n, m in zip(sizes, out, strict=True))
+            geometry = Geometry(window, window, (0,) * axes, (1,) * axes)
         trace.emit(
             "pool", label, (input,), (output,), prod(x[:-axes]) * prod(spans), 0, geometry, path
         )
@@ -629,9 +631,10 @@ FREE = set(
     gather scatter scatter_add index_select index_add index_copy take take_along_dim embedding
     embedding_bag one_hot repeat tile repeat_interleave clone contiguous type copy fill
     zero new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like
-    rand_like randn_like randint_like bernoulli uniform normal random tril triu unfold fold im2col col2im grid_sample
+    rand_like randn_like randint_like bernoulli uniform normal random tril triu unfold fold im2col
+    col2im grid_sample
     affine_grid grid_sampler meshgrid combinations split chunk unbind getitem setitem
-    reshape flatten index_put native_dropout quantile renorm dist""".split()  # noqa: SIM905
+    reshape flatten index_put max_unpool1d max_unpool2d max_unpool3d native_dropout quantile renorm dist""".split()  # noqa: SIM905
 )
 
 
@@ -740,10 +743,9 @@ def _axes(name: str) -> int:
 
 
 def _each(value, axes: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * axes
-    value = tuple(value)
-    return value * axes if len(value) == 1 else value
+    if isinstance(value, (tuple, list)):
+        return tuple(value) * axes if len(value) == 1 else tuple(value)
+    return (value,) * axes
 
 
 def _tuple(value) -> tuple[int, ...]:

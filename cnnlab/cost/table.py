@@ -207,8 +207,7 @@ class Summary(render.Table):
             **stored,
             "gradients": gradients,
             "optimizer": gradients * memory.OPTIMIZERS[optimizer],
-            "activations": memory.kept(self._trace.ops)
-            + sum(memory.size_of(tensor) for tensor in _leaves(self._inputs)),
+            "activations": memory.kept(_leaves(self._inputs), self._trace.ops),
         }
         return {**parts, "total": sum(parts.values())}
 

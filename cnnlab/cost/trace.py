@@ -104,6 +104,11 @@ class Op:
         self.trains = trains  # whether it uses parameters that require a gradient
 
 
+def traced(op: Op) -> list[ShapeTensor]:
+    """The inputs of an operation, without constants that the forward pass makes itself."""
+    return [tensor for tensor in op.inputs if type(tensor) is ShapeTensor]
+
+
 class Frame:
     """One call of a module that is traced from the inside."""
 
