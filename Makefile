@@ -13,7 +13,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints experiments bench-%
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -53,3 +53,9 @@ release: setup  ## an archive for students: no solutions, no tests, no key
 
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
+
+experiments: setup  ## run the lectures' experiments on many seeds and store their table (SEEDS=5)
+	OMP_NUM_THREADS=1 $(BIN)/python -m cnnlab.experiments --seeds $(or $(SEEDS),5)
+
+bench-%: setup  ## measure, and write docs/benchmarks: bench-training
+	$(BIN)/python -m benchmarks.$*
