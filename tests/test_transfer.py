@@ -109,7 +109,7 @@ def test_lower_units_learn_more_slowly():
 
 
 def test_features_and_head_make_what_the_network_makes():
-    model, data = load_trunk("digits"), as_trunk_input(digits("test"))
+    model, data = load_trunk("digits").eval(), as_trunk_input(digits("test"))
     features = extract_features(model, data, device="cpu", batch_size=100)
     assert features.tensors[0].shape == (353, 64)
     with torch.no_grad():

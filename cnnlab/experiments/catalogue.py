@@ -11,6 +11,7 @@ from cnnlab.device import get_device
 from cnnlab.experiments.networks import ConvStack, gradient_norms
 from cnnlab.models import get_model
 from cnnlab.training import Recipe, evaluate, fit, predict
+from cnnlab.transfer import measure_cells
 
 __all__ = ["EXPERIMENTS", "Experiment"]
 
@@ -219,6 +220,15 @@ def ensemble(seed: int, bench: Bench) -> dict[str, float]:
     }
 
 
+def transfer(seed: int, bench: Bench) -> dict[str, float]:
+    table = measure_cells((seed,), device=bench.device)
+    return {
+        f"{cell}: {strategy}": accuracy
+        for cell, row in table.accuracies.items()
+        for strategy, (accuracy,) in row.items()
+    }
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
@@ -280,5 +290,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Averaging seven networks took AlexNet's top-5 error from 18.2 to 15.4 percent.",
         "test accuracy",
         ensemble,
+    ),
+    "transfer": Experiment(
+        "Little or much data, similar or different: which way of using a trained network is best?",
+        "Little and similar: a linear classifier on top; little and different: trouble; much and "
+        "similar: a few layers; much and different: more layers (deck S003).",
+        "test accuracy",
+        transfer,
     ),
 }

@@ -74,6 +74,7 @@ class History:
                             self["epoch"], self[f"{part}_{what}"], line, label=part, markersize=5
                         )
                 axes.set(xlabel="epoch", ylabel=what)
+                axes.xaxis.get_major_locator().set_params(integer=True)
                 axes.legend()
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             figure.suptitle(title)

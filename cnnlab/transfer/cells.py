@@ -124,7 +124,7 @@ class CellTable:
         """Bars of the strategies in the four cells, as a `cnnlab.plotting.Picture`."""
         from cnnlab.plotting import COLOURS, Picture, new_figure, style
 
-        colours = [COLOURS[name] for name in ("black", "sky", "blue", "vermillion")]
+        colours = ["#777777", *(COLOURS[name] for name in ("sky", "blue", "vermillion"))]
         with style():
             figure = new_figure(10, 6.4)
             grid = figure.subplots(2, 2, sharex=True)
@@ -135,7 +135,7 @@ class CellTable:
                     for name in STRATEGIES
                 ]
                 places = range(len(STRATEGIES))[::-1]
-                axes.barh(places, means, xerr=spreads, color=colours, height=0.7, ecolor="#777777")
+                axes.barh(places, means, xerr=spreads, color=colours, height=0.7, ecolor="black")
                 for place, mean, spread in zip(places, means, spreads, strict=True):
                     axes.text(mean + spread + 1.5, place, f"{mean:.0f}", va="center", size=14)
                 axes.set_yticks(places, STRATEGIES)
