@@ -124,10 +124,10 @@ def _inputs(trace: Trace, input_size, batch_size: int):
 
     if isinstance(input_size, Mapping):
         return {name: one(size) for name, size in input_size.items()}
-    if isinstance(input_size, (list, tuple)) and not isinstance(input_size, torch.Size):
-        if any(isinstance(size, (list, tuple, torch.Tensor)) for size in input_size):
-            return [one(size) for size in input_size]
-    return [one(input_size)]
+    several = isinstance(input_size, (list, tuple)) and any(
+        isinstance(size, (list, tuple, torch.Tensor)) for size in input_size
+    )
+    return [one(size) for size in input_size] if several else [one(input_size)]
 
 
 def _explained(error: Exception, trace: Trace, inputs) -> CostError:

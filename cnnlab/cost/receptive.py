@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from math import gcd, inf, lcm
 from typing import NamedTuple
 
+from cnnlab.cost.trace import traced
+
 GLOBAL = "all"  # every unit sees the whole image
 POOLED = "pooled"  # the image has been gathered into one vector
 UNKNOWN = "unknown"  # behind an operation whose reach is not known
@@ -38,9 +40,7 @@ class Span(NamedTuple):
 
     def gather(self, taps: Sequence[Sequence[int]], jump: int) -> Span:
         """Units that see the units ``taps``, one list a phase."""
-        seen = [
-            [divmod(position, len(self.first)) for position in positions] for positions in taps
-        ]
+        seen = [[divmod(position, len(self.first)) for position in positions] for positions in taps]
         return Span(
             tuple(min((self.first[r] + q * self.jump for q, r in s), default=inf) for s in seen),
             tuple(max((self.last[r] + q * self.jump for q, r in s), default=-inf) for s in seen),
@@ -129,12 +129,11 @@ def receptive_fields(inputs: Iterable, ops: Sequence) -> list[State]:
             states[id(tensor)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
     result = []
     for op in ops:
-        keys = [id(t if t.now is None else t.now) for t in op.inputs]
-        before = [
-            (tensor, states[key])
-            for tensor, key in zip(op.inputs, keys, strict=True)
-            if key in states
-        ]
+        before = []
+        for tensor in traced(op):
+            key = id(tensor if tensor.now is None else tensor.now)
+            if key in states:
+                before.append((tensor, states[key]))
         state = None
         for index, output in enumerate(op.outputs):
             state = _after(op, before, output, index) if before else None
@@ -190,12 +189,13 @@ def _viewed(geometry, index: int, state: Field, tensor, output) -> State:
 
 
 def _windowed(op, state: Field, tensor, output) -> State:
-    geometry = op.geometry
-    axes = len(geometry.kernel_size)
+    geometry, axes = op.geometry, len(state.dims)
     if state.dims != tuple(range(-axes, 0)):
         return UNKNOWN
     if op.kind == "pool" and set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:]):
         return POOLED
+    if geometry is None or len(geometry.kernel_size) != axes:
+        return UNKNOWN
     step = Span.transposed if geometry.transposed else Span.window
     numbers = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
     spans = (step(span, *axis) for span, *axis in zip(state.spans, *numbers, strict=True))

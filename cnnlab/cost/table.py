@@ -207,8 +207,7 @@ class Summary(render.Table):
             **stored,
             "gradients": gradients,
             "optimizer": gradients * memory.OPTIMIZERS[optimizer],
-            "activations": memory.kept(self._trace.ops)
-            + sum(memory.size_of(tensor) for tensor in _leaves(self._inputs)),
+            "activations": memory.kept(_leaves(self._inputs), self._trace.ops),
         }
         return {**parts, "total": sum(parts.values())}
 
@@ -306,13 +305,11 @@ def _rows(ops: Sequence[Op], fields) -> list[Row]:
             size = prod(output.shape) * output.dtype.itemsize
             for other in op.outputs[1:]:
                 size += prod(other.shape) * other.dtype.itemsize
-        rows.append(
-            Row(
-                name, label, op.kind, op.path,
-                tuple(op.inputs[0].shape) if op.inputs else (), tuple(output.shape),
-                *geometry[:5], size, op.params, op.macs, op.counted, fields, index,
-            )  # fmt: skip
-        )
+        shape = tuple(op.inputs[0].shape) if op.inputs else ()
+        rows.append(Row(
+            name, label, op.kind, op.path, shape, tuple(output.shape), *geometry[:5], size,
+            op.params, op.macs, op.counted, fields, index,
+        ))  # fmt: skip
     return rows
 
 

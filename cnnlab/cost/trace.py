@@ -17,7 +17,6 @@ import types
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
@@ -103,6 +102,11 @@ class Op:
         self.counted = counted  # False: the operation has MACs or may have, and no rule
         self.fresh = fresh  # False: the output takes no new memory, it is a view or in place
         self.trains = trains  # whether it uses parameters that require a gradient
+
+
+def traced(op: Op) -> list[ShapeTensor]:
+    """The inputs of an operation, without constants that the forward pass makes itself."""
+    return [tensor for tensor in op.inputs if type(tensor) is ShapeTensor]
 
 
 class Frame:
