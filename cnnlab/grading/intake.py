@@ -4,6 +4,7 @@ Nothing here executes anything. A submission that cannot be graded is refused wi
 a `SetAside`, that concerns nobody else.
 """
 
+import json
 import os
 import re
 import shutil
@@ -22,8 +23,8 @@ from nbgrader.utils import compute_checksum
 from traitlets import Unicode
 
 __all__ = [
-    "RepairCells", "SetAside", "before_autograding", "collect", "copy_files", "drop_links",
-    "read_notebook", "repair", "size_of_folder",
+    "RepairCells", "SetAside", "allowed_files", "before_autograding", "collect", "copy_files",
+    "drop_links", "parse_notebook", "read_text", "repair", "size_of_folder",
 ]  # fmt: skip
 
 MIB = 1 << 20
@@ -118,13 +119,13 @@ def size_of_folder(folder: str | os.PathLike) -> int:
 # --- notebooks ---
 
 
-def read_notebook(path: str | os.PathLike) -> NotebookNode:
-    """A notebook of format 4, whatever it was, without outputs.
+def read_text(path: str | os.PathLike) -> bytes:
+    """What a notebook's file holds.
 
     Raises
     ------
     SetAside
-        If it is missing, a link, too large, or no notebook.
+        If it is missing, a link, or too large.
     """
     path = Path(path)
     try:
@@ -139,18 +140,33 @@ def read_notebook(path: str | os.PathLike) -> NotebookNode:
             raise SetAside(f"{path.name} is not a file.")
         if status.st_size > 4 * MAX_NOTEBOOK:
             raise SetAside(f"{path.name} is larger than {4 * MAX_NOTEBOOK // MIB} MiB.")
-        text = file.read()
+        return file.read()
+
+
+def parse_notebook(text: bytes, name: str) -> NotebookNode:
+    """A notebook of format 4, whatever it was.
+
+    Raises
+    ------
+    SetAside
+        If it is no notebook.
+    """
     if not text.strip():
-        raise SetAside(f"{path.name} is empty.")
+        raise SetAside(f"{name} is empty.")
     try:
-        notebook = nbformat.reads(text.decode(), as_version=4)
-    except Exception as error:
+        content = json.loads(text)
+        version = content.get("nbformat") if isinstance(content, dict) else None
+        if version == 4 and isinstance(content.get("cells"), list):
+            notebook = nbformat.from_dict(content)  # what is odd about a cell is repaired
+        else:
+            notebook = nbformat.reads(text.decode(), as_version=4)
+    except (Exception, RecursionError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise SetAside(f"{path.name} is not a notebook ({reason}).") from None
+        raise SetAside(f"{name} is not a notebook ({reason}).") from None
     if notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
-        raise SetAside(f"{path.name} is not a notebook of format 4.")
+        raise SetAside(f"{name} is not a notebook of format 4.")
     if len(notebook.cells) > MAX_CELLS:
-        raise SetAside(f"{path.name} has more than {MAX_CELLS:,} cells.")
+        raise SetAside(f"{name} has more than {MAX_CELLS:,} cells.")
     return notebook
 
 
