@@ -43,7 +43,7 @@ lint: setup  ## ruff on the code and the notebooks
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 lectures: setup  ## run the lectures again and store their outputs
-	CNNLAB_DEVICE=cpu $(BIN)/jupyter nbconvert --to notebook --execute --inplace lectures/*.ipynb
+	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done

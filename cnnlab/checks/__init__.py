@@ -7,13 +7,22 @@ import sys
 import textwrap
 
 from cnnlab.checks import wire
-from cnnlab.checks.judge import Verdict, judge, questions
+from cnnlab.checks.judge import Verdict, judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.source_rules import definitions
-from cnnlab.checks.task import Case, Misconception, Task, assignment_tasks, get_task, seed_for
+from cnnlab.checks.task import (
+    Case,
+    Finding,
+    Misconception,
+    Task,
+    assignment_tasks,
+    get_task,
+    seed_for,
+)
 
 __all__ = [
     "Case",
+    "Finding",
     "Misconception",
     "Task",
     "Verdict",
@@ -22,7 +31,6 @@ __all__ = [
     "examine",
     "get_task",
     "judge",
-    "questions",
     "seed_for",
 ]
 
@@ -55,7 +63,7 @@ def examine(task: Task, namespace: dict) -> Verdict:
     that both modes judge alike.
     """
     cases = task.make_cases(seed_for(task.id))
-    report = answer(task.kind, task.entry, questions(cases), namespace)
+    report = answer(task.kind, task.entry, task.questions(cases), namespace)
     try:
         report = wire.unpack(wire.pack(report))
     except wire.WireError as error:

@@ -1,16 +1,19 @@
 """From a student's answers to points and words. Runs only where it is trusted."""
 
 import ast
+import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import torch
+
 from cnnlab.checks import source_rules
 from cnnlab.checks.compare import describe, difference, show, size_of
 from cnnlab.checks.task import Case, Task
 
-__all__ = ["Part", "Verdict", "judge", "questions"]
+__all__ = ["Part", "Verdict", "judge"]
 
 WIDTH = 80
 
@@ -65,11 +68,6 @@ class Verdict:
         return "\n".join(lines)
 
 
-def questions(cases: list[Case]) -> list[tuple[tuple, dict]]:
-    """What the student's side gets of the cases: the inputs and nothing else."""
-    return [(tuple(case.args), dict(case.kwargs)) for case in cases]
-
-
 def judge(
     task: Task,
     cases: list[Case],
@@ -92,41 +90,87 @@ def judge(
         or only described (while grading).
     """
 
-    def nothing(problem: str, **more) -> Verdict:
-        parts = tuple(Part(name, points, 0.0) for name, points in task.points.items())
-        return Verdict(task.id, parts, problem, **more)
-
     answers, problem = _answers(task, cases, report)
     if problem:
-        return nothing(problem)
+        return _nothing(task, problem)
     if task.forbidden and (broken := source_rules.violation(task.entry, task.forbidden, look_up)):
-        return nothing(broken[0].upper() + broken[1:] + ".")
-
-    expected = task.expected(cases)
-    wrong = {
-        index: sentence
-        for index in range(len(cases))
-        if (sentence := _wrong(task, cases[index], expected[index], answers[index]))
-    }
-    failed = {cases[index].part for index in wrong}
-    parts = tuple(
-        Part(name, points, 0.0 if name in failed else float(points))
-        for name, points in task.points.items()
-    )
+        return _nothing(task, f"{broken}.")
+    if task.kind == "source":
+        return _examined(task, cases, answers[0])
+    wrong = (_too_inaccurate if task.kind == "predictions" else _wrong_cases)(task, cases, answers)
+    parts = _parts(task, {cases[index].part for index in wrong})
     if not wrong:
         return Verdict(task.id, parts)
-    smallest = min(wrong, key=lambda i: size_of((cases[i].args, dict(cases[i].kwargs))))
+    smallest = min(wrong, key=lambda index: size_of(cases[index].question()))
+    if task.kind == "predictions":
+        return Verdict(task.id, parts, wrong[smallest])
     chosen = [smallest] if task.kind == "value" else range(len(cases))
     found = _misconception(task, [cases[i] for i in chosen], [answers[i] for i in chosen])
     return Verdict(
         task.id,
         parts,
         problem=wrong[smallest],
-        detail=_detail(task, cases[smallest], expected[smallest], answers[smallest])
+        detail=_detail(task, cases[smallest], answers[smallest])
         if reveal and not _unwritten(answers[smallest])
         else "",
         misconception=found.name if found else None,
         hint=found.hint if found else "",
+    )
+
+
+def _nothing(task: Task, problem: str) -> Verdict:
+    return Verdict(task.id, _parts(task, set(task.points)), problem)
+
+
+def _parts(task: Task, failed: set[str]) -> tuple[Part, ...]:
+    return tuple(
+        Part(name, points, 0.0 if name in failed else float(points))
+        for name, points in task.points.items()
+    )
+
+
+def _wrong_cases(task: Task, cases: list[Case], answers: list[dict]) -> dict[int, str]:
+    """The sentence for each case that is answered wrongly."""
+    expected = task.expected(cases)
+    sentences = map(_wrong, [task] * len(cases), cases, expected, answers)
+    return {index: sentence for index, sentence in enumerate(sentences) if sentence}
+
+
+def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[int, str]:
+    """The sentence for each part whose band the predictions do not reach."""
+    (truth,) = task.expected(cases)
+    everything = range(len(cases))
+    if answers[0].get("status") != "ok":
+        return dict.fromkeys(everything, _wrong(task, cases[0], truth, answers[0]))
+    given = answers[0].get("value")
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        given = torch.as_tensor(given) if not isinstance(given, torch.Tensor) else given
+    if not isinstance(given, torch.Tensor) or given.shape != truth.shape:
+        found = f"expected {len(truth)} class numbers, got {describe(given)}"
+        return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}.")
+    accuracy = (given == truth).double().mean().item()
+    return {
+        index: f"{_call(task, case)} is right on {accuracy:.1%} of {len(truth)} images; "
+        f"{task.bands[case.part]:.0%} are needed for {case.part!r}."
+        for index, case in enumerate(cases)
+        if accuracy < task.bands[case.part]
+    }
+
+
+def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
+    """Source text, examined by the task itself."""
+    text = answer.get("value")
+    if not isinstance(text, str):
+        return _nothing(task, f"`{task.entry}` should be source text, and it is {describe(text)}.")
+    findings = list(task.examine(text, cases[0].args[0]))
+    unexamined = set(task.points) - {finding.part for finding in findings}
+    failed = [finding for finding in findings if not finding.passed]
+    sentences = list(dict.fromkeys(finding.sentence for finding in failed))
+    return Verdict(
+        task.id,
+        _parts(task, {finding.part for finding in failed} | unexamined),
+        problem=sentences[0] if sentences else "",
+        detail="\n".join(sentences[1:]),
     )
 
 
@@ -136,12 +180,17 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     if status == "missing":
         return [], f"`{task.entry}` is not defined in the notebook: was it renamed or deleted?"
     if status == "not callable":
-        return [], f"`{task.entry}` is no longer a function (it is of type {report.get('type')})."
+        return (
+            [],
+            f"`{task.entry}` is no longer a function (it is of type {_word(report, 'type')}).",
+        )
     if status == "unusable":
-        return [], f"The answers of `{task.entry}` are not usable: {report.get('message')}."
+        return [], f"The answers of `{task.entry}` are not usable: {_word(report, 'message')}."
     answers = report.get("answers") if status == "answered" else None
     if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
         return [], f"`{task.entry}` gave no answer."
+    if task.kind in ("predictions", "source") and len(answers) == 1:
+        return answers * len(cases), ""
     if task.kind == "value" and len(answers) == 1:
         value = answers[0].get("value")
         if cases[0].args and not isinstance(value, dict):
@@ -155,6 +204,11 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     return answers, ""
 
 
+def _word(report: dict, key: str) -> str:
+    """A text that the student's side sent, of a length that a sentence can take."""
+    return str(report.get(key) or "")[:300]
+
+
 def _pick(answer: dict, case: Case) -> dict:
     if not case.args:
         return answer
@@ -164,7 +218,7 @@ def _pick(answer: dict, case: Case) -> dict:
 def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     call = _call(task, case)
     if answer.get("status") != "ok":
-        kind, message, line = (str(answer.get(k) or "") for k in ("type", "message", "line"))
+        kind, message, line = (_word(answer, key) for key in ("type", "message", "line"))
         if _unwritten(answer):
             return f"`{task.entry}` is not written yet."
         raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
@@ -172,7 +226,7 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     given = answer.get("value")
     if task.kind == "value" and (given is None or given is Ellipsis):
         return f"{call} is not filled in yet."
-    if task.kind == "function" and given is None and expected is not None:
+    if task.kind != "value" and given is None and expected is not None:
         return f"{call} returned None: is a `return` missing?"
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
@@ -184,9 +238,14 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
 def _call(task: Task, case: Case) -> str:
     if task.kind == "value":
         return f"`{task.entry}[{case.part!r}]`" if case.args else f"`{task.entry}`"
+    if task.kind == "source":
+        return f"`{task.entry}`"
     arguments = [describe(a) for a in case.args]
     arguments += [f"{key}={describe(value)}" for key, value in case.kwargs.items()]
     note = f" ({case.note})" if case.note else ""
+    if case.inputs:
+        mode = "training" if case.training else "evaluation"
+        note = f" on {', '.join(map(describe, case.inputs))}, in {mode} mode{note}"
     return f"`{task.entry}({', '.join(arguments)})`{note}"
 
 
@@ -194,10 +253,12 @@ def _unwritten(answer: dict) -> bool:
     return answer.get("type") == "NotImplementedError"
 
 
-def _detail(task: Task, case: Case, expected, answer: dict) -> str:
+def _detail(task: Task, case: Case, answer: dict) -> str:
     """The smallest failing case in full, where it is small enough to read."""
     names = list(inspect.signature(task.reference).parameters)
-    rows = [*zip(names, case.args, strict=False), *case.kwargs.items(), ("expected", expected)]
+    rows = [*zip(names, case.args, strict=False), *case.kwargs.items()]
+    rows += [("input", value) for value in case.inputs]
+    rows += [("expected", value) for value in task.expected([case])]
     if answer.get("status") == "ok":
         rows += [("got", answer.get("value"))]
     rows = [(f"{name}:", show(value)) for name, value in rows if hasattr(value, "shape")]

@@ -10,10 +10,18 @@ import io
 import linecache
 import sys
 import traceback
+from collections.abc import Callable
+
+import torch
+from torch import nn
 
 from cnnlab.checks import wire
 
-__all__ = ["answer", "answer_files"]
+__all__ = ["answer", "answer_files", "run_module"]
+
+
+class Refused(Exception):
+    """What an answer returned cannot be used; the message says why."""
 
 
 class _Silence(io.TextIOBase):
@@ -28,7 +36,8 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
 
     Parameters
     ----------
-    questions : list of (args, kwargs)
+    questions : list of dict
+        As :meth:`cnnlab.checks.task.Case.question` gives them.
     namespace : dict
         The notebook's global names.
 
@@ -41,26 +50,59 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     if entry not in namespace:
         return {"status": "missing"}
     found = namespace[entry]
-    if kind == "value":
+    if kind in ("value", "source"):
         return {"status": "answered", "answers": [_packed(found)]}
     if not callable(found):
         return {"status": "not callable", "type": type(found).__name__}
-    return {"status": "answered", "answers": [_call(found, *question) for question in questions]}
+    ask = run_module if kind == "module" else _run_function
+    return {"status": "answered", "answers": [_call(ask, found, q) for q in questions]}
 
 
-def _call(function, args: tuple, kwargs: dict) -> dict:
-    before = wire.pack((args, kwargs))
-    args, kwargs = copy.deepcopy((tuple(args), dict(kwargs)))
+def _run_function(function: Callable, question: dict):
+    return function(*question["args"], **question["kwargs"])
+
+
+def run_module(build: Callable, question: dict):
+    """Build a module, give it the weights of the question, and call it on the inputs.
+
+    Raises
+    ------
+    Refused
+        If it is no module, or its parameters have other names or shapes.
+    """
+    module = build(*question["args"], **question["kwargs"])
+    if not isinstance(module, nn.Module):
+        raise Refused(f"expected an nn.Module, got an object of type {type(module).__name__}")
+    state = question["state"]
+    own = {name: t for name, t in module.state_dict().items() if t.is_floating_point()}
+    if missing := [name for name in state if name not in own]:
+        raise Refused(f"the module has no parameter `{missing[0]}`; keep the skeleton's names")
+    if extra := [name for name in own if name not in state]:
+        raise Refused(f"the module has a parameter `{extra[0]}` that it should not have")
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            shapes = f"{tuple(state[name].shape)}, got {tuple(tensor.shape)}"
+            raise Refused(f"`{name}`: expected shape {shapes}")
+    module.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        return module.train(question["training"])(*question["inputs"])
+
+
+def _call(ask: Callable, found: Callable, question: dict) -> dict:
+    before = wire.pack(question)
+    question = copy.deepcopy(question)
     silence = _Silence()
     try:
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-            value = function(*args, **kwargs)
+            value = ask(found, question)
     except KeyboardInterrupt:
         raise
+    except Refused as error:
+        return {"status": "error", "type": "", "message": str(error), "line": ""}
     except BaseException as error:
         return _error(error)
     result = _packed(value)
-    after = wire.pack((args, kwargs))
+    after = wire.pack(question)
     result["mutated"] = any(
         before[name].shape != after[name].shape or before[name].tobytes() != after[name].tobytes()
         for name in before

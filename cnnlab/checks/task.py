@@ -5,15 +5,18 @@ import hmac
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 
 import numpy as np
+import torch
 
-__all__ = ["Case", "Misconception", "Task", "assignment_tasks", "get_task", "seed_for"]
+from cnnlab.checks.runner import run_module
 
-KINDS = ("function", "value")
+__all__ = ["Case", "Finding", "Misconception", "Task", "assignment_tasks", "get_task", "seed_for"]
+
+KINDS = ("function", "module", "value", "predictions", "source")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,39 @@ class Case:
         What the entry is called with: plain values, as :mod:`cnnlab.checks.wire` has them.
     note : str
         What is special about this case, for the feedback: ``"an image of one row"``.
+    inputs : tuple
+        *module* tasks: what the module that the entry returns is called with.
+    training : bool
+        *module* tasks: whether it is called in training mode.
+    state : mapping of str to torch.Tensor
+        *module* tasks: the weights it is given, by name. Drawn anew for every seed from the
+        shapes of the reference's own, unless the case brings it.
     """
 
     part: str
     args: tuple = ()
     kwargs: Mapping = field(default_factory=dict)
     note: str = ""
+    inputs: tuple = ()
+    training: bool = False
+    state: Mapping = field(default_factory=dict)
+
+    def question(self) -> dict:
+        """What the student's side gets of the case: the inputs and nothing else."""
+        question = {"args": tuple(self.args), "kwargs": dict(self.kwargs)}
+        if self.inputs:
+            question |= {"inputs": tuple(self.inputs), "training": self.training}
+            question |= {"state": dict(self.state)}
+        return question
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the examination of a source found out about one part of the task."""
+
+    part: str
+    passed: bool
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,27 +82,40 @@ class Misconception:
 class Task:
     """A graded question.
 
+    The five kinds, by what ``entry`` is in the student's notebook:
+
+    - *function*: it is called on every case.
+    - *module*: it returns an ``nn.Module``, which gets weights by name and is called on the
+      case's inputs; the skeleton in the assignment fixes the names.
+    - *value*: a variable. A dict is judged key by key where ``points`` names its keys.
+    - *predictions*: a function from images to class numbers, judged by its accuracy.
+    - *source*: a variable that holds source text, examined by ``examine``.
+
     Parameters
     ----------
     id : str
         ``"a1-padding"``: assignment, hyphen, name. It is the ``grade_id`` of its locked cell.
-    kind : {"function", "value"}
-        *function*: the entry is called on every case. *value*: the entry is a variable; a
-        dict is judged key by key where ``points`` names its keys.
+    kind : {"function", "module", "value", "predictions", "source"}
     entry : str
         The name that the student defines in the notebook.
     points : mapping of str to float
         The parts of the task in words, and what each is worth. A part's points are earned
         when all of its cases are right. Their sum is the points of the cell.
     reference : callable
-        The right answer, called like the entry (without arguments for a *value* task).
+        The right answer, called like the entry. For a *value* or *source* task it is called
+        without arguments; for *predictions* it gives the true classes.
     cases : callable
-        ``cases(rng)`` yields :class:`Case` objects drawn from a ``numpy.random.Generator``.
-        Not used by *value* tasks.
+        ``cases(rng)`` yields :class:`Case` objects drawn from a ``numpy.random.Generator``
+        (one case for *predictions*). Not used by *value* and *source* tasks.
     misconceptions : tuple of Misconception
     forbidden : tuple of str
         What the source of the entry must not do: ``"loop"``, or the last name of a call
         (``"conv2d"`` forbids ``F.conv2d``, ``torch.conv2d`` and ``nn.functional.conv2d``).
+    bands : mapping of str to float
+        *predictions*: the accuracy (0 to 1) from which each part is earned.
+    examine : callable
+        *source*: ``examine(text, seed)`` yields :class:`Finding` objects, at least one for
+        each part. It runs where it is trusted and must box in what it runs.
     rtol, atol : float
         An element may differ from the reference by ``atol + rtol * max|reference|``: wide
         enough for any right algorithm in float32.
@@ -86,14 +129,20 @@ class Task:
     cases: Callable[[np.random.Generator], Iterable[Case]] | None = None
     misconceptions: tuple[Misconception, ...] = ()
     forbidden: tuple[str, ...] = ()
+    bands: Mapping[str, float] = field(default_factory=dict)
+    examine: Callable[[str, int], Iterable["Finding"]] | None = None
     rtol: float = 1e-4
     atol: float = 1e-6
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"task {self.id}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if (self.cases is None) != (self.kind == "value"):
-            raise ValueError(f"task {self.id}: a {self.kind} task is declared with wrong cases")
+        if (self.cases is None) != (self.kind in ("value", "source")):
+            raise ValueError(f"task {self.id}: a {self.kind} task and its cases do not agree")
+        if (self.examine is not None) != (self.kind == "source"):
+            raise ValueError(f"task {self.id}: `examine` is for source tasks, and needed there")
+        if (self.kind == "predictions") != (self.bands.keys() == self.points.keys()):
+            raise ValueError(f"task {self.id}: `bands` gives predictions one band a part")
 
     @property
     def max_points(self) -> float:
@@ -101,21 +150,52 @@ class Task:
 
     def make_cases(self, seed: int) -> list[Case]:
         """The questions for one seed: the same seed gives the same questions anywhere."""
+        if self.kind == "source":
+            return [Case(part, (seed,)) for part in self.points]
         if self.kind == "value":
             expected = self.reference()
             by_key = isinstance(expected, dict)
             return [Case(part, (part,) if by_key else ()) for part in self.points]
-        cases = list(self.cases(np.random.default_rng(seed)))
+        rng = np.random.default_rng(seed)
+        cases = list(self.cases(rng))
+        if self.kind == "predictions":
+            (case,) = cases
+            return [replace(case, part=part) for part in self.points]
+        if self.kind == "module":
+            cases = [self._with_state(case, rng) for case in cases]
         if missing := set(self.points) ^ {case.part for case in cases}:
             raise ValueError(f"task {self.id}: parts without cases or points: {sorted(missing)}")
         return cases
 
+    def _with_state(self, case: Case, rng: np.random.Generator) -> Case:
+        """The case with weights of a size that keeps activations near 1."""
+        state = {}
+        for name, tensor in self.reference(*case.args, **case.kwargs).state_dict().items():
+            if tensor.is_floating_point():
+                fan_in = tensor[0].numel() if tensor.ndim > 1 else 4
+                drawn = rng.normal(size=tuple(tensor.shape)) * fan_in**-0.5
+                drawn = abs(drawn) + 0.5 if name.endswith("running_var") else drawn
+                state[name] = torch.from_numpy(drawn.astype(np.float32))
+        return replace(case, state=state | dict(case.state))
+
+    def questions(self, cases: list[Case]) -> list[dict]:
+        """What the student's side is asked; nothing where a variable is read."""
+        if self.kind in ("value", "source"):
+            return []
+        return [case.question() for case in (cases[:1] if self.kind == "predictions" else cases)]
+
     def expected(self, cases: list[Case], answer: Callable | None = None) -> list:
         """What ``answer`` (the reference unless told) says to each case."""
         answer = answer or self.reference
+        if self.kind == "source":
+            return [None] * len(cases)
+        if self.kind == "module":
+            return [run_module(answer, case.question()) for case in cases]
         if self.kind == "value":
             value = answer()
             return [value[case.args[0]] if case.args else value for case in cases]
+        if self.kind == "predictions":
+            cases = cases[:1]
         return [answer(*case.args, **case.kwargs) for case in cases]
 
 

@@ -7,12 +7,15 @@ this process judges them and writes score and feedback into the cell, where nbgr
 """
 
 import contextlib
+import functools
 import math
 import os
 import secrets
 import tempfile
 import time
 from asyncio import sleep
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty
 
@@ -27,9 +30,10 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
-from cnnlab.checks import Task, Verdict, get_task, judge, questions, seed_for, wire
+from cnnlab.checks import Case, Task, Verdict, get_task, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, tampering, zygote
+from cnnlab.grading.key import course_key
 
 __all__ = ["JudgeOutside"]
 
@@ -40,10 +44,8 @@ FLOOD = 50 * MIB  # of output: nobody reads that, the cell is stopped
 class JudgeOutside(Execute):
     """Executes what a student wrote, and judges what a task asks."""
 
-    key_file = Unicode(help="The file that holds the course's key.").tag(config=True)
-    results = Unicode(help="A folder of notebooks that workers have already judged.").tag(
-        config=True
-    )
+    course = Unicode(".", help="The course's folder, which holds its key.").tag(config=True)
+    key: bytes | None = None  # given where there is no such folder
     notebook_seconds = Integer(300, help="All cells and answers together.").tag(config=True)
     memory_mib = Integer(4096, help="What a kernel's processes may allocate.").tag(config=True)
     disk_mib = Integer(256, help="What they may write.").tag(config=True)
@@ -59,8 +61,6 @@ class JudgeOutside(Execute):
         self.kernel_name = "python3"
 
     def preprocess(self, nb, resources, *args, **kwargs):
-        if (judged := self._judged_before(resources)) is not None:
-            return judged, resources
         self.done: list[int] = []
         self.written: dict = {}
         self.record = {"tasks": {}, "evidence": [], "seconds": {}}
@@ -86,14 +86,6 @@ class JudgeOutside(Execute):
         self.record["seconds"]["total"] = time.monotonic() - started
         resources["cnnlab"] = self.record
         return nb, resources
-
-    def _judged_before(self, resources) -> NotebookNode | None:
-        if not self.results:
-            return None
-        names = resources["nbgrader"]
-        return intake.read_notebook(
-            Path(self.results) / names["student"] / f"{names['notebook']}.ipynb"
-        )
 
     # --- the kernel ---
 
@@ -148,7 +140,7 @@ class JudgeOutside(Execute):
     async def _async_poll_kernel_alive(self):
         """Ends the wait for a reply when the kernel has died, or has to."""
         while True:
-            await sleep(0.2)
+            await sleep(0.5)
             if reason := self._too_much():
                 self.killed_for = reason
                 self.km.provisioner.process.kill()
@@ -297,8 +289,7 @@ class JudgeOutside(Execute):
                 f"Task {task.id} is worth {task.max_points:g} points in cnnlab.checks and "
                 f"{cell.metadata.nbgrader.points:g} in the notebook: make the two agree."
             )
-        key = Path(self.key_file).read_text().strip().encode()
-        cases = task.make_cases(seed_for(task.id, key))
+        task, cases = _questions(task.id, self.key or course_key(self.course))
         report = await self._ask(task, cases, index)
         return judge(task, cases, report, self.written.get, reveal=False)
 
@@ -311,7 +302,7 @@ class JudgeOutside(Execute):
         asked, answered = (
             Path(f"/proc/self/fd/{self.exchange}/{name}{end}.npz") for end in ("-questions", "")
         )
-        wire.save(asked, questions(cases))
+        wire.save(asked, task.questions(cases))
         os.chmod(asked, 0o644)
         here = Path(self.resources["metadata"]["path"]).resolve() / ".cnnlab"
         call = (task.kind, task.entry, str(here / asked.name), str(here / answered.name))
@@ -365,6 +356,34 @@ class JudgeOutside(Execute):
                 await super().async_execute_cell(new_code_cell(cell.source), index)
             self.nb.cells[index] = cell
         self.timed_out, self.killed_for = timed_out, killed_for
+
+
+@functools.lru_cache(maxsize=64)
+def _questions(task_id: str, key: bytes) -> tuple[Task, list[Case]]:
+    """A task's questions, and the task with what its answers to them are remembered.
+
+    A class is asked the same questions, so a worker computes their answers once.
+    """
+    task = get_task(task_id)
+    cases = task.make_cases(seed_for(task_id, key))
+    if task.kind == "function":
+        known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
+        task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
+    return task, cases
+
+
+def _remembering(answer: Callable) -> Callable:
+    """``answer``, computed once for the same objects (which the cases keep alive)."""
+    seen: dict = {}
+
+    @functools.wraps(answer)
+    def remembered(*args, **kwargs):
+        asked = (*map(id, args), *((name, id(value)) for name, value in kwargs.items()))
+        if asked not in seen:
+            seen[asked] = answer(*args, **kwargs)
+        return seen[asked]
+
+    return remembered
 
 
 def _unusable(message: str) -> dict:

@@ -127,6 +127,7 @@ def changed() -> list[str]:
     """What of the process is not as it was."""
     found = [f"`{name}` was replaced" for name, old in _watched().items() if old is not _before[name]]
     shell = sys.modules["IPython"].get_ipython()
+    shell.InteractiveTB.set_mode("Minimal")  # the error to come need not be explained
     kernel = shell.kernel
     for owner, name in ((kernel, "do_execute"), (kernel.session, "send"), (shell, "run_cell")):
         if name in vars(owner):

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -38,6 +39,7 @@ PASSED_ON = (
 PRELOADED = (
     "torch", "torchvision", "matplotlib.pyplot", "numpy", "PIL.Image", "cnnlab.checks",
     "cnnlab.data", "cnnlab.plotting", "cnnlab.shapes", "ipykernel.kernelapp", "encodings.idna",
+    "sklearn.datasets", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
 )  # fmt: skip
 _KERNEL_TIMEOUT = 60
 _starting = threading.Lock()
@@ -163,6 +165,7 @@ def serve(listener_handle: int) -> None:
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    _draw()
     for name in _what_a_kernel_imports():
         with contextlib.suppress(Exception):
             importlib.import_module(name)
@@ -180,6 +183,17 @@ def serve(listener_handle: int) -> None:
         if os.fork() == 0:
             _answer(connection)
         connection.close()
+
+
+def _draw() -> None:
+    """A first figure finds fonts and fills matplotlib's caches; every fork has them."""
+    with contextlib.suppress(ImportError):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        figure.subplots().set_title("$x$")
+        FigureCanvasAgg(figure).print_png(io.BytesIO())
 
 
 def _what_a_kernel_imports() -> list[str]:
@@ -282,7 +296,6 @@ def _become_a_kernel(arguments: list[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for name in (ADDRESS, "JPY_PARENT_PID"):
         os.environ.pop(name, None)
-    gc.unfreeze()
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "big"))  # noqa: NPY002 (students use it)
     torch.seed()

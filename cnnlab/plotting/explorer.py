@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 
 from cnnlab.plotting.convolution import Slide, draw_step
+from cnnlab.plotting.grids import plane
 from cnnlab.plotting.picture import Picture
 from cnnlab.shapes import explain
 
@@ -39,8 +40,10 @@ class Explorer:
 
     def __init__(self, draw: Callable[..., Picture], knobs: Mapping[str, Sequence], **opening):
         for name, value in opening.items():
-            if value not in knobs.get(name, ()):
-                raise ValueError(f"{name}={value!r} is not offered by the knobs {dict(knobs)}")
+            if name not in knobs:
+                raise ValueError(f"{name!r} is none of the knobs {', '.join(knobs)}")
+            if value not in knobs[name]:
+                raise ValueError(f"{name} {value!r} is none of {', '.join(map(str, knobs[name]))}")
         self.draw, self.knobs = draw, dict(knobs)
         self.opening = {name: values[0] for name, values in knobs.items()} | opening
 
@@ -114,10 +117,10 @@ def explore_convolution(image, **opening) -> Explorer:
     """
 
     def draw(filter, kernel_size, stride, padding, dilation, row, column):
+        size = str(explain(len(plane(image)), kernel_size, stride, padding, dilation))
         slide = Slide(image, FILTERS[filter](kernel_size), stride, padding, dilation)
         last_row, last_column = slide.cells[-1]
         at = min(row, last_row), min(column, last_column)
-        size = str(explain(len(slide.image), kernel_size, stride, padding, dilation))
         words = f"{slide.in_words(*at)} Its size: {' '.join(size.split())}."
         return Picture.from_figure(draw_step(slide, *at, footer=size), words)
 

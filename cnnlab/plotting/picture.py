@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 __all__ = ["Picture"]
 
 PIXELS_PER_INCH = 100  # on the page
-SHARPNESS = 1.5  # stored pixels for each one on the page, for screens that have more
-MARGIN = 9  # stored pixels of white left around the drawing
+SHARPNESS = 1.5  # stored pixels for each one on the page, of a picture that stands still
+MARGIN = 8  # stored pixels of white left around the drawing
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +51,15 @@ class Picture:
     @classmethod
     def from_figure(cls, figure: Figure, alt: str) -> "Picture":
         """A matplotlib figure and its words."""
-        return cls.from_frames([figure], alt)
+        pixels = _trimmed([_pixels(figure, sharpness=SHARPNESS)])
+        width = round(pixels[0].width / SHARPNESS)
+        jpeg = _file(pixels[0], "JPEG", quality=80, optimize=True)
+        if pixels[0].getcolors(maxcolors=10_000) is None:  # fewer colours would show in its sky
+            return cls(jpeg, "image/jpeg", alt, width)
+        png = _file(*_in_256_colours(pixels), "PNG", optimize=True)
+        if len(png) > 2 * len(jpeg):
+            return cls(jpeg, "image/jpeg", alt, width)
+        return cls(png, "image/png", alt, width)
 
     @classmethod
     def from_frames(
@@ -61,19 +69,14 @@ class Picture:
 
         It rests on the last frame after ``plays`` rounds: nothing moves beside a text for ever.
         """
-        frames = [_pixels(figure) for figure in figures]
+        frames = [_pixels(figure, sharpness=1) for figure in figures]
         if not frames:
-            raise ValueError("a picture needs at least 1 figure, not 0")
-        frames = _trimmed(frames)
-        width, file = round(frames[0].width / SHARPNESS), io.BytesIO()
-        if len(frames) == 1 and frames[0].getcolors(maxcolors=10_000) is None:
-            frames[0].save(file, format="JPEG", quality=90, subsampling=0, optimize=True)
-            return cls(file.getvalue(), "image/jpeg", alt, width)
-        first, *others = _in_256_colours(frames)
-        options = {"save_all": True, "append_images": others, "loop": plays} if others else {}
+            raise ValueError("an animation needs at least 1 figure, not 0")
+        first, *others = _in_256_colours(_trimmed(frames))
         durations = [1000 * seconds] * len(others) + [3000 * seconds]
-        first.save(file, format="PNG", optimize=True, duration=durations, **options)
-        return cls(file.getvalue(), "image/png", alt, width)
+        options = {"save_all": True, "append_images": others, "loop": plays}
+        png = _file(first, "PNG", optimize=True, duration=durations, **options)
+        return cls(png, "image/png", alt, first.width)
 
     def save(self, path: str | Path) -> None:
         """Write the image file."""
@@ -97,12 +100,19 @@ class Picture:
         display({"text/html": words}, raw=True)
 
 
-def _pixels(figure: Figure) -> Image.Image:
-    """The drawn figure."""
-    figure.set_dpi(PIXELS_PER_INCH * SHARPNESS)
+def _pixels(figure: Figure, sharpness: float) -> Image.Image:
+    """The drawn figure, with ``sharpness`` stored pixels for each one on the page."""
+    figure.set_dpi(PIXELS_PER_INCH * sharpness)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _file(image: Image.Image, format: str, **options) -> bytes:
+    """The image as the bytes of a file."""
+    file = io.BytesIO()
+    image.save(file, format=format, **options)
+    return file.getvalue()
 
 
 def _trimmed(frames: list[Image.Image]) -> list[Image.Image]:

@@ -28,6 +28,8 @@ SEQUENTIAL = "viridis"  # values that start at zero
 SIGNED = "RdBu_r"  # values around zero: blue below, white at zero, red above
 
 INK = "#222222"
+# lines differ in more than colour
+_DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2))]
 _STYLE = {
     "font.size": 15,
     "axes.titlesize": 16,
@@ -41,7 +43,7 @@ _STYLE = {
     "axes.edgecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+    "axes.prop_cycle": cycler(color=list(COLOURS.values())) + cycler(linestyle=_DASHES),
     "axes.unicode_minus": True,
     "lines.linewidth": 2.5,
     "lines.markersize": 8,

@@ -1,11 +1,15 @@
 """Every bank of misconceptions, proved: each wrong answer loses points and is named."""
 
+from pathlib import Path
+
 import pytest
 
-from cnnlab.checks import assignment_tasks, judge, questions, seed_for
+from cnnlab import checks
+from cnnlab.checks import assignment_tasks, judge, seed_for
 from cnnlab.checks.runner import answer
 
-TASKS = [task for prefix in ("a1",) for task in assignment_tasks(prefix).values()]
+ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
+TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
 WRONG = [(task, m) for task in TASKS for m in task.misconceptions]
 KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
 
@@ -13,7 +17,7 @@ KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
 def judged(task, given, key):
     cases = task.make_cases(seed_for(task.id, key))
     namespace = {task.entry: given if task.kind == "function" else given()}
-    report = answer(task.kind, task.entry, questions(cases), namespace)
+    report = answer(task.kind, task.entry, task.questions(cases), namespace)
     return judge(task, cases, report, lambda name: None, reveal=False)
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,22 @@ def test_validate_says_in_words_what_is_missing(page, server):
     assert "`window_response` is not written yet." in text
     assert "a1-padding: 0 of 12 points" in text
     assert "Traceback" not in text
+
+
+def test_make_lab_prints_its_address_where_there_is_no_display():
+    flags = "--no-browser --port=0 --IdentityProvider.token=token"
+    process = subprocess.Popen(
+        ["make", "--old-file=.venv/.ready", "lab", f"LAB_ARGS={flags}"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        lines = iter(process.stdout.readline, "")
+        printed = next((line for line in lines if "http://127.0.0.1:" in line), "nothing")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+    assert "/lab/tree/lectures/" in printed
 
 
 def test_formgrader_lists_the_assignment(page, server):
