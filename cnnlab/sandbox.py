@@ -194,7 +194,9 @@ def command(argv: Sequence[str], policy: Policy, isolation: str = "required") ->
     for path in policy.readable:
         box += ["--ro-bind", str(path), str(path)]
     for path in policy.hidden:
-        box += ["--tmpfs", str(path)] if os.path.isdir(path) else ["--ro-bind", os.devnull, str(path)]
+        box += (
+            ["--tmpfs", str(path)] if os.path.isdir(path) else ["--ro-bind", os.devnull, str(path)]
+        )
     for path in policy.devices:
         box += ["--dev-bind", str(path), str(path)]
     if policy.writable:

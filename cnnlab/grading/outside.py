@@ -128,9 +128,9 @@ class JudgeOutside(Execute):
                 await ensure_async(self.kc.shell_channel.get_msg(timeout=1))
                 while True:
                     message = await ensure_async(self.kc.iopub_channel.get_msg(timeout=0.2))
-                    if message["parent_header"].get("msg_id") == request:
-                        if message["content"].get("execution_state") == "idle":
-                            return
+                    ours = message["parent_header"].get("msg_id") == request
+                    if ours and message["content"].get("execution_state") == "idle":
+                        return
             if not await ensure_async(self.km.is_alive()):
                 break
         raise RuntimeError("the kernel did not start")

@@ -91,8 +91,8 @@ def _watched() -> dict[str, object]:
     """Functions that an honest notebook leaves as they are."""
     import numpy
     import torch
-    from IPython.core.interactiveshell import InteractiveShell
     from ipykernel.ipkernel import IPythonKernel
+    from IPython.core.interactiveshell import InteractiveShell
     from jupyter_client.session import Session
 
     from cnnlab.checks import runner, wire
@@ -125,7 +125,9 @@ def remember() -> None:
 
 def changed() -> list[str]:
     """What of the process is not as it was."""
-    found = [f"`{name}` was replaced" for name, old in _watched().items() if old is not _before[name]]
+    found = [
+        f"`{name}` was replaced" for name, old in _watched().items() if old is not _before[name]
+    ]
     shell = sys.modules["IPython"].get_ipython()
     shell.InteractiveTB.set_mode("Minimal")  # the error to come need not be explained
     kernel = shell.kernel

@@ -4,6 +4,7 @@ A job and its result are plain dictionaries, so that they travel to any process.
 trusted: it holds the judge and the key, and the student's kernel is a sandboxed child of it.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -97,10 +98,8 @@ def in_processes(
                     name = waiting.popleft()
                     job = make(name)
                     busy[pipe] = (process, name, time.monotonic())
-                    try:
+                    with contextlib.suppress(OSError):  # it has died: found below
                         pipe.send(job)
-                    except OSError:
-                        pass  # it has died: found below
             ready = wait([pipe for pipe, (_, name, _) in busy.items() if name], timeout=1)
             for pipe, (process, name, since) in list(busy.items()):
                 if pipe in ready:
