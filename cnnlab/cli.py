@@ -96,7 +96,7 @@ def _grade(args: argparse.Namespace) -> int:
             print(f"{g.student:<{width}}  not graded: {g.problem}")
             continue
         notes = ["written answers to read"] if g.needs_reading else []
-        notes += [f"{g.evidence} signs of tampering or trouble"] if g.evidence else []
+        notes += [f"{g.evidence} signs of trouble"] if g.evidence else []
         notes += ["unchanged"] if g.kept else []
         more = f"  + {', '.join(notes)}" if notes else ""
         print(f"{g.student:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")

@@ -6,6 +6,7 @@ and judges nothing twice. Entering is nbgrader's own ``autograde`` with the judg
 the place of the execution, so that its scores, comments and late penalties are its own.
 """
 
+import functools
 import hashlib
 import hmac
 import json
@@ -19,11 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+import nbgrader.api
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.preprocessors import NbGraderPreprocessor
-from sqlalchemy.exc import SAWarning, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets import Unicode
 from traitlets.config import Config
@@ -112,7 +114,7 @@ def grade(
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if scheduler is None:
         zygote.start()  # imports torch while we look around
-    with chdir(course), _in_sentences():
+    with chdir(course), _in_sentences(), _one_engine():
         session = _Session(course, assignment, limits or {})
         if source is not None:
             submitted = session.api.coursedir.submitted_directory
@@ -152,6 +154,17 @@ def _cores() -> int:
 
 
 @contextmanager
+def _one_engine():
+    """nbgrader opens the gradebook nine times a submission: let it compile its SQL once."""
+    create = nbgrader.api.create_engine
+    nbgrader.api.create_engine = functools.cache(create)
+    try:
+        yield
+    finally:
+        nbgrader.api.create_engine = create
+
+
+@contextmanager
 def _in_sentences():
     """What can go wrong around us, in one sentence each."""
     try:
@@ -187,6 +200,7 @@ class _Session:
 
     def __init__(self, course: Path, assignment: str, limits: dict):
         self.said: list[str] = []
+        self._notes: dict[str, tuple] = {}
         try:
             self.key = course_key(course)
         except (OSError, ValueError) as error:
@@ -194,7 +208,6 @@ class _Session:
         config = _config(course)
         self.limits = dict(config.JudgeOutside) | limits
         self.api = NbGraderAPI(config=config)
-        self.api.log.setLevel("CRITICAL")
         self.name = _full_name(assignment, self.api)
         where = self.api.coursedir.format_path(self.api.coursedir.release_directory, ".", self.name)
         self.releases = {path.stem: path.read_text() for path in Path(where).glob("*.ipynb")}
@@ -257,7 +270,7 @@ class _Session:
     def job(self, student: str) -> dict:
         """What a worker needs to judge a submission."""
         folder = self._submitted(student)
-        self._evidence = intake.drop_links(folder)
+        signs = intake.drop_links(folder) + intake.odd_times(folder)
         files, refused = intake.allowed_files(folder)
         notebooks = {}
         for name in self.releases:
@@ -276,8 +289,7 @@ class _Session:
             "key": self.key,
             "limits": self.limits,
         }
-        self._notes = getattr(self, "_notes", {})
-        self._notes[student] = (self._evidence, refused, self._fingerprint(student))
+        self._notes[student] = (signs, refused, self._fingerprint(student))
         job["files"] |= self.files
         return job
 
@@ -320,9 +332,9 @@ class _Session:
         if result is None:
             result = _read(judged)
         else:
-            links, refused, fingerprint = self._notes.pop(student)
+            signs, refused, fingerprint = self._notes.pop(student)
             result |= {"fingerprint": fingerprint, "refused_files": refused}
-            result.setdefault("report", {}).setdefault("evidence", []).extend(links)
+            result.setdefault("report", {}).setdefault("evidence", []).extend(signs)
             _write(judged, result)
         problem = result.get("problem", "")
         if not problem:
@@ -345,7 +357,7 @@ class _Session:
 
     def _autograde(self, student: str) -> str:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own, without consequence
+            warnings.simplefilter("ignore")  # nbgrader's and nbformat's, without consequence
             outcome = self.api.autograde(self.name, student, force=True, create=True)
         return "" if outcome["success"] else _reason(outcome)
 
@@ -430,7 +442,9 @@ def _write(path: Path, content: dict) -> None:
 
 def _reason(outcome: dict) -> str:
     """The sentence in nbgrader's log that says what went wrong."""
-    lines = [line.strip() for line in (outcome["log"] or outcome["error"] or "").splitlines()]
+    lines = [
+        line.strip() for line in (outcome.get("log") or outcome.get("error") or "").splitlines()
+    ]
     raised = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
     errors = [line.split("ERROR]")[-1].strip() for line in lines if "ERROR]" in line]
     return (raised or errors or ["nbgrader gave no reason"])[-1]

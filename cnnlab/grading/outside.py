@@ -59,6 +59,8 @@ class JudgeOutside(Execute):
         self.shutdown_kernel = "immediate"
         self.skip_cells_with_tag = "__never__"
         self.kernel_name = "python3"
+        quick = {"bbox_inches": "tight", "pil_kwargs": {"compress_level": 1}}
+        self.extra_arguments = [f"--InlineBackend.print_figure_kwargs={quick}"]
 
     def preprocess(self, nb, resources, *args, **kwargs):
         self.done: list[int] = []

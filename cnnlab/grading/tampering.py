@@ -58,6 +58,8 @@ def signs(source: str) -> list[str]:
             found.append(f"defines `{node.name}`: does it compare honestly?")
         targets = node.targets if isinstance(node, ast.Assign) else []
         for target in targets:
+            if isinstance(target, ast.Name) and target.id in EQUALITY:
+                found.append(f"defines `{target.id}`: does it compare honestly?")
             if isinstance(target, ast.Attribute) and _root(target) in ("torch", "np", "cnnlab"):
                 found.append(f"replaces `{ast.unparse(target)}`")
         if isinstance(node, ast.Subscript) and _root(node.value) in ("In", "_ih", "_i"):

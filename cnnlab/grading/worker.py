@@ -67,6 +67,9 @@ def work(job: dict) -> dict:
                     report["seconds"][stage] = report["seconds"].get(stage, 0) + seconds
         except intake.SetAside as reason:
             return {"problem": str(reason)}
+    if not judged:
+        names = ", ".join(f"{name}.ipynb" for name in job["releases"])
+        return {"problem": f"{names} is not there: ask for it again.", "report": report}
     return {"notebooks": judged, "report": report}
 
 
