@@ -1,6 +1,12 @@
 # The course as nbgrader sees it: `nbgrader ...` and JupyterLab's formgrader read this file
 # when they are started in this folder.
+import os
+import sys
+
 c = get_config()  # noqa: F821 (traitlets provides it)
+
+# nbgrader makes a new gradebook with a program that lies beside this Python.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 c.CourseDirectory.course_id = "cnnlab"
 c.CourseDirectory.source_directory = "solutions"

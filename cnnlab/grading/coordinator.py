@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import os
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import chdir, contextmanager
@@ -110,8 +109,6 @@ def grade(
         raise GradingError(
             f"{course} holds no nbgrader_config.py: run this in the course's folder."
         )
-    # nbgrader calls alembic by name when it makes a gradebook.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if scheduler is None:
         zygote.start()  # imports torch while we look around
     with chdir(course), _in_sentences(), _one_engine():
