@@ -3,6 +3,7 @@
 Validate runs a whole notebook inside the request and the server stands still meanwhile; here it
 runs in a process of its own. ``formgrader?path=DIR`` executes ``DIR/nbgrader_config.py`` in the
 instructor's server, so that a link in a student's notebook would do; here it is refused.
+``jupyter server extension enable --sys-prefix cnnlab.grading.server`` turns it on.
 """
 
 import asyncio
@@ -46,9 +47,10 @@ async def _validate(self):
 
 def _without_path(get):
     def guarded(self):
-        if self.get_argument("path", ""):
-            raise web.HTTPError(403, "Another folder's configuration is not run from a link.")
-        return get(self)
+        if not self.get_argument("path", ""):
+            return get(self)
+        self.set_status(403)
+        self.finish("Another folder's configuration is not run from a link.")
 
     return guarded
 

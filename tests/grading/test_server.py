@@ -18,13 +18,17 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
+EXTENSIONS = [
+    "cnnlab.grading.server",
+    "nbgrader.server_extensions.formgrader",
+    "nbgrader.server_extensions.validate_assignment",
+]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    for name in ("nbgrader_config.py", "jupyter_server_config.py"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "nbgrader_config.py", folder)
     slow = new_notebook(cells=[new_code_cell("import time\ntime.sleep(6)")])
     nbformat.write(slow, folder / "slow.ipynb")
     (folder / "other").mkdir()
@@ -38,6 +42,7 @@ def server(tmp_path_factory):
             [
                 sys.executable, "-m", "jupyter_server", "--allow-root", f"--port={port}",
                 "--ServerApp.port_retries=0", "--IdentityProvider.token=token",
+                f"--ServerApp.jpserver_extensions={dict.fromkeys(EXTENSIONS, True)}",
                 "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
             ],
             cwd=folder, env=env, stdout=log, stderr=log,
