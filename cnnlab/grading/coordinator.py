@@ -24,7 +24,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.preprocessors import NbGraderPreprocessor
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tqdm import tqdm
 from traitlets import Unicode
 from traitlets.config import Config
@@ -123,7 +123,7 @@ def grade(
         todo = [name for name in todo if name not in ready]
         seconds = session.limits.get("notebook_seconds", 300) + SLACK
         if scheduler is not None:
-            results = on_cluster(todo, session.job, scheduler, seconds)
+            results = on_cluster(todo, session.job, scheduler)
         else:
             results = in_processes(todo, session.job, workers or _cores() + 1, seconds)
         failed = 0
@@ -223,6 +223,7 @@ class _Session:
         with self._gradebook() as gradebook:
             try:
                 known = gradebook.find_assignment(self.name)
+                gradebook.db.query(nbgrader.api.Grade).first()  # fails in another version's
             except MissingEntry:
                 raise GradingError(
                     f"The gradebook does not know {self.name} yet: run `make assignments` first."
@@ -356,7 +357,11 @@ class _Session:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbgrader's and nbformat's, without consequence
             outcome = self.api.autograde(self.name, student, force=True, create=True)
-        return "" if outcome["success"] else _reason(outcome)
+        if outcome["success"]:
+            return ""
+        if "sqlalchemy.exc." in (reason := _reason(outcome)):
+            raise OperationalError(None, None, reason.split(") ", 1)[-1][:200])
+        return reason
 
     def _grade(self, student: str, report: dict, kept: bool = False) -> Grade:
         signs = len(report.get("evidence", []))
@@ -364,8 +369,9 @@ class _Session:
             return Grade(student, None, None, problem=report["problem"], evidence=signs)
         with self._gradebook() as gradebook:
             found = gradebook.find_submission(self.name, student)
+            score = max(0.0, found.score - found.late_submission_penalty)
             reading = found.needs_manual_grade
-            return Grade(student, found.score, found.max_score, reading, "", signs, kept)
+            return Grade(student, score, found.max_score, reading, "", signs, kept)
 
     def finish(self) -> None:
         """The class's report, from the reports of all submissions."""

@@ -34,7 +34,10 @@ class _FilledIn(ExportPlugin):
             header, *rows = csv.reader(file)
         assignments = self.assignment or [a.name for a in gradebook.assignments]
         for name in assignments:
-            scores = {s.student_id: s.score for s in gradebook.assignment_submissions(name)}
+            scores = {
+                s.student_id: max(0.0, s.score - s.late_submission_penalty)
+                for s in gradebook.assignment_submissions(name)
+            }
             column = self.column(header, name)
             if column is None:
                 header.append(name)

@@ -163,7 +163,7 @@ def _attempt(job: dict) -> dict:
 
 
 def on_cluster(
-    names: Iterable[str], make: Callable[[str], dict], address: str, seconds: float
+    names: Iterable[str], make: Callable[[str], dict], address: str
 ) -> Iterator[tuple[str, dict]]:
     """The same on the workers of Dask's scheduler at ``address``.
 
@@ -172,15 +172,20 @@ def on_cluster(
     OSError
         If the scheduler does not answer, or is lost.
     """
-    from distributed import Client, as_completed
-
+    try:
+        from distributed import Client, as_completed
+    except ModuleNotFoundError:
+        raise OSError("Dask is missing: install cnnlab with its extra `cluster`") from None
     waiting, tries = deque(names), {}
-    with Client(address, timeout=10, set_as_default=False) as client:
-        cores = sum(client.nthreads().values())
-        if not cores:
-            raise OSError("it has no workers")
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise OSError(f"no scheduler answers at {address}: {error}") from None
+    with client:
+        if not (cores := sum(client.nthreads().values())):
+            raise OSError(f"the scheduler at {address} has no workers")
         flying: dict = {}
-        results = as_completed()
+        results = as_completed(loop=client.loop)
 
         def send() -> None:
             while waiting and len(flying) < 2 * cores:
@@ -192,16 +197,16 @@ def on_cluster(
         send()
         while flying:
             future = next(results)
+            if client.status != "running":
+                raise OSError(f"the scheduler at {address} was lost")
             name = flying.pop(future.key)
-            if future.status != "finished":
-                result = {"fault": f"its worker failed ({future.status})"}
-            else:
+            if future.status == "finished":
                 result = future.result()
+            else:
+                result = {"fault": f"its worker failed ({future.status})"}
             future.release()
             if fault := result.get("fault"):
                 tries[name] = tries.get(name, 0) + 1
-                if client.status != "running":
-                    raise OSError("the scheduler was lost")
                 if tries[name] < TRIES:
                     waiting.append(name)
                     send()
