@@ -53,7 +53,8 @@ def report(course, student) -> dict:
 
 
 WRONG = {
-    "output_size": "def output_size(n, k, padding=0, stride=1): return (n + 2 * padding - k) // stride"
+    "output_size": "def output_size(n, k, padding=0, stride=1):\n"
+    "    return (n + 2 * padding - k) // stride"
 }
 
 
