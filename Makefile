@@ -52,5 +52,9 @@ assignments: setup  ## generate assignments/ from solutions/
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
 
+bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.$*
+
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt

@@ -168,8 +168,13 @@ _PRLIMIT = {
 }
 
 
-def command(argv: Sequence[str], policy: Policy, isolation: str = "required") -> list[str]:
+def command(
+    argv: Sequence[str], policy: Policy, isolation: str = "required", *, tied: bool = True
+) -> list[str]:
     """The command line that runs ``argv`` under ``policy`` (for a caller with its own Popen).
+
+    With ``tied`` the process dies with the *thread* that starts it; one that is to live longer
+    must notice for itself that nobody needs it any more.
 
     Raises
     ------
@@ -180,7 +185,8 @@ def command(argv: Sequence[str], policy: Policy, isolation: str = "required") ->
     argv = [str(word) for word in argv]
     if not _confined(isolation):
         return [*limit, *argv]
-    box = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    box = ["bwrap", "--unshare-all", "--new-session", "--cap-drop", "ALL"]
+    box += ["--die-with-parent"] if tied else []
     box += ["--share-net"] if policy.network else []
     box += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
     for path in SYSTEM:

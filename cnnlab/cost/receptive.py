@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from math import gcd, inf, lcm
 from typing import NamedTuple
 
+from cnnlab.cost.trace import traced
+
 GLOBAL = "all"  # every unit sees the whole image
 POOLED = "pooled"  # the image has been gathered into one vector
 UNKNOWN = "unknown"  # behind an operation whose reach is not known
@@ -38,9 +40,7 @@ class Span(NamedTuple):
 
     def gather(self, taps: Sequence[Sequence[int]], jump: int) -> Span:
         """Units that see the units ``taps``, one list a phase."""
-        seen = [
-            [divmod(position, len(self.first)) for position in positions] for positions in taps
-        ]
+        seen = [[divmod(position, len(self.first)) for position in positions] for positions in taps]
         return Span(
             tuple(min((self.first[r] + q * self.jump for q, r in s), default=inf) for s in seen),
             tuple(max((self.last[r] + q * self.jump for q, r in s), default=-inf) for s in seen),
@@ -81,13 +81,18 @@ class Span(NamedTuple):
                 taps.append([o // factor])
         return self.gather(taps, self.jump)
 
-    def joined(self, other: Span) -> Span | None:
+    @staticmethod
+    def joined(spans: Sequence[Span]) -> Span | None:
         """What a unit sees that combines one of each; None when they step differently."""
-        period = lcm(len(self.first), len(other.first))
-        a, b = self._repeated(period), other._repeated(period)
-        if a.jump != b.jump:
+        period = lcm(*{len(span.first) for span in spans})
+        spans = [span._repeated(period) for span in spans]
+        if len({span.jump for span in spans}) > 1:
             return None
-        return Span(tuple(map(min, a.first, b.first)), tuple(map(max, a.last, b.last)), a.jump)
+        return Span(
+            tuple(map(min, zip(*(span.first for span in spans), strict=True))),
+            tuple(map(max, zip(*(span.last for span in spans), strict=True))),
+            spans[0].jump,
+        )
 
     def _repeated(self, period: int) -> Span:
         times = period // len(self.first)
@@ -124,12 +129,11 @@ def receptive_fields(inputs: Iterable, ops: Sequence) -> list[State]:
             states[id(tensor)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
     result = []
     for op in ops:
-        keys = [id(t if t.now is None else t.now) for t in op.inputs]
-        before = [
-            (tensor, states[key])
-            for tensor, key in zip(op.inputs, keys, strict=True)
-            if key in states
-        ]
+        before = []
+        for tensor in traced(op):
+            key = id(tensor if tensor.now is None else tensor.now)
+            if key in states:
+                before.append((tensor, states[key]))
         state = None
         for index, output in enumerate(op.outputs):
             state = _after(op, before, output, index) if before else None
@@ -185,12 +189,16 @@ def _viewed(geometry, index: int, state: Field, tensor, output) -> State:
 
 
 def _windowed(op, state: Field, tensor, output) -> State:
-    geometry = op.geometry
-    axes = len(geometry.kernel_size)
+    geometry, axes = op.geometry, len(state.dims)
     if state.dims != tuple(range(-axes, 0)):
         return UNKNOWN
-    if op.kind == "pool" and set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:]):
+    if op.kind == "pool" and (
+        len(output.shape) < len(tensor.shape)
+        or set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:])
+    ):
         return POOLED
+    if geometry is None or len(geometry.kernel_size) != axes:
+        return UNKNOWN
     step = Span.transposed if geometry.transposed else Span.window
     numbers = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
     spans = (step(span, *axis) for span, *axis in zip(state.spans, *numbers, strict=True))
@@ -224,10 +232,9 @@ def _joined(states: list) -> State:
         return POOLED
     if POOLED in states:  # a gate: what was gathered acts on every place again
         return GLOBAL
-    joined = fields[0]
-    for field in fields[1:]:
-        spans = [a.joined(b) for a, b in zip(joined.spans, field.spans, strict=True)]
-        if field.dims != joined.dims or None in spans:
-            return UNKNOWN
-        joined = Field(tuple(spans), joined.dims)
-    return joined
+    if len(fields) == 1 or all(field is fields[0] for field in fields):
+        return fields[0]
+    if len({field.dims for field in fields}) > 1:
+        return UNKNOWN
+    spans = tuple(map(Span.joined, zip(*(field.spans for field in fields), strict=True)))
+    return UNKNOWN if None in spans else Field(spans, fields[0].dims)

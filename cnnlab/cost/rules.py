@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from cnnlab import shapes
-from cnnlab.cost.trace import CostError, ShapeTensor, inside
+from cnnlab.cost.trace import ShapeTensor, inside
 
 COUNTED = ("conv", "linear", "matmul")  # the kinds in the first total; "pool" joins the second
 
@@ -122,14 +122,16 @@ def linear(trace, name, input, weight, bias=None, path=None, label=None):
             path,
             label,
             f"expects {w[-1]} features, gets {_factors(input, x[-1] if x else 1)}: "
-            f"set in_features={x[-1] if x else 1}, or flatten what comes before it",
+            + (
+                "flatten what comes before it, nn.Flatten() does"
+                if len(x) > 2 and prod(x[1:]) == w[-1]
+                else f"set in_features={x[-1] if x else 1}"
+            ),
         )
     _same_place(trace, path, label, input, weight)
     output = trace.tensor((*x[:-1], *w[:-1]), input.dtype, input.device)
     macs = prod(output.shape) * w[-1]
-    trace.emit(
-        "linear", label, (input,), (output,), macs, trace.take(weight, bias), None, path
-    )
+    trace.emit("linear", label, (input,), (output,), macs, trace.take(weight, bias), None, path)
     return output
 
 
@@ -178,7 +180,8 @@ def pool(
     if len(x) - axes not in (1, 2):
         raise trace.error(path, label, _rank(axes, "C", x))
     kernel = _each(kernel_size, axes)
-    stride = _each(kernel if stride is None or stride == [] else stride, axes)
+    no_stride = stride is None or (isinstance(stride, list) and not stride)
+    stride = kernel if no_stride else _each(stride, axes)
     padding, dilation = _each(padding, axes), _each(dilation, axes)
     try:
         out = shapes.pool_output_size(
@@ -206,9 +209,7 @@ def average_pool(
     )
 
 
-def adaptive_pool(
-    trace, name, input, output_size, return_indices=False, path=None, label=None
-):
+def adaptive_pool(trace, name, input, output_size, return_indices=False, path=None, label=None):
     x = input.shape
     axes = _axes(name)
     label = label or name
@@ -230,14 +231,29 @@ def adaptive_pool(
             sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
             for n, m in zip(sizes, out, strict=True)
         ]
-        kernel = tuple(-(-n // m) if m else 0 for n, m in zip(sizes, out, strict=True))
-        stride = tuple(n // m if m else 1 for n, m in zip(sizes, out, strict=True))
-        geometry = Geometry(kernel, stride, (0,) * axes, (1,) * axes)
+        geometry = None  # windows of different sizes
+        if all(m and n % m == 0 for n, m in zip(sizes, out, strict=True)):
+            window = tuple(n // m for n, m in zip(sizes, out, strict=True))
+            geometry = Geometry(window, window, (0,) * axes, (1,) * axes)
         trace.emit(
             "pool", label, (input,), (output,), prod(x[:-axes]) * prod(spans), 0, geometry, path
         )
     if return_indices or name.endswith("_with_indices"):
         return output, trace.tensor(output.shape, torch.int64, input.device)
+    return output
+
+
+def mean(trace, name, input, dim=None, keepdim=False, **kwargs):
+    """A mean over all positions of a map is a global average pool; other means count nothing."""
+    x = input.shape
+    axes = len(x) - 2
+    dims = {d % len(x) for d in _tuple(dim)} if dim is not None else set()
+    if axes not in (2, 3) or dims != set(range(2, len(x))) or kwargs or input.base.origin:
+        return NotImplemented
+    shape = (*x[:2], *(1,) * axes) if keepdim else x[:2]
+    output = trace.tensor(shape, input.dtype, input.device)
+    geometry = Geometry(tuple(x[2:]), tuple(x[2:]), (0,) * axes, (1,) * axes)
+    trace.emit("pool", name, (input,), (output,), prod(x), 0, geometry)
     return output
 
 
@@ -298,7 +314,7 @@ def dropout(trace, name, input, p=0.5, training=True, inplace=False, path=None, 
     label = label or _plain(name)
     if not training or not p:
         output = trace.tensor(input.shape, input.dtype, input.device, input.base)
-        trace.emit("view", label, (input,), (output,), path=path)
+        trace.emit("view", label, (input,), (output,), path=path, fresh=False)
         return output
     inplace = inplace or _in_place(name)
     return _in_or_out_of_place(trace, "activation", label, input, inplace, input.dtype, 0, path)
@@ -309,8 +325,10 @@ def elementwise(trace, name, input, other=None, *args, **kwargs):
     tensors = [v for v in (input, other, *args) if isinstance(v, torch.Tensor)]
     dtypes = {tensor.dtype for tensor in tensors}
     floats = any(isinstance(v, float) for v in (input, other, *args))
-    if kwargs.keys() - {"alpha"} or len(dtypes) > 1 or (
-        not input_is_float(tensors) and (floats or "div" in name)
+    if (
+        kwargs.keys() - {"alpha"}
+        or len(dtypes) > 1
+        or (not input_is_float(tensors) and (floats or "div" in name))
     ):
         return NotImplemented
     shape = tensors[0].shape
@@ -330,7 +348,7 @@ def elementwise(trace, name, input, other=None, *args, **kwargs):
         output = input
     else:
         output = trace.tensor(shape, tensors[0].dtype, _device(*tensors))
-    trace.emit(kind, _plain(name), inputs, (output,), 0, params)
+    trace.emit(kind, _plain(name), inputs, (output,), 0, params, fresh=not inplace)
     return output
 
 
@@ -369,7 +387,8 @@ def concat(trace, name, tensors, dim=0, **kwargs):
 def _in_or_out_of_place(trace, kind, label, input, inplace, dtype, params=0, path=None):
     if inplace:
         before = _before(trace, input)
-        trace.emit(kind, label, _activations((before,)), (input,), 0, params, None, path)
+        inputs = _activations((before,))
+        trace.emit(kind, label, inputs, (input,), 0, params, None, path, fresh=False)
         return input
     output = trace.tensor(input.shape, dtype, input.device)
     trace.emit(kind, label, _activations((input,)), (output,), 0, params, None, path)
@@ -399,9 +418,10 @@ def from_meta(trace, func, args, kwargs, name, free):
         raise trace.error(None, name, f"cannot take {sizes}: {message}") from error
     if not outputs:
         return result
+    fresh = True
     if _in_place(name) and isinstance(args[0], ShapeTensor):
         inputs = tuple(_before(trace, t) if t is args[0] else t for t in _activations(tensors))
-        result, outputs, views = args[0], [args[0]], None
+        result, outputs, views, fresh = args[0], [args[0]], None, False
     else:
         inputs = _activations(tensors)
     label = _plain(name)
@@ -409,11 +429,11 @@ def from_meta(trace, func, args, kwargs, name, free):
     if label in _GEOMETRIES and len(outputs) == 1:
         geometry = _GEOMETRIES[label](outputs[0], *args, **kwargs)
     if views:
-        trace.emit("view", label, inputs, tuple(outputs), geometry=geometry or views)
+        trace.emit("view", label, inputs, tuple(outputs), geometry=geometry or views, fresh=False)
         return result
     trace.emit(
         "matmul" if macs else "other", label, inputs, tuple(outputs), macs,
-        trace.take(*tensors), geometry, counted=free or macs > 0,
+        trace.take(*tensors), geometry, counted=free or macs > 0, fresh=fresh,
     )  # fmt: skip
     return result
 
@@ -592,18 +612,21 @@ RULES: dict[str, Callable] = {
         hardtanh tanh softplus softsign logsigmoid threshold rrelu prelu softmax log_softmax softmin
         tanhshrink hardshrink softshrink exp log log1p sqrt rsqrt abs neg sin cos erf square
         reciprocal clamp clamp_min clamp_max clip group_norm instance_norm rms_norm
-        local_response_norm normalize""".split(),
+        local_response_norm normalize""".split(),  # noqa: SIM905
         same_shape,
     ),
     **dict.fromkeys(
-        "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout "
-        "feature_alpha_dropout".split(),
+        ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout",
+         "feature_alpha_dropout"),
         dropout,
     ),
     **dict.fromkeys(
-        "add sub rsub mul multiply div divide true_divide rdiv maximum minimum".split(), elementwise
+        ("add", "sub", "rsub", "mul", "multiply", "div", "divide", "true_divide", "rdiv", "maximum",
+         "minimum"),
+        elementwise,
     ),
     **dict.fromkeys(("cat", "concat", "concatenate"), concat),
+    "mean": mean,
     **dict.fromkeys(("to", "type_as", "cpu", "cuda", *_CASTS), to),
 }  # fmt: skip
 
@@ -621,11 +644,13 @@ FREE = set(
     _upsample_bilinear2d_aa _upsample_bicubic2d_aa
     pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle
     gather scatter scatter_add index_select index_add index_copy take take_along_dim embedding
-    embedding_bag one_hot repeat tile repeat_interleave clone contiguous type copy fill zero new_zeros new_ones new_full new_empty
-    new_tensor zeros_like ones_like full_like empty_like rand_like randn_like randint_like
-    bernoulli uniform normal random tril triu unfold fold im2col col2im grid_sample affine_grid
-    grid_sampler meshgrid combinations split chunk unbind getitem setitem reshape flatten index_put
-    native_dropout quantile renorm dist""".split()
+    embedding_bag one_hot repeat tile repeat_interleave clone contiguous type copy fill
+    zero new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like
+    rand_like randn_like randint_like bernoulli uniform normal random tril triu unfold fold im2col
+    col2im grid_sample
+    affine_grid grid_sampler meshgrid combinations split chunk unbind getitem setitem
+    reshape flatten index_put max_unpool1d max_unpool2d max_unpool3d native_dropout quantile renorm
+    dist _weight_norm""".split()  # noqa: SIM905
 )
 
 
@@ -661,10 +686,10 @@ def _batch_norm_leaf(trace, module, path, input):
         axes = int(label[-2])
         raise trace.error(path, label, _rank(axes, module.num_features, input.shape))
     own, running = module._parameters, module._buffers
-    training = module.training or running.get("running_mean") is None
+    mean = running.get("running_mean")
     return batch_norm(
-        trace, "", input, running.get("running_mean"), None, own.get("weight"), own.get("bias"), training,
-        path=path, label=label,
+        trace, "", input, mean, None, own.get("weight"), own.get("bias"),
+        module.training or mean is None, path=path, label=label,
     )  # fmt: skip
 
 
@@ -734,10 +759,9 @@ def _axes(name: str) -> int:
 
 
 def _each(value, axes: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * axes
-    value = tuple(value)
-    return value * axes if len(value) == 1 else value
+    if isinstance(value, (tuple, list)):
+        return tuple(value) * axes if len(value) == 1 else tuple(value)
+    return (value,) * axes
 
 
 def _tuple(value) -> tuple[int, ...]:
@@ -761,7 +785,7 @@ def _factors(tensor, size: int) -> str:
     op = getattr(tensor, "op", None)
     if op is not None and op.kind == "view" and len(op.inputs) == 1:
         source = op.inputs[0].shape
-        for start in range(len(source) - 1):
+        for start in range(1, len(source) - 1):
             if prod(source[start:]) == size and size not in source:
                 return f"{'*'.join(map(str, source[start:]))} = {size}"
     return str(size)

@@ -17,7 +17,6 @@ import types
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
@@ -83,10 +82,14 @@ class Op:
     """One operation of the forward pass, as the rules write it down."""
 
     __slots__ = (
-        "counted", "frame", "geometry", "inputs", "kind", "macs", "outputs", "params", "path", "type"
+        "counted", "frame", "fresh", "geometry", "inputs", "kind", "macs", "outputs", "params",
+        "path", "trains", "type",
     )  # fmt: skip
 
-    def __init__(self, kind, type, path, frame, inputs, outputs, macs, params, geometry, counted):
+    def __init__(
+        self, kind, type, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
+        trains,
+    ):  # fmt: skip
         self.kind = kind  # "conv", "linear", "matmul", "pool", "view", ... (see `rules`)
         self.type = type  # "Conv2d", "add", ...
         self.path = path  # of the module, "layer1.0.conv1"
@@ -97,6 +100,13 @@ class Op:
         self.params = params
         self.geometry = geometry  # how a window moves over the input (see `rules.Geometry`)
         self.counted = counted  # False: the operation has MACs or may have, and no rule
+        self.fresh = fresh  # False: the output takes no new memory, it is a view or in place
+        self.trains = trains  # whether it uses parameters that require a gradient
+
+
+def traced(op: Op) -> list[ShapeTensor]:
+    """The inputs of an operation, without constants that the forward pass makes itself."""
+    return [tensor for tensor in op.inputs if type(tensor) is ShapeTensor]
 
 
 class Frame:
@@ -120,6 +130,7 @@ class Trace:
         self.failed: Frame | None = None  # the innermost call that raised
         self.parameters: dict[int, nn.Parameter] = {}
         self.used: set[int] = set()  # ids of the parameters that a row has counted
+        self.trains = False  # whether the next operation has taken a parameter to be trained
         self._stand_ins: dict[int, ShapeTensor] = {}
 
     # --- tensors ------------------------------------------------------------------------------
@@ -152,23 +163,30 @@ class Trace:
             if type(tensor) is ShapeTensor:
                 tensor = tensor.base.origin
             key = id(tensor)
-            if key in self.parameters and key not in self.used:
-                self.used.add(key)
-                count += tensor.numel()
+            if key in self.parameters:
+                self.trains = self.trains or tensor.requires_grad
+                if key not in self.used:
+                    self.used.add(key)
+                    count += tensor.numel()
         return count
 
     # --- operations ---------------------------------------------------------------------------
 
     def emit(
-        self, kind, type, inputs, outputs, macs=0, params=0, geometry=None, path=None, counted=True
-    ) -> None:
+        self, kind, type, inputs, outputs, macs=0, params=0, geometry=None, path=None,
+        counted=True, fresh=True,
+    ) -> None:  # fmt: skip
         """Write one operation down; ``path`` is given when it is all that a leaf module does."""
         frame = None
         if path is None:
             frame = self.frame
             frame.ops += 1
             path = frame.path
-        op = Op(kind, type, path, frame, inputs, outputs, macs, params, geometry, counted)
+        op = Op(
+            kind, type, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
+            self.trains,
+        )  # fmt: skip
+        self.trains = False
         self.ops.append(op)
         for output in outputs:
             output.op = op
@@ -268,8 +286,8 @@ class Trace:
                         if parameter is not None:
                             self.parameters[id(parameter)] = parameter
                     copy = own.copy()
-                    copy["_parameters"] = _Lent(parameters, self)
-                    copy["_buffers"] = _Lent(own["_buffers"], self)
+                    copy["_parameters"] = _Lent(parameters)
+                    copy["_buffers"] = _Lent(own["_buffers"])
                     copy["_modules"] = own["_modules"].copy()
                     copy["_compiled_call_impl"] = functools.partial(
                         self.rules.leaf(module) or Trace.call, self, module, path
@@ -286,17 +304,13 @@ class Trace:
 class _Lent(dict):
     """A module's parameters or buffers that come out as shape tensors."""
 
-    __slots__ = ("trace",)
-
-    def __init__(self, tensors: dict, trace: Trace):
-        super().__init__(tensors)
-        self.trace = trace
+    __slots__ = ()
 
     def __getitem__(self, name: str):
         tensor = super().__getitem__(name)
         if tensor is None or type(tensor) is ShapeTensor:
             return tensor
-        return self.trace.stand_in(tensor)
+        return _active.stand_in(tensor)
 
 
 def _dimensions(source: ShapeTensor, view: torch.Tensor) -> tuple[int | None, ...]:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one rule a line)
 """From CUDA C++ text to something that runs: checks, NVIDIA's compiler, the host's compiler."""
 
 import contextlib
@@ -8,12 +9,21 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab import sandbox
 
-__all__ = ["CompileError", "CompilerMissing", "build", "nvrtc", "parse_kernels", "prepare"]
+__all__ = [
+    "Built",
+    "CompileError",
+    "CompilerMissing",
+    "build",
+    "launcher",
+    "parse_kernels",
+    "prepare",
+]
 
 SIM = Path(__file__).parent / "sim"
 
@@ -27,8 +37,8 @@ _CHECKED = [
 _COMMON = [
     *("-x", "c++", "-std=c++17", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-exceptions"),
-    *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-ftls-model=global-dynamic"),
-    *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla", "-w"),
+    *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-fstack-clash-protection"),
+    *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla"),
     *("-ftemplate-depth=200", "-fconstexpr-ops-limit=10000000", "-fno-asm"),
 ]
 _COMPILE = sandbox.Limits(seconds=10, memory=3 << 30, file_bytes=32 << 20, output_bytes=256 << 10)
@@ -50,7 +60,11 @@ _PLAIN_INCLUDES = {  # what CUDA's compiler knows by itself, or has no use for o
     *("cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h"),
     *("math_constants.h", "vector_types.h", "device_functions.h"),
 }
-_CUDA_INCLUDES = {"cuda_fp16.h", "mma.h", "cooperative_groups.h"}
+_CUDA_INCLUDES = {  # CUDA's name: ours
+    "cuda_fp16.h": "sim_fp16.h",
+    "mma.h": "sim_mma.h",
+    "cooperative_groups.h": "sim_groups.h",
+}
 _UNSUPPORTED = [
     (r"<<<", "a launch with <<<...>>> is host code; here Python launches: kernel[grid, block](...)"),
     (r"\b(?:asm|__asm__|__asm)\b", "inline PTX (asm) is not supported"),
@@ -95,10 +109,13 @@ def prepare(source: str) -> tuple[str, str]:
     """
     if "\0" in source or len(source) > 1 << 20:
         raise CompileError("the source is not text, or more than a megabyte of it")
-    if "??/" in source or re.search(r"\\[ \t]*\n\s*[^\n]*(?<=\\\n)#", source):
-        raise CompileError("trigraphs are not supported")
+    split = re.search(
+        r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$", source, re.M
+    )
+    if split:
+        _fail(source, split.start(), "a directive split over two lines is not supported")
     code = strip_comments(source)
-    joined = re.sub(r"\\[ \t]*\n", "  ", code)  # a word split over two lines is still that word
+    joined = re.sub(r"\\[ \t]*\n", "", code)  # a word split over two lines is still that word
     for pattern, why in _UNSUPPORTED:
         for text in (code, joined):
             if found := re.search(pattern, text, flags=re.M):
@@ -108,21 +125,25 @@ def prepare(source: str) -> tuple[str, str]:
     for found in reversed(list(re.finditer(directive, code, flags=re.M))):
         start, end = found.span()
         name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", source[found.start(2) : end])
-        if found[1] != "include" or not name or name[1] not in _PLAIN_INCLUDES | _CUDA_INCLUDES:
-            allowed = ", ".join(sorted(_CUDA_INCLUDES | {"math.h", "stdio.h", "stdint.h"}))
+        if (
+            found[1] != "include"
+            or not name
+            or name[1] not in _PLAIN_INCLUDES | _CUDA_INCLUDES.keys()
+        ):
+            allowed = ", ".join(sorted(_CUDA_INCLUDES.keys() | {"math.h", "stdio.h", "stdint.h"}))
             _fail(source, start, f"only CUDA's own headers can be included ({allowed}, ...)")
         blank = " " * (end - start)
-        define = f"#define SIM_{re.sub(r'[^A-Z0-9]', '_', name[1].upper())}"
-        host = host[:start] + (define if name[1] in _CUDA_INCLUDES else blank) + host[end:]
+        ours = f'#include "{_CUDA_INCLUDES.get(name[1])}"'
+        host = host[:start] + (ours if name[1] in _CUDA_INCLUDES else blank) + host[end:]
         if name[1] in _PLAIN_INCLUDES:
             device = device[:start] + blank + device[end:]
-    if re.search(r"\binclude\b", joined.replace("# include", "#include").replace("#include", "")):
-        _fail(source, code.find("include"), "only a plain #include <...> is supported")
     host = _DYNAMIC.sub(
-        lambda m: f"{m['type'].strip()} (*const {m['name']}){m['rest']} = ({m['type'].strip()} (*)"
-        f"{m['rest']})sim_dynamic_shared;"
-        if m["rest"].strip()
-        else f"{m['type'].strip()} *const {m['name']} = ({m['type'].strip()} *)sim_dynamic_shared;",
+        lambda m: (
+            f"{m['type'].strip()} (*const {m['name']}){m['rest']} = ({m['type'].strip()} (*)"
+            f"{m['rest']})sim_dynamic_shared;"
+            if m["rest"].strip()
+            else f"{m['type'].strip()} *const {m['name']} = ({m['type'].strip()} *)sim_dynamic_shared;"
+        ),
         host,
     )
     return host, device
@@ -149,7 +170,9 @@ def parse_kernels(source: str) -> list[Declaration]:
     found = []
     for mark in re.finditer(r"\b__global__\b", code):
         head = re.compile(r"(?!__launch_bounds__|__align__|__attribute__)\b([A-Za-z_]\w*)\s*\(")
-        rest = re.sub(r"__launch_bounds__\s*\([^()]*(?:\([^()]*\)[^()]*)*\)", _blank, code[mark.end() :])
+        rest = re.sub(
+            r"__launch_bounds__\s*\([^()]*(?:\([^()]*\)[^()]*)*\)", _blank, code[mark.end() :]
+        )
         start = head.search(rest)
         if not start:
             continue
@@ -186,6 +209,13 @@ def _compiler() -> str:
 
 
 @functools.cache
+def _fills_locals() -> bool:
+    """Whether the compiler can give variables without a value a chosen one (GCC 12 and newer)."""
+    version = subprocess.run([_compiler(), "-dumpversion"], capture_output=True, text=True).stdout
+    return int(version.split(".")[0] or 0) >= 12
+
+
+@functools.cache
 def launcher() -> Path:
     """The trusted program that runs kernels: built once, cached by its source and its compiler."""
     if (machine := os.uname().machine) != "x86_64" or os.uname().sysname != "Linux":
@@ -201,7 +231,7 @@ def launcher() -> Path:
         cache = Path(tempfile.mkdtemp(prefix="cnnlab-"))
     program = cache / f"launcher-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not program.exists():
-        scratch = program.with_name(f"{program.name}.{os.getpid()}")
+        scratch = program.with_name(f"{program.name}.{os.getpid()}.{threading.get_ident()}")
         words = [compiler, *flags, str(source), "-o", str(scratch), "-ldl", "-lm"]
         built = subprocess.run(words, capture_output=True, text=True)
         if built.returncode:
@@ -217,26 +247,45 @@ extern "C" __attribute__((used)) const char* sim_types() {{ return sim_signature
 """
 
 
-def build(source: str, name: str, checked: bool, folder: Path, isolation: str) -> Path:
+@dataclass(frozen=True)
+class Built:
+    """A shared object, and where its compiler saw a variable that may be read without a value."""
+
+    path: Path
+    suspects: tuple[tuple[int, str], ...] = ()
+
+
+def build(source: str, name: str, variant: str, folder: Path, isolation: str) -> Built:
     """Compile prepared source to a shared object in ``folder``, inside the sandbox.
+
+    ``variant`` is ``"fast"``, ``"checked"`` or ``"zero"``: checked, with local variables that have
+    no value set to 0 instead of to a large number.
 
     Raises
     ------
     CompileError
         With the compiler's messages about the student's lines.
     """
-    text = folder / "kernel.cu"
+    text, target = folder / "kernel.cu", folder / f"{variant}.so"
     text.write_text(source + _TAIL.format(name=name))
-    target = folder / ("checked.so" if checked else "fast.so")
-    words = [_compiler(), *_COMMON, *(_CHECKED if checked else _FAST)]
-    words += ["-include", str(SIM / "cuda_sim.h"), text.name, "-o", str(target)]  # in its folder
-    policy = sandbox.Policy(readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE)
+    words = [_compiler(), *_COMMON, *(_FAST if variant == "fast" else _CHECKED)]
+    if variant != "fast" and _fills_locals():
+        fill = "zero" if variant == "zero" else "pattern"
+        words += [f"-ftrivial-auto-var-init={fill}", "-Wuninitialized", "-Wmaybe-uninitialized"]
+    words += ["-iquote", str(SIM), "-include", str(SIM / "cuda_sim.h")]
+    words += [text.name, "-o", str(target)]  # by its name in its folder, as messages show it
+    policy = sandbox.Policy(
+        readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE
+    )
     outcome = sandbox.run(words, policy, isolation=isolation)
     if outcome.stopped or outcome.signal:
         raise CompileError("the compiler was stopped: the source takes too much time or memory")
+    messages = outcome.stderr.decode(errors="replace")
     if outcome.returncode:
-        raise CompileError(_student_part(outcome.stderr.decode(errors="replace"), name))
-    return target
+        raise CompileError(_student_part(messages, name))
+    pattern = r"^kernel\.cu:(\d+):\d+: warning: .(\w+). (?:is|may be) used uninitialized"
+    found = {(int(line), word) for line, word in re.findall(pattern, messages, flags=re.M)}
+    return Built(target, tuple(sorted(found)))
 
 
 def _student_part(messages: str, name: str) -> str:

@@ -1,11 +1,18 @@
-"""Launching on the CPU: a sandboxed process runs the grid, the parent reads back arrays and records."""
+"""Launching on the CPU: a sandboxed process runs the grid, the parent reads arrays and records."""
 
+import atexit
+import contextlib
 import fcntl
 import json
 import mmap
 import os
 import re
+import select
+import signal
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +25,10 @@ from cnnlab.cuda.report import Array, Counter, Finding, Report, merge
 __all__ = ["KernelFailed", "launch"]
 
 _PAGE = mmap.PAGESIZE
-_SAMPLED_BLOCKS = 8
+_SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
+_MAX_ANSWER = 8 << 20  # bytes
+_MEMORY = 12 << 30  # bytes of address space, most of it reserved and never touched
 
 
 class KernelFailed(RuntimeError):
@@ -34,8 +43,11 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
     blocks = int(np.prod(launch.grid, dtype=np.int64))
     if checked and blocks > _MAX_BLOCKS:
-        raise ValueError(f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}")
-    built = kernel.object(checked)
+        raise ValueError(
+            f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}"
+        )
+    made = kernel.built("checked" if checked else "fast")
+    built = made.path
     words, buffers, size = [], [], 0
 
     def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
@@ -64,7 +76,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             raise ValueError(f"{name!r} is not the name of a __constant__ array")
         constant_words.append(f"{name} {value.nbytes} {add(value, name, False)}")
     spec = [
-        str(built), int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
+        int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
         *launch.grid, *launch.block, launch.shared_bytes,
         len(words), *words, len(constant_words), *constant_words,
     ]  # fmt: skip
@@ -73,10 +85,21 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
         os.ftruncate(fd, max(size, _PAGE))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         with mmap.mmap(fd, max(size, _PAGE)) as memory:
-            for offset, tensor, _, _ in buffers:
-                data = _bytes(tensor)
-                np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
-            records, failure = _run(fd, spec, built, timeout, isolation)
+
+            def run(built: Path):
+                for offset, tensor, _, _ in buffers:
+                    data = _bytes(tensor)
+                    np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
+                return _run(fd, spec, built, timeout, isolation)
+
+            records, failure = run(built)
+            unset = ()
+            if made.suspects and any(r.get("done") for r in records):
+                # A variable that may have no value: does another value make another result?
+                results = memory[:]
+                run(kernel.built("zero").path)
+                unset = made.suspects if memory[:] != results else ()
+                memory[:] = results
             for offset, tensor, _, writable in buffers:
                 if writable:
                     data = _bytes(tensor)
@@ -84,7 +107,12 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     finally:
         os.close(fd)
     tensors = {name: tensor for _, tensor, name, _ in buffers}
-    return _report(kernel, launch, built, checked, records, failure, tensors, isolation)
+    report = _report(kernel, launch, built, checked, records, failure, tensors, isolation)
+    report.findings += [
+        Finding(kind="uninitialised", line=line, detail=name, raw="local", source=kernel.source)
+        for line, name in unset
+    ]
+    return report
 
 
 def _same_memory(kernel: str, launch, i: int) -> list[int]:
@@ -104,50 +132,125 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
 
 def _all_nan(tensor: torch.Tensor) -> bool:
     return bool(
-        tensor.is_floating_point() and tensor.numel() and tensor.view(-1)[0].isnan() and tensor.isnan().all()
+        tensor.is_floating_point()
+        and tensor.numel()
+        and tensor.view(-1)[0].isnan()
+        and tensor.isnan().all()
     )
+
+
+class _Server:
+    """One launcher in its sandbox: one launch at a time, each in a process of its own."""
+
+    def __init__(self, isolation: str):
+        program = compiler.launcher()
+        limits = sandbox.Limits(seconds=1e6, memory=_MEMORY, file_bytes=1 << 20)
+        policy = sandbox.Policy(readable=[program], limits=limits)
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                sandbox.command([program], policy, isolation, tied=False),
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if _MEMORY else None,
+                env={"PATH": os.defpath},
+                start_new_session=True,
+            )
+
+    def __call__(
+        self, words: list, fds: tuple[int, int], seconds: float
+    ) -> tuple[bytes, str | None]:
+        """The launcher's answer, and why it was stopped, if it was."""
+        answer, theirs = os.pipe()
+        out, stopped, end = bytearray(), None, time.monotonic() + seconds
+        try:
+            socket.send_fds(self.socket, ["\n".join(map(str, words)).encode()], [*fds, theirs])
+            os.close(theirs)
+            theirs = None
+            while not stopped:
+                left = end - time.monotonic()
+                if not select.select([answer], [], [], max(left, 0))[0]:
+                    stopped = "deadline"
+                elif chunk := os.read(answer, 1 << 16):
+                    out += chunk
+                    stopped = "output" if len(out) > _MAX_ANSWER else None
+                else:
+                    break
+        finally:
+            for fd in (answer, theirs):
+                if fd is not None:
+                    os.close(fd)
+            if stopped:
+                self.close()
+        return bytes(out), stopped
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.socket.close()
+
+
+_idle: dict[tuple, list[_Server]] = {}  # by process and kind; a forked Python makes its own
+_lock = threading.Lock()
+
+
+def _answer(
+    words: list, fds: tuple[int, int], seconds: float, isolation: str
+) -> tuple[bytes, str | None]:
+    kind = (os.getpid(), isolation, str(compiler.launcher()))
+    with _lock:
+        waiting = _idle.setdefault(kind, [])
+        server = waiting.pop() if waiting else None
+    if server and server.process.poll() is not None:
+        server = None
+    server = server or _Server(isolation)
+    out, stopped = server(words, fds, seconds)
+    if not stopped:
+        with _lock:
+            waiting.append(server)
+    return out, stopped
+
+
+@atexit.register
+def _close_servers() -> None:
+    for (pid, *_), servers in _idle.items():
+        for server in servers:
+            if pid == os.getpid():
+                server.close()
 
 
 def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
-    program = compiler.launcher()
-    policy = sandbox.Policy(
-        readable=[program, built],
-        limits=sandbox.Limits(seconds=timeout + 2, memory=12 << 30, file_bytes=0, output_bytes=8 << 20),
-    )
-    outcome = sandbox.run(
-        [program],
-        policy,
-        stdin="\n".join(map(str, [fd, *spec])).encode(),
-        pass_fds=(fd,),
-        isolation=isolation,
-    )
+    object_fd = os.open(built, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        out, stopped = _answer(spec, (fd, object_fd), timeout + 5, isolation)
+    finally:
+        os.close(object_fd)
     records = []
-    for line in outcome.stdout.splitlines():
-        try:
+    for line in out.splitlines():
+        with contextlib.suppress(ValueError):
             record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
+            records += [record] if isinstance(record, dict) else []
     for record in records:
         if "error" in record:
             raise KernelFailed(str(record["error"]))
-    failure = None
-    if not any("done" in r for r in records):
-        if outcome.stopped == "deadline":
-            failure = "timeout", f"the kernel was stopped after {timeout:g} s"
-        elif outcome.stopped == "output":
-            failure = "crash", "the kernel wrote more output than is allowed"
-        elif outcome.signal == 31:
-            failure = "forbidden", "the kernel asked the operating system for something (a system call)"
-        elif outcome.signal == 9:
-            failure = "timeout", "the kernel used up its processor time or memory"
-        elif outcome.signal:
-            failure = "crash", f"the kernel's process died of signal {outcome.signal}"
-        else:
-            text = outcome.stderr.decode(errors="replace").strip()[:300]
-            failure = "forbidden", f"the kernel's process ended by itself{': ' + text if text else ''}"
-    return records, failure
+    if any("done" in r for r in records) and not stopped:
+        return records, None
+    status = next((r["exit"] for r in records if isinstance(r.get("exit"), int)), 1)
+    if stopped == "deadline":
+        return records, ("timeout", f"the kernel was stopped after {timeout:g} s")
+    if stopped == "output":
+        return records, ("crash", "the kernel wrote more output than is allowed")
+    if status == -signal.SIGSYS:
+        return records, (
+            "forbidden",
+            "the kernel asked the operating system for something (a system call)",
+        )
+    if status in (-signal.SIGKILL, -signal.SIGXCPU):
+        return records, ("timeout", "the kernel used up its processor time or memory")
+    if status < 0:
+        return records, ("crash", f"the kernel's process died of signal {-status}")
+    return records, ("forbidden", "the kernel's process ended by itself")
 
 
 def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:
@@ -157,7 +260,9 @@ def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:
     ordered = sorted(addresses)
     policy = sandbox.Policy(readable=[built])
     outcome = sandbox.run(
-        ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)], policy, isolation=isolation
+        ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)],
+        policy,
+        isolation=isolation,
     )
     lines, current = {}, None
     for text in outcome.stdout.decode(errors="replace").splitlines():
@@ -183,7 +288,7 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
         name, tensor = r["name"], tensors.get(r["name"]) if r["argument"] else None
         itemsize = tensor.element_size() if tensor is not None else None
         shape = tuple(tensor.shape) if tensor is not None else None
-        if shape is None and (declared := _declared_shape(kernel.source, name, r["bytes"])):
+        if shape is None and (declared := _declared_shape(kernel, name, r["bytes"])):
             shape, itemsize = declared
         arrays[r["region"]] = Array(
             name, r["space"], r["bytes"], shape, itemsize, bool(r["argument"]),
@@ -220,14 +325,22 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
         )
         findings.append(finding)
     if failure:
-        findings.append(Finding(kind=_KINDS.get(failure[0], failure[0]), detail=failure[1],
-                                block_shape=launch.block, source=kernel.source, raw="failure"))
+        findings.append(
+            Finding(
+                kind=_KINDS.get(failure[0], failure[0]),
+                detail=failure[1],
+                block_shape=launch.block,
+                source=kernel.source,
+                raw="failure",
+            )
+        )
     done = next((r for r in records if "done" in r), {})
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
     counters = [
-        Counter(arrays[r["region"]], bool(r["write"]), r["counter"], r["requests"], r["lanes"], r["units"], r["least"])
+        Counter(arrays[r["region"]], bool(r["write"]), r["counter"],
+                *(r[k] for k in ("requests", "lanes", "units", "least")))
         for r in records if "counter" in r
     ]  # fmt: skip
     return Report(
@@ -246,18 +359,31 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
     )
 
 
-def _declared_shape(source: str, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
-    """Shape and element size of an array, from its declaration, if that adds up to ``size`` bytes."""
-    code = compiler.strip_comments(source)
-    found = re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", code)
-    for declared in re.finditer(rf"(?:__shared__|__constant__|__device__)[^;(){{}}]*", code):
+def _declared_shape(kernel, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
+    """Shape and element size of an array as declared, if that adds up to ``size`` bytes."""
+    code = compiler.strip_comments(kernel.source)
+    found = None
+    for declared in re.finditer(r"(?:__shared__|__constant__|__device__)[^;(){}]*", code):
         if m := re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", declared[0]):
             found = m
             break
     if not found:
         return None
     values = dict(re.findall(r"^\s*#\s*define\s+(\w+)\s+(.+?)\s*$", code, flags=re.M))
-    values |= dict(re.findall(r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+(\w+)\s*=\s*([^;,]+)", code))
+    values |= dict(
+        re.findall(
+            r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+"
+            r"(\w+)\s*=\s*([^;,]+)",
+            code,
+        )
+    )
+    plain, _, given = kernel.name.partition("<")
+    template = re.search(
+        rf"\btemplate\s*<([^<>]*)>[^;{{}}]*?\b{re.escape(plain.split(':')[-1])}\s*\(", code
+    )
+    if template and given:
+        names = re.findall(r"(\w+)\s*(?:=[^,]*)?(?:,|$)", template[1])
+        values |= dict(zip(names, given.rstrip("> ").split(","), strict=False))
     shape = []
     for text in re.findall(r"\[([^\]]+)\]", found[1]):
         for _ in range(8):
@@ -269,4 +395,8 @@ def _declared_shape(source: str, name: str, size: int) -> tuple[tuple[int, ...],
         except (SyntaxError, ArithmeticError, MemoryError, TypeError):
             return None
     count = int(np.prod(shape, dtype=np.int64))
-    return (tuple(shape), size // count) if count > 0 and size % count == 0 and size // count <= 16 else None
+    return (
+        (tuple(shape), size // count)
+        if count > 0 and size % count == 0 and size // count <= 16
+        else None
+    )

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
 
-from cnnlab.cuda import nvrtc
 from cnnlab.cuda.report import Report
 
 __all__ = ["GpuError", "launch"]
@@ -19,7 +18,8 @@ __all__ = ["GpuError", "launch"]
 _NUMPY = {
     torch.bool: np.bool_, torch.int8: np.int8, torch.uint8: np.uint8, torch.int16: np.int16,
     torch.uint16: np.uint16, torch.int32: np.int32, torch.uint32: np.uint32, torch.int64: np.int64,
-    torch.uint64: np.uint64, torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64,
+    torch.uint64: np.uint64, torch.float16: np.float16,
+    torch.float32: np.float32, torch.float64: np.float64,
 }  # fmt: skip
 
 
@@ -44,7 +44,9 @@ def _driver(result, *values):
     return values
 
 
-def enqueue(cubin: bytes, symbol: str, grid, block, shared_bytes: int, arguments, constants) -> None:
+def enqueue(
+    cubin: bytes, symbol: str, grid, block, shared_bytes: int, arguments, constants
+) -> None:
     """Launch a compiled kernel on torch's current device and stream, without waiting for it.
 
     ``arguments`` are tensors, None, or NumPy scalars of the parameters' own types.
@@ -65,7 +67,9 @@ def enqueue(cubin: bytes, symbol: str, grid, block, shared_bytes: int, arguments
             raise GpuError(f"{name!r} holds {size} bytes, {value.nbytes} were given")
         _driver(*driver.cuMemcpyHtoDAsync(place, value.data_ptr(), value.nbytes, handle))
     plain = [
-        (a.data_ptr() if isinstance(a, torch.Tensor) else 0) if a is None or isinstance(a, torch.Tensor) else a
+        (a.data_ptr() if isinstance(a, torch.Tensor) else 0)
+        if a is None or isinstance(a, torch.Tensor)
+        else a
         for a in arguments
     ]
     config = LaunchConfig(grid=grid, block=block, shmem_size=shared_bytes)
@@ -115,12 +119,16 @@ class _Child:
             if not self.pipe.poll(60) or self.pipe.recv() != "ready":
                 raise GpuError("the process for GPU launches did not start")
         self.pipe.send(launch)
-        answer = self.pipe.recv() if self.pipe.poll(timeout) else f"the kernel did not end within {timeout:g} s"
+        answer = (
+            self.pipe.recv()
+            if self.pipe.poll(timeout)
+            else f"the kernel did not end within {timeout:g} s"
+        )
         if isinstance(answer, str):
             self.process.kill()
             self.process.join()
             raise GpuError(
-                f"{answer}. The checked run on the CPU names the line: pass the tensors' .cpu() copies."
+                f"{answer}. The checked run on the CPU names the line: pass .cpu() copies."
             )
         return answer
 
@@ -143,7 +151,15 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
             a if p.pointer else _NUMPY[p.dtype](a)
             for p, a in zip(launch.parameters, launch.arguments, strict=True)
         ]
-        work = (made.cubin, made.symbol, launch.grid, launch.block, launch.shared_bytes, arguments, launch.constants)
+        work = (
+            made.cubin,
+            made.symbol,
+            launch.grid,
+            launch.block,
+            launch.shared_bytes,
+            arguments,
+            launch.constants,
+        )
         milliseconds = None
         if contained:
             torch.cuda.current_stream().synchronize()

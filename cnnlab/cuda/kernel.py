@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
 
 import torch
@@ -51,15 +52,24 @@ _VECTORS = {
     "ulonglong": "unsigned long",
     "float": "float",
     "double": "double",
+    "__half": "__half",
 }
 
 
 def _plain(name: str) -> str:
     """One spelling for a type that g++ and NVRTC write differently."""
-    words = re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).split()
+    words = (
+        re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool").split()
+    )
     size = [w for w in words if w in ("short", "long", "char")]
     if size or "unsigned" in words or "signed" in words:
-        sign = "unsigned " if "unsigned" in words else "signed " if size == ["char"] and "signed" in words else ""
+        sign = (
+            "unsigned "
+            if "unsigned" in words
+            else "signed "
+            if size == ["char"] and "signed" in words
+            else ""
+        )
         return sign + ("long" if "long" in size else size[0] if size else "int")
     return " ".join(words)
 
@@ -87,7 +97,7 @@ class Parameter:
     def dtype(self) -> torch.dtype | None:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
         base = self.base
-        if vector := re.fullmatch(r"([a-z]+)[1-4]", base):
+        if vector := re.fullmatch(r"([a-z_]+)[1-4]", base):
             base = _VECTORS.get(vector[1], base)
         return _SCALARS[base][1] if base in _SCALARS else None
 
@@ -110,8 +120,11 @@ class Launch:
 
 
 def _dim3(value, what: str) -> tuple[int, int, int]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    if not 1 <= len(sizes) <= 3 or not all(isinstance(s, int) for s in sizes):
+    try:
+        sizes = tuple(map(index, value if isinstance(value, Sequence) else (value,)))
+    except TypeError:
+        sizes = ()
+    if not 1 <= len(sizes) <= 3:
         raise LaunchError(f"{what} takes one to three integers (x, y, z), got {value!r}")
     return sizes + (1,) * (3 - len(sizes))
 
@@ -137,10 +150,12 @@ class Kernel:
             raise compiler.CompileError(f"the source has several kernels ({names}): name one")
         if declared is None or not re.fullmatch(r"[\w:<>, ()+*-]+", self.name):
             names = ", ".join(k.name for k in kernels)
-            raise compiler.CompileError(f"no kernel {self.name!r} in this source, which has {names}")
+            raise compiler.CompileError(
+                f"no kernel {self.name!r} in this source, which has {names}"
+            )
         self._names = declared.parameters
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
-        self._objects: dict[bool, Path] = {}
+        self._built: dict[str, compiler.Built] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
         self.nvidia = self.nvidia_for(_arch()) if use_nvrtc else None
 
@@ -154,14 +169,13 @@ class Kernel:
                 raise compiler.CompileError(str(error)) from None
         return self._nvidia[arch]
 
-    def object(self, checked: bool) -> Path:
-        """The shared object of one CPU build, compiled when first wanted."""
-        if checked not in self._objects:
+    def built(self, variant: str) -> compiler.Built:
+        """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
+        if variant not in self._built:
             folder = Path(self._folder.name)
-            self._objects[checked] = compiler.build(
-                self._host, self.name, checked, folder, self._isolation
-            )
-        return self._objects[checked]
+            made = compiler.build(self._host, self.name, variant, folder, self._isolation)
+            self._built[variant] = made
+        return self._built[variant]
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -169,7 +183,7 @@ class Kernel:
         if self.nvidia is not None:
             types = self.nvidia.types
         else:
-            types = compiler.signature(self.object(next(iter(self._objects), True)))
+            types = compiler.signature(self.built(next(iter(self._built), "checked")).path)
         names = [*self._names, *(f"argument {i}" for i in range(len(self._names), len(types)))]
         return tuple(Parameter(n, t) for n, t in zip(names, types, strict=False))
 
@@ -179,11 +193,15 @@ class Kernel:
 
     def __getitem__(self, shape):
         if not isinstance(shape, tuple) or len(shape) not in (2, 3):
-            raise LaunchError("write kernel[grid, block](...) or kernel[grid, block, shared_bytes](...)")
+            raise LaunchError(
+                "write kernel[grid, block](...) or kernel[grid, block, shared_bytes](...)"
+            )
         grid, block, *rest = shape
 
         def launch(*args, **options) -> Report:
-            return self.launch(grid, block, *args, **dict(zip(["shared_bytes"], rest, strict=False)) | options)
+            return self.launch(
+                grid, block, *args, **dict(zip(["shared_bytes"], rest, strict=False)) | options
+            )
 
         return launch
 
@@ -196,7 +214,9 @@ class Kernel:
         threads = block[0] * block[1] * block[2]
         if threads > MAX_THREADS:
             shape = "×".join(map(str, block))
-            raise LaunchError(f"a block of {shape} has {threads} threads; CUDA takes at most {MAX_THREADS}")
+            raise LaunchError(
+                f"a block of {shape} has {threads} threads; CUDA takes at most {MAX_THREADS}"
+            )
         if not 0 <= shared_bytes <= MAX_SHARED:
             raise LaunchError(
                 f"{shared_bytes} bytes of dynamic shared memory; a block has at most {MAX_SHARED}"
@@ -204,18 +224,27 @@ class Kernel:
         if len(args) != len(self.parameters):
             names = ", ".join(f"{p.type} {p.name}" for p in self.parameters)
             raise LaunchError(
-                f"{self.name} takes {len(self.parameters)} arguments ({names}), {len(args)} were given"
+                f"{self.name} takes {len(self.parameters)} arguments ({names}), "
+                f"{len(args)} were given"
             )
         for p, a in zip(self.parameters, args, strict=True):
             _check_argument(self.name, p, a)
         devices = {a.device for a in args if isinstance(a, torch.Tensor)}
         if len(devices) > 1:
-            raise LaunchError(f"the tensors are on several devices: {', '.join(sorted(map(str, devices)))}")
+            raise LaunchError(
+                f"the tensors are on several devices: {', '.join(sorted(map(str, devices)))}"
+            )
         chosen = set()
         for wanted in outputs:
             named = [i for i, p in enumerate(self.parameters) if wanted in (i, p.name)]
-            if not named or not self.parameters[named[0]].pointer or self.parameters[named[0]].const:
-                raise LaunchError(f"outputs names {wanted!r}, which is no pointer that {self.name} may write to")
+            if (
+                not named
+                or not self.parameters[named[0]].pointer
+                or self.parameters[named[0]].const
+            ):
+                raise LaunchError(
+                    f"outputs names {wanted!r}, which is no pointer that {self.name} may write to"
+                )
             chosen.add(named[0])
         tensors = {}
         for key, value in (constants or {}).items():
@@ -246,8 +275,8 @@ class Kernel:
         outputs : names or positions of the tensors whose old contents mean nothing: every element
             must be written, none read before. A floating tensor full of NaN counts as one; a tensor
             that the kernel only writes to must be written whole in any case
-        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a GPU,
-            ``"checked"`` runs in a child process and waits, ``"fast"`` here and does not wait
+        mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a
+            GPU, ``"checked"`` runs in a child process and waits, ``"fast"`` here without waiting
         reverse : run blocks and threads in the opposite order, a second schedule for the checks
         timeout : seconds
 
@@ -285,7 +314,9 @@ def _check_argument(kernel: str, p: Parameter, value) -> None:
         if p.base not in _SCALARS:
             raise LaunchError(f"{where} is a {p.type}; Python passes numbers and tensors only")
         if isinstance(value, torch.Tensor):
-            raise LaunchError(f"{where} is a {p.type}, but a tensor was given; pass a number (x.item())")
+            raise LaunchError(
+                f"{where} is a {p.type}, but a tensor was given; pass a number (x.item())"
+            )
         if isinstance(value, float) and _SCALARS[p.base][0] not in "fde":
             raise LaunchError(f"{where} is a {p.type}, but {value!r} is no integer")
         try:
@@ -301,7 +332,8 @@ def _check_argument(kernel: str, p: Parameter, value) -> None:
         raise LaunchError(f"{where} is a {p.type}; a pointer to pointers cannot be passed")
     if p.dtype is not None and p.dtype != value.dtype:
         raise LaunchError(
-            f"{where} is a {p.type} and takes {str(p.dtype)[6:]}, got a tensor of {str(value.dtype)[6:]}"
+            f"{where} is a {p.type} and takes {str(p.dtype)[6:]}, "
+            f"got a tensor of {str(value.dtype)[6:]}"
         )
     if not value.is_contiguous():
         raise LaunchError(

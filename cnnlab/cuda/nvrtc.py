@@ -1,9 +1,11 @@
+# ruff: noqa: E501 (C++ text)
 """NVIDIA's own compiler, through cuda.core: it needs no GPU, and says what nvcc would say.
 
 Run as a program it reads one request (JSON) and writes one answer, so that a compile bomb in
 somebody else's source is the sandbox's matter and not the grader's.
 """
 
+import base64
 import functools
 import importlib.util
 import io
@@ -81,9 +83,12 @@ def installed() -> bool:
 
 
 def _headers() -> list[str]:
-    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's wheels."""
-    site = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    return [str(p.parent) for p in sorted(site.glob("*/include/cuda_fp16.h"))]
+    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's or Triton's wheels."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    found = [*site.glob("nvidia/*/include"), site / "triton/backends/nvidia/include"]
+    whole = [p for p in found if (p / "cuda_fp16.h").exists()]
+    whole.sort(key=lambda p: not (p / "crt/mma.h").exists())
+    return [str(p) for p in whole + [p / "cccl" for p in found if (p / "cccl").exists()]]
 
 
 def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
@@ -97,12 +102,14 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     from cuda.core import Program, ProgramOptions
 
     log = io.StringIO()
+    # cooperative_groups.h brings a standard library of its own, which defines all of these.
+    defines = {} if "cooperative_groups" in source else _DEFINES
     options = ProgramOptions(
         arch=arch,
         std="c++17",
         name="kernel.cu",
         include_path=_headers(),
-        define_macro=[f"{k}={v}" for k, v in _DEFINES.items()],
+        define_macro=[f"{k}={v}" for k, v in defines.items()] or None,
         ptxas_options=["-v"],
     )
     try:
@@ -110,7 +117,9 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
         code = program.compile("cubin", name_expressions=(name,), logs=log)
     except Exception as error:
         text = str(error).split("compilation log:")[-1]
-        text = "\n".join(line for line in text.splitlines() if not re.match(r"\d+ errors? det", line))
+        text = "\n".join(
+            line for line in text.splitlines() if not re.match(r"\d+ errors? det", line)
+        )
         raise ValueError(text.strip()) from None
     symbol = code.symbol_mapping.get(name, name)
     symbol = symbol.decode() if isinstance(symbol, bytes) else symbol
@@ -142,7 +151,11 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     """As `compile_cuda`, in a sandboxed process of its own."""
     from cnnlab import sandbox
 
-    places = {sys.prefix, sys.base_prefix, *(sysconfig.get_paths()[k] for k in ("purelib", "platlib"))}
+    places = {
+        sys.prefix,
+        sys.base_prefix,
+        *(sysconfig.get_paths()[k] for k in ("purelib", "platlib")),
+    }
     policy = sandbox.Policy(
         readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],
         limits=sandbox.Limits(seconds=20, memory=8 << 30, file_bytes=0, output_bytes=32 << 20),
@@ -152,16 +165,19 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     try:
         answer = json.loads(outcome.stdout)
     except ValueError:
-        raise ValueError("NVIDIA's compiler was stopped: it takes too much time or memory") from None
+        raise ValueError(
+            "NVIDIA's compiler was stopped: it takes too much time or memory"
+        ) from None
     if "error" in answer:
         raise ValueError(answer["error"])
-    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": b""})
+    cubin = base64.b64decode(answer["cubin"])
+    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": cubin})
 
 
 if __name__ == "__main__":
     try:
         made = asdict(compile_cuda(*json.load(sys.stdin)))
-        made["cubin"] = ""
+        made["cubin"] = base64.b64encode(made["cubin"]).decode()
     except ValueError as error:
         made = {"error": str(error)}
     json.dump(made, sys.stdout)

@@ -1,9 +1,9 @@
+# ruff: noqa: E501 (one sentence a line)
 """What a checked run found: as records, in a terminal, and as HTML in a notebook."""
 
-import html
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 __all__ = ["CAUSES", "Array", "Counter", "Finding", "Report"]
 
@@ -151,7 +151,8 @@ class Finding:
                 return f"{who}: index {self.offset} is outside {self.detail}"
             last = self.array.bytes // (self.array.itemsize or self.size or 1) - 1
             valid = f"valid: 0..{last}" if last >= 0 else "the array is empty"
-            return f"{who}: {did} out of bounds: {self.place}, {valid}"
+            wrapped = ", an unsigned index that went below zero" if self.detail == "wrapped" else ""
+            return f"{who}: {did} out of bounds: {self.place}{wrapped}, {valid}"
         if self.kind in ("shared-race", "global-race", "double-write"):
             where = f" (line {self.other_line})" if self.other_line else ""
             other = f"block {_xyz(self.other_block)} thread {_xyz(self.other_thread)}"
@@ -161,6 +162,8 @@ class Finding:
                 f"{who} {did}s {self.place}, which {other} {self.detail}s{where}, "
                 f"and nothing orders the two"
             )
+        if self.raw == "local":
+            return f"the variable {self.detail} is read before it has a value"
         if self.kind == "uninitialised":
             return f"{who} reads {self.place}, which holds no value yet"
         if self.kind == "unwritten":
@@ -168,7 +171,9 @@ class Finding:
         if self.kind == "misaligned":
             return f"{who}: {did} of {self.size} bytes at byte {self.offset} of {self.array.name}, no multiple of {self.size}"
         if self.kind in ("divergent-barrier", "deadlock"):
-            return f"block {_xyz(self.block)}: of {_threads(self.block_shape)} threads, {self.detail}"
+            return (
+                f"block {_xyz(self.block)}: of {_threads(self.block_shape)} threads, {self.detail}"
+            )
         if self.kind == "divergent-warp":
             return f"{who} calls {self.detail}, but lanes {_lanes(self.offset)} of its mask have left without taking part"
         if self.kind == "warp-mask":
@@ -196,7 +201,11 @@ class Finding:
             "index": self.index,
             "block": self.block,
             "thread": self.thread,
-            "other": {"block": self.other_block, "thread": self.other_thread, "line": self.other_line}
+            "other": {
+                "block": self.other_block,
+                "thread": self.other_thread,
+                "line": self.other_line,
+            }
             if self.other_block
             else None,
             "count": self.count,
@@ -233,7 +242,11 @@ def merge(findings: list[Finding]) -> list[Finding]:
         if f.kind not in ("shared-race", "global-race", "double-write"):
             key += (f.write,)
         if first := groups.get(key):
-            together = tuple(sorted({*first.threads, *f.threads})) if f.block == first.block else first.threads
+            together = (
+                tuple(sorted({*first.threads, *f.threads}))
+                if f.block == first.block
+                else first.threads
+            )
             groups[key] = replace(first, count=first.count + f.count, threads=together)
         else:
             groups[key] = f
@@ -280,7 +293,9 @@ class Report:
     @property
     def outputs(self) -> int:
         """Elements of the argument tensors that the kernel writes to."""
-        return sum(a.bytes // a.itemsize for a in self.arrays if a.argument and a.stores and a.itemsize)
+        return sum(
+            a.bytes // a.itemsize for a in self.arrays if a.argument and a.stores and a.itemsize
+        )
 
     def count(self, space: str, what: str = "loads", array: str | None = None) -> int:
         """Loads or stores over the whole grid, in ``"global"``, ``"shared"`` or ``"constant"``."""
@@ -392,8 +407,21 @@ class Report:
 def _block_text(f: Finding, widest: int = 64) -> list[str]:
     """The offending threads on the block, one character a thread, where that says something."""
     width, height, depth = f.block_shape
-    if not f.threads or f.kind == "unwritten" or depth > 1 or width > widest or height > 32 or width * height < 2:
+    if (
+        not f.threads
+        or f.kind == "unwritten"
+        or depth > 1
+        or width > widest
+        or height > 32
+        or width * height < 2
+    ):
         return []
     marked = set(f.threads)
-    rows = ["".join("#" if y * width + x in marked else "." for x in range(width)) for y in range(height)]
-    return [f"threads of block {_xyz(f.block)} (# offends):", *(f"  {row}" for row in rows)]
+    rows = [
+        "".join("#" if y * width + x in marked else "." for x in range(width))
+        for y in range(height)
+    ]
+    folded = [
+        f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(rows)
+    ]
+    return [f"threads of block {_xyz(f.block)} (# offends):", *folded]

@@ -31,11 +31,12 @@ class SqueezeExcitation(nn.Module):
         channels: int,
         squeeze_channels: int,
         activation: Callable[..., nn.Module] = nn.ReLU,
+        bias: bool = True,
         device=None,
         dtype=None,
     ):
         super().__init__()
-        kw = {"device": device, "dtype": dtype}
+        kw = {"bias": bias, "device": device, "dtype": dtype}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(channels, squeeze_channels, 1, **kw)
         self.activation = activation(inplace=True)

@@ -21,14 +21,17 @@ def he(network: nn.Module, generator: torch.Generator | None = None) -> None:
     """He et al. 2015 (https://arxiv.org/abs/1502.01852), equation 10; biases 0.
 
     Weights are normal with variance 2 / fan-in, so that ReLU layers keep the size of their
-    signal at any depth. The output layer gets a standard deviation of 0.01: the first loss is
-    the logarithm of the number of classes.
+    signal at any depth. The output layer gets a standard deviation of 0.01, for a first loss
+    near the logarithm of the number of classes. Where that layer is a convolution (NiN,
+    SqueezeNet) a ReLU follows it, and a bias of 1 keeps scores from being born dead.
     """
     *hidden, output = _weighted(network)
     for layer in hidden:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
     nn.init.normal_(output.weight, std=0.01, generator=generator)
     _zero_biases(network)
+    if isinstance(output, nn.Conv2d):
+        nn.init.ones_(output.bias)
 
 
 def xavier(network: nn.Module, generator: torch.Generator | None = None) -> None:

@@ -85,7 +85,11 @@ def _failing_layer(twin: Network, shape) -> tuple[str, nn.Module, torch.Size] | 
     entered = []
 
     def enter(name):
-        return lambda module, args: entered.append((name, module, args[0].shape))
+        def hook(module, args):
+            x = args[0] if isinstance(args[0], Tensor) else args[0][0]
+            entered.append((name, module, x.shape))
+
+        return hook
 
     hooks = []
     for name, module in twin.named_modules():
@@ -121,11 +125,12 @@ def _why_not(network: Network, x: Tensor) -> str | None:
         return None
     layer, module, got = failing
     side = _smallest(twin, x.shape[0])
-    larger = (x.shape[0], channels, side + 1, side + 1)
-    if min(x.shape[2:]) >= side or _failing_layer(twin, larger) is not None:
-        wants = f"{name} takes images of {side}×{side}"
-    else:
+    larger = (x.shape[0], channels, 2 * side, 2 * side)
+    if min(x.shape[2:]) < side and _failing_layer(twin, larger) is None:
         wants = f"{name} takes images of at least {side}×{side}"
+    else:
+        height, width = twin.input_size[1:]
+        wants = f"{name} takes images of {height}×{width}"
     size = "×".join(str(n) for n in got[2:]) if len(got) == 4 else f"{got[-1]} features"
     reason = f"{layer} ({type(module).__name__}) got {size} from an input of "
     return f"{wants}: {reason}{x.shape[2]}×{x.shape[3]}"

@@ -79,7 +79,7 @@ class FractalNet(Network):
     ):
         super().__init__()
         kw = {"device": device, "dtype": dtype}
-        self.columns = columns
+        self.columns, self.drop = columns, drop
         self.blocks, self.pools = nn.ModuleList(), nn.ModuleList()
         for width, p in zip(channels, dropout, strict=True):
             self.blocks.append(Fractal(columns, in_channels, width, drop, **kw))
@@ -90,7 +90,7 @@ class FractalNet(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         column = None
-        if self.training:
+        if self.training and self.drop:
             n = x.shape[0]
             chosen = torch.randint(self.columns, (n,), device=x.device)
             local = torch.rand(n, device=x.device) < 0.5

@@ -9,7 +9,7 @@ searches for others.
 
 from torch import Tensor, nn
 
-from cnnlab.layers import ConvNormAct, GlobalAvgPool2d
+from cnnlab.layers import ConvNormAct
 from cnnlab.models._network import Network
 from cnnlab.models._registry import register
 from cnnlab.models.searched_cell import Block, Cell, Cells, SearchedCell
@@ -86,14 +86,14 @@ class NASNet(Network):
             )
             width, before, halve_before = self.cells[-1].out_channels, width, stride == 2
         self.relu = nn.ReLU()
-        self.avgpool = GlobalAvgPool2d()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, num_classes, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
         before, x = None, self.stem(x)
         for cell in self.cells:
             before, x = x, cell(x, before)
-        return self.fc(self.avgpool(self.relu(x)))
+        return self.fc(self.avgpool(self.relu(x)).flatten(1))
 
 
 register(

@@ -7,7 +7,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from cnnlab.layers import GlobalAvgPool2d
 from cnnlab.models._network import Network
 from cnnlab.models._registry import register
 
@@ -71,10 +70,10 @@ class NiN(Network):
                 if index >= len(pools) - drops:
                     layers.append(nn.Dropout(dropout))
         self.features = nn.Sequential(*layers)
-        self.pool = GlobalAvgPool2d()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.features(x))
+        return self.avgpool(self.features(x)).flatten(1)
 
 
 register(

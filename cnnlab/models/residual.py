@@ -4,6 +4,8 @@ He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 201
 and 3.3. https://arxiv.org/abs/1512.03385
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,6 +60,15 @@ class ResidualBlock(nn.Module):
     """``relu(branch(x) + shortcut(x))``, figure 2; a subclass says what the branch is.
 
     ``(N, in_channels, H, W)`` to ``(N, channels * expansion, H / stride, W / stride)``.
+
+    Parameters
+    ----------
+    shortcut : str
+        As in `make_shortcut`.
+    attention : {"se", "cbam", "eca"} or callable, optional
+        A gate for the branch's output; a callable makes one from the number of channels.
+    drop : float
+        Probability that training drops the branch.
     """
 
     expansion = 1
@@ -67,7 +78,8 @@ class ResidualBlock(nn.Module):
         out_channels = channels * self.expansion
         self.relu = nn.ReLU(inplace=True)
         self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, **kw)
-        self.attention = ATTENTION[attention](out_channels, **kw) if attention else nn.Identity()
+        gate = ATTENTION.get(attention, attention)
+        self.attention = nn.Identity() if gate is None else gate(out_channels, **kw)
         self.drop = StochasticDepth(drop) if drop else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +99,7 @@ class BasicBlock(ResidualBlock):
         stride: int = 1,
         *,
         shortcut: str = "B",
-        attention: str | None = None,
+        attention: str | Callable | None = None,
         drop: float = 0.0,
         **kw,
     ):
@@ -126,7 +138,7 @@ class Bottleneck(ResidualBlock):
         base_width: int = 64,
         stride_on: str = "3x3",
         shortcut: str = "B",
-        attention: str | None = None,
+        attention: str | Callable | None = None,
         drop: float = 0.0,
         **kw,
     ):

@@ -9,7 +9,7 @@ Design", ECCV 2018. https://arxiv.org/abs/1807.11164
 import torch
 from torch import Tensor, nn
 
-from cnnlab.layers import ChannelShuffle, ConvNormAct, GlobalAvgPool2d
+from cnnlab.layers import ChannelShuffle, ConvNormAct
 from cnnlab.models._network import Network
 from cnnlab.models._registry import register
 
@@ -81,11 +81,12 @@ class ShuffleNetV1(Network):
                 channels = out_channels
             out_channels *= 2
         self.units = nn.Sequential(*units)
-        self.avgpool = GlobalAvgPool2d()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.avgpool(self.units(self.maxpool(self.conv1(x)))))
+        x = self.units(self.maxpool(self.conv1(x)))
+        return self.fc(self.avgpool(x).flatten(1))
 
 
 class SplitUnit(nn.Module):
@@ -150,12 +151,12 @@ class ShuffleNetV2(Network):
             self.add_module(f"stage{number}", nn.Sequential(*units))
             width = out_channels
         self.conv5 = ConvNormAct(width, last, 1, **kw)
-        self.avgpool = GlobalAvgPool2d()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(last, num_classes, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage4(self.stage3(self.stage2(self.maxpool(self.conv1(x)))))
-        return self.fc(self.avgpool(self.conv5(x)))
+        return self.fc(self.avgpool(self.conv5(x)).flatten(1))
 
 
 register("shufflenet_v1", ShuffleNetV1, "ShuffleNet v1: 1×1 convolutions in 3 groups, shuffled")

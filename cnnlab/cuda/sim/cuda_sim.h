@@ -14,7 +14,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 // The launcher answers __tls_get_addr, and so gives every shared array a place with room around it.
-#define __shared__ static thread_local
+#define __shared__ static thread_local __attribute__((tls_model("global-dynamic")))
 #define __constant__ __attribute__((aligned(128), section("cuda_constant." SIM_TEXT(__COUNTER__))))
 #define SIM_HOOK static __attribute__((noinline, unused, no_sanitize("thread"), no_sanitize("undefined")))
 #define SIM_INLINE static inline __attribute__((unused))
@@ -65,9 +65,13 @@ struct dim3 {
     constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
 };
 
+struct SimDim {  // as dim3; but without a constructor, so that a constant one counts as read-only
+    unsigned x, y, z;
+    operator dim3() const { return dim3(x, y, z); }
+};
 // Constant for the student, so that the compiler may keep them in registers and does not trace them.
 extern const uint3 threadIdx __asm__("sim_threadIdx"), blockIdx __asm__("sim_blockIdx");
-extern const dim3 blockDim __asm__("sim_blockDim"), gridDim __asm__("sim_gridDim");
+extern const SimDim blockDim __asm__("sim_blockDim"), gridDim __asm__("sim_gridDim");
 static constexpr int warpSize = 32;
 
 // ---- the launcher's side ---------------------------------------------------------------------
@@ -140,7 +144,7 @@ template <class T> SIM_HOOK T __shfl_xor_sync(unsigned mask, T v, int bits, int 
     int lane = sim_lane(), source = lane ^ bits;
     return sim_shuffle("__shfl_xor_sync", mask, v, source > (lane | (width - 1)) ? lane : source, SIM_PC);
 }
-SIM_INLINE unsigned sim_ballot(SimWarp w) {
+SIM_HOOK unsigned sim_ballot(SimWarp w) {
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i) votes |= (unsigned)((w.lanes >> i & 1) && w.values[i]) << i;
     return votes;
@@ -201,8 +205,8 @@ template <class T> SIM_HOOK T atomicCAS(T* p, typename SimSame<T>::type expected
 }
 
 // ---- arithmetic ------------------------------------------------------------------------------
-template <class A, class B> SIM_INLINE constexpr auto min(A a, B b) -> decltype(1 ? a : b) { return a < b ? a : b; }
-template <class A, class B> SIM_INLINE constexpr auto max(A a, B b) -> decltype(1 ? a : b) { return a > b ? a : b; }
+template <class A, class B> SIM_INLINE constexpr auto min(A a, B b) -> decltype(1 ? A() : B()) { return a < b ? a : b; }
+template <class A, class B> SIM_INLINE constexpr auto max(A a, B b) -> decltype(1 ? A() : B()) { return a > b ? a : b; }
 #define SIM_MATH1(name)                                                                            \
     extern "C" double name(double) noexcept;                                                       \
     extern "C" float name##f(float) noexcept;                                                      \
