@@ -6,6 +6,7 @@ this process judges them and writes score and feedback into the cell, where nbgr
 ``SaveAutoGrades`` finds them.
 """
 
+import ast
 import contextlib
 import functools
 import math
@@ -293,7 +294,11 @@ class JudgeOutside(Execute):
             )
         task, cases = _questions(task.id, self.key or course_key(self.course))
         report = await self._ask(task, cases, index)
-        return judge(task, cases, report, self.written.get, reveal=False)
+        if task.forbidden and task.entry not in self.written:
+            self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
+        # What is not written in the notebook is watched nevertheless.
+        written = {task.entry: ast.Pass()} | self.written
+        return judge(task, cases, report, written.get, reveal=False)
 
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
