@@ -23,6 +23,7 @@ setup: .venv/.ready  ## build .venv with the exact versions of constraints.txt
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed and this is " + sys.version.split()[0] + ": make setup PYTHON=/path/to/a/newer/python3")'
 	$(call stage,set-up,$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(PACKAGE)')
+	@$(BIN)/jupyter server extension enable --sys-prefix cnnlab.grading.server 2>/dev/null
 	@touch $@
 
 lab: setup  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)

@@ -1,6 +1,12 @@
 # The course as nbgrader sees it: `nbgrader ...` and JupyterLab's formgrader read this file
 # when they are started in this folder.
+import os
+import sys
+
 c = get_config()  # noqa: F821 (traitlets provides it)
+
+# nbgrader makes a new gradebook with a program that lies beside this Python.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 c.CourseDirectory.course_id = "cnnlab"
 c.CourseDirectory.source_directory = "solutions"
@@ -12,7 +18,32 @@ c.ClearSolutions.code_stub = {
 }
 c.ClearSolutions.text_stub = "*Your answer here.*"
 
+# Grading, whoever starts it: cells as they were released, the student's code in a sandbox,
+# the tasks judged outside of it.
+c.Autograde.pre_convert_hook = "cnnlab.grading.intake.before_autograding"
+c.Autograde.sanitize_preprocessors = [
+    "cnnlab.grading.intake.RepairCells",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Autograde.autograde_preprocessors = [
+    "cnnlab.grading.outside.JudgeOutside",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.RepairCells.release = "assignments"
+c.JudgeOutside.timeout = 30  # seconds a cell, and the answers to a task
+c.JudgeOutside.notebook_seconds = 300
+
 # A tag of the student's must not skip a test cell.
 c.NotebookClient.skip_cells_with_tag = "__never__"
 # What a student's notebook prints must not run as a script in the instructor's browser.
 c.HTMLExporter.sanitize_html = True
+# A test that is hidden from students stays hidden in their feedback.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "nbgrader.preprocessors.ClearHiddenTests",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]

@@ -1,6 +1,7 @@
 """The ``cnnlab`` command. Each sub-command calls one function of the package."""
 
 import argparse
+import os
 import sys
 
 from cnnlab import __version__
@@ -38,6 +39,21 @@ def main(argv: list[str] | None = None) -> int:
         "--student", action="append", default=[], metavar="X", help="this student only (repeatable)"
     )
     command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.add_argument(
+        "--from", dest="source", metavar="PATH",
+        help="collect first, from a folder or a zip file of Canvas or Moodle",
+    )  # fmt: skip
+    command.add_argument("--workers", type=int, metavar="N", help="processes (default: by cores)")
+    command.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="grade on the workers of this Dask scheduler"
+    )
+    command.add_argument("--again", action="store_true", help="judge also what has not changed")
+    command.add_argument("--timeout", type=int, metavar="S", help="seconds a cell and a task")
+    command.add_argument("--notebook-seconds", type=int, metavar="S", help="seconds a notebook")
+    command.add_argument("--gpu", action="store_true", help="let submissions use NVIDIA's devices")
+    command.add_argument(
+        "--no-sandbox", action="store_true", help="run submissions unconfined, at your own risk"
+    )
     command.set_defaults(run=_grade)
 
     args = parser.parse_args(argv)
@@ -92,12 +108,34 @@ def _missing(command: str, error: ModuleNotFoundError) -> int:
 
 
 def _grade(args: argparse.Namespace) -> int:
+    if args.no_sandbox:
+        os.environ["CNNLAB_NO_SANDBOX"] = "1"
+        print(
+            "WARNING: submissions run WITHOUT a sandbox. They can read and change whatever you "
+            "can: the gradebook, the key, other submissions.",
+            file=sys.stderr,
+        )
     try:
+        from cnnlab.grading import zygote
+
+        if args.scheduler is None:
+            zygote.start()  # it imports torch while this process imports nbgrader
         from cnnlab.grading import GradingError, grade
     except ModuleNotFoundError as error:
         return _missing("grade", error)
+    names = ("timeout", "notebook_seconds", "gpu")
+    limits = {name: getattr(args, name) for name in names if getattr(args, name)}
     try:
-        grades = grade(args.assignment, args.student, args.course)
+        grades = grade(
+            args.assignment,
+            args.student,
+            args.course,
+            source=args.source,
+            workers=args.workers,
+            scheduler=args.scheduler,
+            again=args.again,
+            limits=limits,
+        )
     except GradingError as error:
         print(error, file=sys.stderr)
         return 1
@@ -105,7 +143,10 @@ def _grade(args: argparse.Namespace) -> int:
     for g in grades:
         if g.problem:
             print(f"{g.student:<{width}}  not graded: {g.problem}")
-        else:
-            reading = "  + written answers to read" if g.needs_reading else ""
-            print(f"{g.student:<{width}}  {g.score:6.1f} of {g.max_score:g}{reading}")
+            continue
+        notes = ["written answers to read"] if g.needs_reading else []
+        notes += [f"{g.evidence} signs of trouble"] if g.evidence else []
+        notes += ["unchanged"] if g.kept else []
+        more = f"  + {', '.join(notes)}" if notes else ""
+        print(f"{g.student:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")
     return 1 if any(g.problem for g in grades) else 0

@@ -1,10 +1,10 @@
 """Running what we don't trust: one mechanism for students' C++ and for whole submissions.
 
-A `Policy` says what a process may see and use; `run` runs a command under it and `enter` puts
-an already forked process under it. Both give the process its own user, mount, PID, network, IPC
-and UTS namespaces: a read-only system, one private writable folder, no home, no network and a
+A `Policy` says what a process may see and use; `run` runs a command under it and `fork` forks
+this process into it. Both give the process its own mount, PID, network, IPC and UTS namespaces
+and a user of its own: a read-only system, one private writable folder, no home, no network and a
 clean environment, with bounded memory, processes, file sizes, output and time. `run` leaves the
-namespaces to bubblewrap; `enter` uses the same kernel facilities without an ``exec``, so that a
+namespaces to bubblewrap; `fork` uses the same kernel facilities without an ``exec``, so that a
 process which has imported torch stays warm.
 
 Where the host forbids namespaces, both refuse, unless the environment variable
@@ -12,12 +12,16 @@ Where the host forbids namespaces, both refuse, unless the environment variable
 their own account) says otherwise; that is warned about.
 """
 
+import ctypes
+import fcntl
 import functools
 import os
 import resource
 import selectors
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,7 +30,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Limits", "Outcome", "Policy", "SandboxUnavailable", "command", "run", "unavailable"]
+__all__ = [
+    "Limits",
+    "Outcome",
+    "Policy",
+    "SandboxUnavailable",
+    "command",
+    "fork",
+    "run",
+    "unavailable",
+]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/fonts")
@@ -58,6 +71,7 @@ class Policy:
     Attributes
     ----------
     readable : paths that it may read, beyond the system's programs and libraries
+    hidden : files and folders below the readable ones that it may not read
     writable : the one folder that it may write, its working directory; else none
     devices : device nodes passed through, such as ``/dev/nvidia0``
     environment : the whole environment, beyond ``PATH``, ``HOME``, ``TMPDIR`` and ``LANG``
@@ -66,6 +80,7 @@ class Policy:
     """
 
     readable: Sequence[str | Path] = ()
+    hidden: Sequence[str | Path] = ()
     writable: str | Path | None = None
     devices: Sequence[str | Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -184,6 +199,10 @@ def command(
     box += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
     for path in policy.readable:
         box += ["--ro-bind", str(path), str(path)]
+    for path in policy.hidden:
+        box += (
+            ["--tmpfs", str(path)] if os.path.isdir(path) else ["--ro-bind", os.devnull, str(path)]
+        )
     for path in policy.devices:
         box += ["--dev-bind", str(path), str(path)]
     if policy.writable:
@@ -256,3 +275,179 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
     out, err = (bytes(taken[s][: policy.limits.output_bytes]) for s in taken)
     return Outcome(process.returncode, out, err, stopped, time.monotonic() - began)
+
+
+# --- the same without an exec ---------------------------------------------------------------
+
+_NEW = {"mount": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "pid": 0x20000000}
+_NEW_USER, _NEW_NET = 0x10000000, 0x40000000
+_NOSUID, _NODEV, _NOEXEC, _BIND, _REC, _SLAVE = 2, 4, 8, 0x1000, 0x4000, 1 << 19
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_FIRST_UID = 1 << 30  # where no account of the host lies
+
+
+def fork(policy: Policy) -> int:
+    """Fork this single-threaded process; the child is confined by ``policy``.
+
+    Like ``os.fork`` it returns 0 in the child and the child's PID in the caller. The caller
+    has left its own namespaces then: let it do no more than wait for the child. If it dies,
+    the child dies, and every process that the child has started.
+
+    Raises
+    ------
+    SandboxUnavailable
+        In the caller, if the child cannot be confined and ``CNNLAB_NO_SANDBOX`` is not set.
+    """
+    told = os.environ.get("CNNLAB_NO_SANDBOX", "") not in ("", "0")
+    privileged = os.geteuid() == 0
+    if not told:
+        if not sys.platform.startswith("linux"):
+            raise _refusal(f"namespaces are a facility of Linux, this is {sys.platform}")
+        try:
+            privileged = _unshare(privileged, policy.network)
+        except OSError as error:
+            raise _refusal(f"the kernel says: {error}") from None
+    uid, (reads, writes) = _FIRST_UID + os.getpid(), os.pipe()
+    if pid := os.fork():
+        os.close(writes)
+        with os.fdopen(reads) as pipe:
+            problem = pipe.read()
+        if problem:
+            os.waitpid(pid, 0)
+            raise _refusal(problem)
+        return pid
+    os.close(reads)
+    try:
+        _libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+        os.setsid()
+        if not told:
+            _confine(policy, uid if privileged else None)
+        for kind, bound in _limits(policy.limits).items():
+            resource.setrlimit(kind, (bound, bound))
+        os.environ.clear()
+        os.environ.update(_environment(policy))
+        if policy.writable:
+            os.chdir(policy.writable)
+    except BaseException as error:
+        os.write(writes, (str(error) or type(error).__name__).encode()[:1000])
+        os._exit(1)
+    os.close(writes)
+    return 0
+
+
+def _refusal(reason: str) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"refusing to run untrusted work without a sandbox: {reason}. Where that risk is "
+        "accepted, set CNNLAB_NO_SANDBOX=1."
+    )
+
+
+def _libc(name: str, *args) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    args = [a.encode() if isinstance(a, str) else a for a in args]
+    args = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in args]
+    if getattr(libc, name)(*args) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{os.strerror(code)} ({name})")
+
+
+def _unshare(privileged: bool, network: bool) -> bool:
+    """New namespaces for this process; whether that went without a user namespace."""
+    flags = sum(_NEW.values()) + (0 if network else _NEW_NET)
+    if privileged:
+        try:
+            _libc("unshare", flags)
+        except PermissionError:  # root in a container, perhaps
+            pass
+        else:
+            return True
+    uid, gid = os.geteuid(), os.getegid()
+    _libc("unshare", flags | _NEW_USER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    return False
+
+
+def _confine(policy: Policy, uid: int | None) -> None:
+    """Give this first process of its PID namespace a root of its own, then no privilege."""
+    root = Path("/tmp")  # covered by the new root; what is bound was opened before
+    bound = [(path, True) for path in (*SYSTEM, *SYSTEM_FILES) if os.path.exists(path)]
+    bound += [(path, True) for path in policy.readable]
+    bound += [(path, False) for path in policy.devices]
+    bound += [(policy.writable, False)] if policy.writable else []
+    # A link into what is bound elsewhere (/bin -> usr/bin) stays a link.
+    links = [path for path, _ in bound if path in SYSTEM and os.path.islink(path)]
+    opened = [
+        (os.open(path, os.O_PATH), str(path), fixed) for path, fixed in bound if path not in links
+    ]
+    devices = [(os.open(f"/dev/{name}", os.O_PATH), f"/dev/{name}") for name in _DEVICES]
+    targets = {path: os.readlink(path) for path in links}
+
+    _libc("mount", None, "/", None, _SLAVE | _REC, None)
+    _libc("mount", "tmpfs", str(root), "tmpfs", _NOSUID | _NODEV, "mode=755,size=256m")
+    for path, target in targets.items():
+        (root / path[1:]).symlink_to(target)
+    for handle, path, fixed in opened:
+        _bind(handle, root / path[1:])
+        _restrict(root / path[1:], read_only=fixed, devices=path in map(str, policy.devices))
+    for path in map(str, policy.hidden):
+        where = root / path[1:]
+        if where.is_dir():
+            _libc("mount", "tmpfs", str(where), "tmpfs", 1 | _NOSUID | _NODEV, "mode=555")
+        elif where.exists():
+            _bind(devices[0][0], where)
+            _restrict(where, read_only=True, devices=False)  # so that opening it is refused
+    for handle, path in devices:
+        _bind(handle, root / path[1:])
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        (root / "dev" / name).symlink_to(f"/proc/self/fd/{number}")
+    (root / "dev/fd").symlink_to("/proc/self/fd")
+    for folder, kind in (("proc", "proc"), ("tmp", "tmpfs"), ("dev/shm", "tmpfs")):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        if folder == "tmp" and any(path.startswith("/tmp/") for _, path, _ in opened):
+            (root / folder).chmod(0o1777)  # it holds the writable folder already
+            continue
+        options = "mode=1777,size=256m" if kind == "tmpfs" else None
+        _libc("mount", kind, str(root / folder), kind, _NOSUID | _NODEV | _NOEXEC, options)
+
+    if policy.writable and uid is not None:
+        for folder, _, files in os.walk(policy_root := str(root) + str(policy.writable)):
+            for path in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chown(path, uid, uid, follow_symlinks=False)
+        os.chmod(policy_root, 0o700)
+    (root / ".old").mkdir()
+    _libc("pivot_root", str(root), str(root / ".old"))
+    os.chdir("/")
+    _libc("umount2", "/.old", 2)  # MNT_DETACH
+    os.rmdir("/.old")
+    socket.sethostname("sandbox")
+    if not policy.network:
+        with socket.socket() as any_socket:  # the loopback device is down in a new namespace
+            fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))
+    for handle, *_ in (*opened, *devices):
+        os.close(handle)
+
+    for capability in range(41):
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    _libc("capset", struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6))
+    _libc("prctl", 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+
+
+def _bind(handle: int, target: Path) -> None:
+    source = f"/proc/self/fd/{handle}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.mkdir() if os.path.isdir(source) else target.touch()
+    _libc("mount", source, str(target), None, _BIND | _REC, None)
+
+
+def _restrict(target: Path, read_only: bool, devices: bool) -> None:
+    """Of a bound tree, also where other file systems are mounted in it (mount_setattr)."""
+    flags = _NOSUID | (1 if read_only else 0) | (0 if devices else _NODEV)
+    attributes = struct.pack("4Q", flags, 0, 0, 0)
+    _libc("syscall", 442, -100, str(target), 0x8000, attributes, 32)  # AT_FDCWD, AT_RECURSIVE

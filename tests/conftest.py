@@ -17,13 +17,13 @@ class Course:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def run(self, module: str, *args: str, status: int = 0) -> str:
+    def run(self, module: str, *args: str, status: int = 0, **env: str) -> str:
         """What ``python -m module args`` prints; it has to exit with ``status``."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             [sys.executable, "-m", module, *args],
             cwd=self.folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env},
             capture_output=True,
             text=True,
             check=False,

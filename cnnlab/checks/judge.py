@@ -95,6 +95,13 @@ def judge(
         return _nothing(task, problem)
     if task.forbidden and (broken := source_rules.violation(task.entry, task.forbidden, look_up)):
         return _nothing(task, f"{broken}.")
+    called = report.get("called") if look_up(task.entry) is not None else None
+    if used := [name for name in task.forbidden if isinstance(called, list) and name in called]:
+        return _nothing(
+            task,
+            f"`{task.entry}` called torch's `{used[0]}` while it ran, and this task asks you to do "
+            "without it.",
+        )
     if task.kind == "source":
         return _examined(task, cases, answers[0])
     wrong = (_too_inaccurate if task.kind == "predictions" else _wrong_cases)(task, cases, answers)

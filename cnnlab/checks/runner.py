@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from cnnlab.checks import wire
 
@@ -44,8 +45,8 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     Returns
     -------
     dict
-        ``status`` is ``"answered"`` (then ``answers`` has one dict a question),
-        ``"missing"`` or ``"not callable"``.
+        ``status`` is ``"answered"`` (then ``answers`` has one dict a question, and ``called``
+        the names of torch's functions that ran), ``"missing"`` or ``"not callable"``.
     """
     if entry not in namespace:
         return {"status": "missing"}
@@ -55,7 +56,25 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     if not callable(found):
         return {"status": "not callable", "type": type(found).__name__}
     ask = run_module if kind == "module" else _run_function
-    return {"status": "answered", "answers": [_call(ask, found, q) for q in questions]}
+    with _Watch() as watch:
+        answers = [_call(ask, found, question) for question in questions]
+    return {"status": "answered", "answers": answers, "called": sorted(watch.called)}
+
+
+_METHODS = (type(torch.Tensor.mul), type(torch.Tensor.__getitem__), type(object.__str__))
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which of torch's functions are called, under whatever name."""
+
+    def __init__(self):
+        super().__init__()
+        self.called: set[str] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if not isinstance(func, _METHODS):  # `2 * x` is no call of `torch.mul`
+            self.called.add(getattr(func, "__name__", "").split(".")[0])
+        return func(*args, **(kwargs or {}))
 
 
 def _run_function(function: Callable, question: dict):

@@ -19,7 +19,7 @@ def definitions(code: str) -> dict[str, ast.AST]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     found = {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Lambda, ast.Attribute)):
             found |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
     return found
 
@@ -46,6 +46,8 @@ def violation(
                 return f"`{name}` has a Python loop (`{line}`), and this task asks for none"
             used = _used_name(node)
             own = isinstance(node, ast.Name) and look_up(node.id) is not None
+            if used in ("eval", "exec") and isinstance(node, ast.Name) and not own:
+                return f"`{name}` uses `{used}`, which hides what this task has to see"
             if used in forbidden and not own:
                 return f"`{name}` uses `{used}`, and this task asks you to do without it"
             if own:

@@ -1,108 +1,274 @@
 """An nbgrader preprocessor that runs a student's cells and judges the tasks from outside.
 
-The graded cells are not executed. In the place of each, the student's kernel gets the
-questions as a file of plain arrays, its answers come back the same way, and this process
-judges them and writes score and feedback into the cell, where nbgrader's ``SaveAutoGrades``
-finds them.
+The graded cells are not executed. In the place of each, the student's kernel, forked into a
+sandbox, gets the questions as a file of plain arrays; its answers come back the same way, and
+this process judges them and writes score and feedback into the cell, where nbgrader's
+``SaveAutoGrades`` finds them.
 """
 
+import ast
 import contextlib
+import functools
+import math
 import os
-import resource
-import subprocess
+import secrets
 import tempfile
+import time
+from asyncio import sleep
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from queue import Empty
 
+import psutil
+import zmq
 from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client.utils import ensure_async, run_sync
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.preprocessors import Execute
-from nbgrader.utils import is_grade, is_solution
-from traitlets import Integer, Unicode
+from nbgrader.utils import determine_grade, is_grade, is_solution
+from traitlets import Bool, Integer, Unicode
 
-from cnnlab.checks import Task, Verdict, get_task, judge, seed_for, wire
+from cnnlab.checks import Case, Task, Verdict, get_task, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
+from cnnlab.grading import intake, tampering, zygote
+from cnnlab.grading.key import course_key
 
 __all__ = ["JudgeOutside"]
 
-# What a student's kernel sees of the environment: enough to compute, no token, no key.
-PASSED_ON = (
-    "CNNLAB_DEVICE", "CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
-)  # fmt: skip
+MIB = 1 << 20
+FLOOD = 50 * MIB  # of output: nobody reads that, the cell is stopped
 
 
 class JudgeOutside(Execute):
     """Executes what a student wrote, and judges what a task asks."""
 
-    key_file = Unicode(help="The file that holds the course's key.").tag(config=True)
-    memory_mib = Integer(8192, help="Data a student's kernel may allocate, in MiB.").tag(
-        config=True
-    )
-    file_mib = Integer(256, help="The largest file a student's kernel may write, in MiB.").tag(
-        config=True
-    )
+    course = Unicode(".", help="The course's folder, which holds its key.").tag(config=True)
+    key: bytes | None = None  # given where there is no such folder
+    notebook_seconds = Integer(300, help="All cells and answers together.").tag(config=True)
+    memory_mib = Integer(4096, help="What a kernel's processes may allocate.").tag(config=True)
+    disk_mib = Integer(256, help="What they may write.").tag(config=True)
+    processes = Integer(64, help="How many processes and threads they may be.").tag(config=True)
+    output_kib = Integer(1024, help="What is kept of a cell's output.").tag(config=True)
+    gpu = Bool(False, help="Whether kernels may use NVIDIA's devices.").tag(config=True)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.raise_on_iopub_timeout = False  # an endless loop must not cost the other parts
+        self.shutdown_kernel = "immediate"
+        self.skip_cells_with_tag = "__never__"
+        self.kernel_name = "python3"
+        quick = {"bbox_inches": "tight", "pil_kwargs": {"compress_level": 1}}
+        self.extra_arguments = [f"--InlineBackend.print_figure_kwargs={quick}"]
 
     def preprocess(self, nb, resources, *args, **kwargs):
         self.done: list[int] = []
         self.written: dict = {}
-        self.timed_out = False
-        with tempfile.TemporaryDirectory(prefix="cnnlab-") as folder:
-            self.folder = Path(folder)
-            return super().preprocess(nb, resources, *args, **kwargs)
+        self.record = {"tasks": {}, "evidence": [], "seconds": {}}
+        self.timed_out, self.killed_for, self.printed = False, "", 0
+        started = self.started = time.monotonic()
+        for index, cell in enumerate(nb.cells):
+            if cell.cell_type == "code":
+                found = tampering.signs(_plain_python(cell.source))
+                self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
+        metadata = resources.get("metadata", {})
+        with tempfile.TemporaryDirectory(
+            prefix="cnnlab-", dir=zygote._short_folder(), ignore_cleanup_errors=True
+        ) as folder:
+            intake.copy_files(metadata.get("path"), folder)
+            exchange = Path(folder) / ".cnnlab"
+            exchange.mkdir()
+            self.exchange = os.open(exchange, os.O_DIRECTORY)
+            try:
+                here = {**metadata, "path": folder}
+                nb, _ = super().preprocess(nb, {**resources, "metadata": here}, *args, **kwargs)
+            finally:
+                os.close(self.exchange)
+        self.record["seconds"]["total"] = time.monotonic() - started
+        resources["cnnlab"] = self.record
+        return nb, resources
 
-    async def async_start_new_kernel(self, **kwargs):
-        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env |= {"IPYTHONDIR": str(self.folder / "ipython"), "NBGRADER_EXECUTION": "autograde"}
-        await super().async_start_new_kernel(**kwargs, env=env, stderr=subprocess.DEVNULL)
-        self._limit_kernel()
+    # --- the kernel ---
 
-    def _limit_kernel(self) -> None:
-        pid = getattr(self.km.provisioner, "pid", None)
-        if pid and hasattr(resource, "prlimit"):
-            mib = 2**20
-            resource.prlimit(pid, resource.RLIMIT_DATA, (self.memory_mib * mib,) * 2)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self.file_mib * mib,) * 2)
-            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    def create_kernel_manager(self):
+        km = super().create_kernel_manager()
+        km.context.setsockopt(zmq.MAXMSGSIZE, FLOOD)
+        limits = {
+            "seconds": self.notebook_seconds,
+            "memory": None if self.gpu else self.memory_mib * MIB,
+            "file_bytes": self.disk_mib * MIB,
+            "processes": self.processes,
+        }
+        devices = sorted(map(str, Path("/dev").glob("nvidia*"))) if self.gpu else []
+        km.kernel_spec.metadata["kernel_provisioner"] = {
+            "provisioner_name": "cnnlab-sandbox",
+            "config": {"limits": limits, "devices": [d for d in devices if os.path.exists(d)]},
+        }
+        return km
+
+    async def async_start_new_kernel_client(self):
+        began = time.monotonic()
+        self.kc = self.km.client()
+        self.kc.start_channels()
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self._async_cleanup_kernel()
+            raise
+        self.kc.allow_stdin = False
+        self.usage = psutil.Process(self.km.provisioner.pid).memory_info().rss
+        spent = self.record["seconds"]
+        spent["kernel"] = spent.get("kernel", 0) + time.monotonic() - began
+        return self.kc
+
+    async def _until_ready(self) -> None:
+        """Until the kernel answers and what it says reaches us; nothing is waited for twice."""
+        for _ in range(self.startup_timeout):
+            request = self.kc.kernel_info()
+            with contextlib.suppress(Empty):
+                await ensure_async(self.kc.shell_channel.get_msg(timeout=1))
+                while True:
+                    message = await ensure_async(self.kc.iopub_channel.get_msg(timeout=0.2))
+                    ours = message["parent_header"].get("msg_id") == request
+                    if ours and message["content"].get("execution_state") == "idle":
+                        return
+            if not await ensure_async(self.km.is_alive()):
+                break
+        raise RuntimeError("the kernel did not start")
+
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
+
+    async def _async_poll_kernel_alive(self):
+        """Ends the wait for a reply when the kernel has died, or has to."""
+        while True:
+            await sleep(0.5)
+            if reason := self._too_much():
+                self.killed_for = reason
+                self.km.provisioner.process.kill()
+            try:
+                await self._async_check_alive()
+            except DeadKernelError:
+                self.task_poll_for_reply.cancel()
+                return
+
+    def _too_much(self) -> str:
+        """What the kernel's processes use beyond the limits, in words."""
+        try:
+            kernel = psutil.Process(self.km.provisioner.pid)
+            family = [kernel, *kernel.children(recursive=True)]
+            grown = sum(max(p.memory_info().rss - self.usage, 0) for p in family)
+        except psutil.Error:
+            return ""
+        if grown > self.memory_mib * MIB:
+            return f"it used more than {self.memory_mib} MiB of memory"
+        if intake.size_of_folder(self.resources["metadata"]["path"]) > self.disk_mib * MIB:
+            return f"it wrote more than {self.disk_mib} MiB"
+        if self.printed > FLOOD:
+            return f"it printed more than {FLOOD // MIB} MiB"
+        return ""
+
+    def _get_timeout(self, cell):
+        return max(min(self.timeout or math.inf, self._left()), 0.1)
+
+    def _left(self) -> float:
+        return self.started + self.notebook_seconds - time.monotonic()
+
+    def process_message(self, msg, cell, cell_index):
+        """Keeps a bounded part of a cell's output."""
+        kind, content = msg["msg_type"], msg["content"]
+        if kind in ("stream", "display_data", "execute_result", "update_display_data", "error"):
+            before, self.printed = self.printed, self.printed + len(str(content))
+            if self.printed > self.output_kib * 1024:
+                if before > self.output_kib * 1024:
+                    return None
+                note = f"[more than {self.output_kib} KiB of output: the rest is left out]\n"
+                msg = {**msg, "msg_type": "stream", "content": {"name": "stdout", "text": note}}
+                msg["header"] = {**msg["header"], "msg_type": "stream"}
+        return super().process_message(msg, cell, cell_index)
+
+    # --- the cells ---
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
         task = _task_of(cell)
-        if task is None:
-            if await self._run(cell, cell_index) and cell.cell_type == "code":
+        began = time.monotonic()
+        if task is not None:
+            self._show(cell, await self._judge(task, cell, cell_index))
+        elif cell.cell_type == "code" and self._left() <= 0:
+            cell.outputs = [_error(f"Not run: the notebook took over {self.notebook_seconds} s.")]
+        else:
+            survived = await self._run(cell, cell_index)
+            if survived and cell.cell_type == "code":
                 self.done.append(cell_index)
                 self.written |= definitions(_plain_python(cell.source))
-        else:
-            verdict = await self._judge(task, cell, cell_index)
-            cell.outputs = [
-                new_output("stream", name="stdout", text=verdict.text() + "\n"),
-                new_output(
-                    "execute_result",
-                    data={"text/plain": repr(verdict.points)},
-                    execution_count=self.code_cells_executed,
-                ),
-            ]
+            if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
+                self._bound_score(cell)
+        stage = "tasks" if task else "cells"
+        spent = self.record["seconds"]
+        spent[stage] = spent.get(stage, 0) + time.monotonic() - began
+        if cell_index == len(self.nb.cells) - 1:
+            await self._look_for_tampering()
         return cell
 
-    # nbclient's blocking methods are bound to its own coroutines, not to the ones above.
+    # nbclient's blocking method is bound to its own coroutine, not to the one above.
     execute_cell = run_sync(async_execute_cell)
-    start_new_kernel = run_sync(async_start_new_kernel)
+
+    def _show(self, cell: NotebookNode, verdict: Verdict) -> None:
+        self.record["tasks"][verdict.task] = verdict.to_dict()
+        cell.execution_count = None
+        cell.outputs = [
+            new_output("stream", name="stdout", text=verdict.text() + "\n"),
+            new_output(
+                "execute_result",
+                data={"text/plain": repr(verdict.points)},
+                execution_count=None,
+            ),
+        ]
+
+    def _bound_score(self, cell: NotebookNode) -> None:
+        """A graded cell that is no task is scored by what it printed: make that a fair number."""
+        name, maximum = cell.metadata.nbgrader.grade_id, float(cell.metadata.nbgrader.points)
+        self.record["evidence"].append(f"{name} is no task: its own output says its score")
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        results = [o for o in cell.outputs if o.output_type == "execute_result"]
+        try:
+            given = float(results[0].data["text/plain"]) if results else maximum
+        except (KeyError, ValueError, TypeError):
+            given = math.nan
+        score = 0.0 if failed or not math.isfinite(given) else min(max(given, 0.0), maximum)
+        if not failed and score != given:
+            self.record["evidence"].append(f"{name} gave itself {given}; {score:g} was counted")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+        kept = [o for o in cell.outputs if o.output_type in ("stream", "error", "display_data")]
+        for output in kept:
+            if output.get("name") == "stderr":
+                output.name = "stdout"  # nbgrader takes any warning for a failure
+        shown = new_output("execute_result", data={"text/plain": repr(score)})
+        cell.outputs = [*(o for o in kept if o.output_type != "error"), shown]
+        cell.outputs += [
+            new_output("stream", name="stdout", text=o.traceback[0])
+            for o in kept
+            if o.output_type == "error"
+        ]
+        determine_grade(cell, self.log)
 
     def on_cell_executed(self, **kwargs):
         super().on_cell_executed(**kwargs)
         reply = kwargs["execute_reply"]["content"]
         self.timed_out = reply.get("ename") == self.error_on_timeout["ename"]
 
-    async def _run(self, cell: NotebookNode, index: int) -> bool:
+    async def _run(self, cell: NotebookNode, index: int, **how) -> bool:
         """Execute a cell; a kernel that dies or hangs in it is replaced. False: it was."""
+        self.timed_out, self.killed_for, self.printed = False, "", 0
         try:
-            await super().async_execute_cell(cell, index)
+            await super().async_execute_cell(cell, index, **how)
         except DeadKernelError:
-            message = "The kernel died in this cell; grading goes on without it."
-            cell.outputs = [
-                new_output("error", ename="DeadKernelError", evalue=message, traceback=[message])
-            ]
+            reason = self.killed_for or "the kernel died"
+            self.record["evidence"].append(f"cell {index}: {reason}")
+            cell.outputs = [_error(f"Stopped: {reason}. Grading goes on without this cell.")]
             await self._restart()
             return False
         if self.timed_out and not await self._responds():
@@ -110,13 +276,15 @@ class JudgeOutside(Execute):
             return False
         return True
 
-    async def _run_aside(self, source: str, index: int) -> bool:
+    async def _run_aside(self, source: str, index: int) -> NotebookNode | None:
         """Execute code that is no cell of the notebook, while it is at cell ``index``."""
-        cell = self.nb.cells[index]
+        cell, aside = self.nb.cells[index], new_code_cell(source)
         try:
-            return await self._run(new_code_cell(source), index)
+            return aside if await self._run(aside, index, store_history=False) else None
         finally:
             self.nb.cells[index] = cell  # nbclient has put the executed one there
+
+    # --- the questions ---
 
     async def _judge(self, task: Task, cell: NotebookNode, index: int) -> Verdict:
         if task.max_points != float(cell.metadata.nbgrader.points):
@@ -124,34 +292,53 @@ class JudgeOutside(Execute):
                 f"Task {task.id} is worth {task.max_points:g} points in cnnlab.checks and "
                 f"{cell.metadata.nbgrader.points:g} in the notebook: make the two agree."
             )
-        key = Path(self.key_file).read_text().strip().encode()
-        cases = task.make_cases(seed_for(task.id, key))
+        task, cases = _questions(task.id, self.key or course_key(self.course))
         report = await self._ask(task, cases, index)
-        return judge(task, cases, report, self.written.get, reveal=False)
+        if task.forbidden and task.entry not in self.written:
+            self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
+        # What is not written in the notebook is watched nevertheless.
+        written = {task.entry: ast.Pass()} | self.written
+        return judge(task, cases, report, written.get, reveal=False)
 
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
-        asked, answered = self.folder / f"{index}-questions.npz", self.folder / f"{index}.npz"
+        if self._left() <= 0:
+            return _unusable(f"the notebook took longer than {self.notebook_seconds} s")
+        name = secrets.token_hex(8)
+        # Through the open folder: what the student puts in its place is not followed.
+        asked, answered = (
+            Path(f"/proc/self/fd/{self.exchange}/{name}{end}.npz") for end in ("-questions", "")
+        )
         wire.save(asked, task.questions(cases))
-        call = (task.kind, task.entry, str(asked), str(answered))
+        os.chmod(asked, 0o644)
+        here = Path(self.resources["metadata"]["path"]).resolve() / ".cnnlab"
+        call = (task.kind, task.entry, str(here / asked.name), str(here / answered.name))
         code = (
             "__import__('cnnlab.checks.runner', fromlist=['runner'])"
             f".answer_files({', '.join(map(repr, call))}, globals())"
         )
         survived = await self._run_aside(code, index)
         if self.timed_out:
-            return {"status": "unusable", "message": f"they took longer than {self.timeout} s"}
+            return _unusable(f"they took longer than {self.timeout} s")
         if not survived:
-            return {"status": "unusable", "message": "the kernel died while it computed them"}
+            how = f": {self.killed_for}" if self.killed_for else " while it computed them"
+            return _unusable("the kernel died" + how)
         try:
-            report = wire.load(answered)
+            return wire.load(answered)
         except wire.WireError as error:
-            report = {"status": "unusable", "message": str(error)}
+            return _unusable(str(error))
         finally:
             for path in (asked, answered):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-        return report
+
+    async def _look_for_tampering(self) -> None:
+        """Signs for a human: they change no verdict."""
+        nonce = secrets.token_hex(8)
+        with contextlib.suppress(Exception):
+            aside = await self._run_aside(tampering.probe(nonce), len(self.nb.cells) - 1)
+            if aside is not None and not self.timed_out:
+                self.record["evidence"] += tampering.read(aside.outputs, nonce)
 
     async def _responds(self) -> bool:
         """Whether the kernel takes requests again after it was interrupted."""
@@ -163,17 +350,55 @@ class JudgeOutside(Execute):
 
     async def _restart(self) -> None:
         """A fresh kernel in which the student's own cells have been run again."""
-        timed_out = self.timed_out
+        timed_out, killed_for = self.timed_out, self.killed_for
         self.kc.stop_channels()
         await ensure_async(self.km.restart_kernel(now=True))
-        self._limit_kernel()
         await self.async_start_new_kernel_client()
         for index in self.done:
+            if self._left() <= 0:
+                break
             cell = self.nb.cells[index]
+            self.printed = 0
             with contextlib.suppress(DeadKernelError):
                 await super().async_execute_cell(new_code_cell(cell.source), index)
             self.nb.cells[index] = cell
-        self.timed_out = timed_out
+        self.timed_out, self.killed_for = timed_out, killed_for
+
+
+@functools.lru_cache(maxsize=64)
+def _questions(task_id: str, key: bytes) -> tuple[Task, list[Case]]:
+    """A task's questions, and the task with what its answers to them are remembered.
+
+    A class is asked the same questions, so a worker computes their answers once.
+    """
+    task = get_task(task_id)
+    cases = task.make_cases(seed_for(task_id, key))
+    if task.kind == "function":
+        known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
+        task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
+    return task, cases
+
+
+def _remembering(answer: Callable) -> Callable:
+    """``answer``, computed once for the same objects (which the cases keep alive)."""
+    seen: dict = {}
+
+    @functools.wraps(answer)
+    def remembered(*args, **kwargs):
+        asked = (*map(id, args), *((name, id(value)) for name, value in kwargs.items()))
+        if asked not in seen:
+            seen[asked] = answer(*args, **kwargs)
+        return seen[asked]
+
+    return remembered
+
+
+def _unusable(message: str) -> dict:
+    return {"status": "unusable", "message": message}
+
+
+def _error(message: str) -> NotebookNode:
+    return new_output("error", ename="Stopped", evalue=message, traceback=[message])
 
 
 def _task_of(cell: NotebookNode) -> Task | None:

@@ -234,3 +234,24 @@ def test_a_task_with_a_part_that_no_case_asks_for_is_refused():
     task = Task("t-x", "function", "f", {"small": 1, "other": 1}, double, double_cases)
     with pytest.raises(ValueError, match="parts without cases or points"):
         task.make_cases(0)
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        "times = getattr(torch, 'm' + 'ul')\ndef double(x, shift=0.0): return times(x, 2) + shift",
+        "mine = torch.mul\ndef double(x, shift=0.0): return mine(x, 2) + shift",
+        "def double(x, shift=0.0): return vars(torch)['m' + 'ul'](x, 2) + shift",
+    ],
+)
+def test_a_forbidden_function_is_seen_under_any_name(disguise):
+    found = examine(DOUBLE, run_cell(disguise))
+    assert found.points == 0 and "`mul`" in found.problem
+
+
+def test_code_that_is_hidden_in_a_string_is_refused_where_code_matters():
+    hidden = (
+        "def double(x, shift=0.0):\n    exec('for i in range(1): y = 2 * x + shift')\n    return y"
+    )
+    found = examine(DOUBLE, run_cell(hidden))
+    assert found.points == 0

@@ -1,0 +1,101 @@
+"""nbgrader's pages in a real Jupyter server, with cnnlab's extension."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+EXTENSIONS = [
+    "cnnlab.grading.server",
+    "nbgrader.server_extensions.formgrader",
+    "nbgrader.server_extensions.validate_assignment",
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(ROOT / "nbgrader_config.py", folder)
+    slow = new_notebook(cells=[new_code_cell("import time\ntime.sleep(6)")])
+    nbformat.write(slow, folder / "slow.ipynb")
+    (folder / "other").mkdir()
+    (folder / "other/nbgrader_config.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter_server", "--allow-root", f"--port={port}",
+                "--ServerApp.port_retries=0", "--IdentityProvider.token=token",
+                f"--ServerApp.jpserver_extensions={dict.fromkeys(EXTENSIONS, True)}",
+                "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
+            ],
+            cwd=folder, env=env, stdout=log, stderr=log,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(400):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.25)
+    yield folder, address
+    process.terminate()
+    process.wait(30)
+
+
+def get(address: str, data: dict | None = None) -> bytes:
+    request = urllib.request.Request(address, headers={"Authorization": "token token"})
+    if data:
+        request.data = urllib.parse.urlencode(data).encode()
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return reply.read()
+
+
+def test_the_server_answers_while_validate_runs(server):
+    _, address = server
+    with ThreadPoolExecutor() as pool:
+        began = time.monotonic()
+        validating = pool.submit(get, f"{address}/assignments/validate", {"path": "slow.ipynb"})
+        answered = 0
+        while not validating.done():
+            get(f"{address}/api/status")
+            answered += 1
+            time.sleep(0.2)
+        took = time.monotonic() - began
+    result = json.loads(validating.result())
+    assert result["success"] is True, result
+    assert took > 6 and answered >= 5
+
+
+def test_validate_stays_in_the_server_s_folder(server):
+    _, address = server
+    result = None
+    try:
+        result = json.loads(get(f"{address}/assignments/validate", {"path": "../../x.ipynb"}))
+    except urllib.error.HTTPError as error:
+        assert error.code in (403, 404)
+    assert result is None or result["success"] is False
+
+
+def test_formgrader_runs_no_other_folder_s_configuration(server):
+    folder, address = server
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(f"{address}/formgrader?path={folder / 'other'}")
+    assert refused.value.code == 403
+    assert not (folder / "ran").exists()
