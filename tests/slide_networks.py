@@ -209,6 +209,7 @@ NETWORKS = {
             conv1=conv(3, 96, 7, 2, 1), pool1=nn.MaxPool2d(3, 2, 1), conv2=conv(96, 256, 5, 2),
             pool2=nn.MaxPool2d(3, 2, 1), conv3=conv(256, 384, 3, 1, 1),
             conv4=conv(384, 384, 3, 1, 1), conv5=conv(384, 256, 3, 1, 1), pool5=nn.MaxPool2d(3, 2),
+            flatten=nn.Flatten(), **classifier(256 * 6 * 6, 4096, 4096, 1000, first="fc6"),
         ),
         IMAGE,
     ),

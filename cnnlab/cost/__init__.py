@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 from cnnlab.cost import rules
+from cnnlab.cost.command import summary_text
 from cnnlab.cost.table import Row, Summary
 from cnnlab.cost.trace import CostError, Trace
 
-__all__ = ["CostError", "CostWarning", "Row", "Summary", "summary"]
+__all__ = ["CostError", "CostWarning", "Row", "Summary", "summary", "summary_text"]
 
 
 class CostWarning(UserWarning):

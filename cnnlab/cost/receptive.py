@@ -192,7 +192,10 @@ def _windowed(op, state: Field, tensor, output) -> State:
     geometry, axes = op.geometry, len(state.dims)
     if state.dims != tuple(range(-axes, 0)):
         return UNKNOWN
-    if op.kind == "pool" and set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:]):
+    if op.kind == "pool" and (
+        len(output.shape) < len(tensor.shape)
+        or set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:])
+    ):
         return POOLED
     if geometry is None or len(geometry.kernel_size) != axes:
         return UNKNOWN

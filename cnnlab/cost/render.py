@@ -68,7 +68,7 @@ class Table:
         )
 
     def to_dict(self) -> dict:
-        """Plain numbers, lists and strings, ready for JSON; memory in bytes."""
+        """Plain numbers, lists and strings, ready for JSON."""
         summary = self.summary
         totals = (
             "total_params", "trainable_params", "unused_params", "total_macs", "total_flops",
@@ -81,14 +81,14 @@ class Table:
             **{name: getattr(summary, name) for name in totals},
             "receptive_field": _plain(summary.receptive_field),
             "not_counted": summary.not_counted,
-            "rows": [{c.key: _plain(c.value(row)) for c in COLUMNS} for row in self.rows],
+            "rows": [{c.export: _plain(c.value(row)) for c in COLUMNS} for row in self.rows],
         }
 
     def to_csv(self, path=None) -> str:
-        """Comma-separated rows, written to ``path`` if it is given; memory in bytes."""
+        """Comma-separated rows, written to ``path`` if it is given."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(column.key for column in COLUMNS)
+        writer.writerow(column.export for column in COLUMNS)
         for row in self.rows:
             writer.writerow(_joined(column.value(row)) for column in COLUMNS)
         return _write(stream.getvalue(), path)
@@ -172,7 +172,9 @@ class Table:
                 f"{_kilobytes(s.total_memory_with_pools)} KB"
             )
         if s.receptive_field is not None:
-            lines.append(f"receptive field: {_pixels(s.receptive_field)}")
+            lines.append(
+                f"receptive field (RF) of the last spatial layer: {_pixels(s.receptive_field)}"
+            )
         lines.append(
             "1 MAC is a multiplication and an addition, 2 FLOPs; biases, norms, activations and "
             "sums count nothing; a pool counts one MAC for each element of a window. "
@@ -188,6 +190,7 @@ class Column:
 
     def __init__(self, key, heading, value: Callable, show: Callable, side="right"):
         self.key, self.heading, self.value, self.side = key, heading, value, side
+        self.export = "memory_bytes" if key == "memory" else key
         self._show = show
 
     def show(self, row: Row) -> str:
@@ -252,7 +255,7 @@ COLUMNS = [
     Column("params", "params", _attribute("params"), _count),
     Column("macs", "MACs", _attribute("macs"), _count),
     Column("flops", "FLOPs", _attribute("flops"), _count),
-    Column("receptive_field", "sees", _attribute("receptive_field"), _pixels),
+    Column("receptive_field", "RF", _attribute("receptive_field"), _pixels),
 ]
 
 

@@ -131,7 +131,7 @@ class Summary(render.Table):
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
             self.input_shape = self.input_shape[0]
         self.rows = _rows(trace.ops, self._states)
-        self.not_counted = sorted({row.type for row in self.rows if not row.counted})
+        self.not_counted = sorted({op.type for op in trace.ops if not op.counted})
 
     # --- totals -------------------------------------------------------------------------------
 
