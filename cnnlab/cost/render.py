@@ -52,7 +52,8 @@ class Table:
         for row in self.rows:
             table.add_row(*(column.show(row) for column in columns))
         stream = io.StringIO()
-        console = Console(file=stream, width=400, color_system=None, markup=False)
+        options = {"color_system": None, "markup": False, "force_jupyter": False}
+        console = Console(file=stream, width=400, **options)
         console.print(table)
         lines = [line.rstrip() for line in stream.getvalue().splitlines()]
         return "\n".join([*lines, *self._footer()])

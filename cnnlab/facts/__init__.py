@@ -250,6 +250,11 @@ def compare_all(numbers: Mapping[str, Any]) -> Comparisons:
     numbers : dict
         Your number by the fact's id, or by several ids with blanks between: slides repeat each
         other. ``{"S000-041 S001-076": 854_196_224}``.
+
+    Raises
+    ------
+    KeyError
+        For an id that no fact has.
     """
     return Comparisons(
         tuple(compare(id, got) for ids, got in numbers.items() for id in ids.split())
