@@ -2,7 +2,7 @@
 PYTHON   ?= python3
 BIN      := .venv/bin
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PACKAGE  := .[course,test]
+PACKAGE  := .[course,test,cluster]
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py README.md LICENSE
