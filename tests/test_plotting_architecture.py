@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from cnnlab import plotting, summary
-from cnnlab.models import get_model
+from cnnlab.models import get_model, list_models
 from cnnlab.plotting.architecture import _Drawing
 from cnnlab.plotting.network_graph import graph, sections
 
@@ -103,6 +103,15 @@ def test_no_two_boxes_stand_in_one_place_and_no_row_is_too_long(name):
     for row, (top, bottom) in enumerate(drawing.extents):
         for place in drawing.rows[row]:
             assert top < place.y - place.height / 2 < place.y + place.height / 2 < bottom
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_every_network_of_the_course_is_laid_out_without_overlap(name):
+    drawing = _Drawing(nodes_of(*named(name)))
+    cells = [(place.row, place.column, place.lane) for place in drawing.places]
+    assert len(set(cells)) == len(cells)
+    assert drawing.width < 13
 
 
 def test_an_auxiliary_head_gets_columns_of_its_own():
