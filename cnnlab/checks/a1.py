@@ -122,6 +122,7 @@ def _output_size_cases(rng):
     for padding in (1, 2, 3):
         k = _size(rng, 3, 7)
         yield Case("padding", (k + _size(rng, 3, 30), k), {"padding": padding})
+    yield Case("padding", (_size(rng, 4, 9), 1), {"padding": 4}, "a kernel of one number")
     for stride in (2, 3, 4):
         k = _size(rng, 2, 7)
         n = k + stride * _size(rng, 3, 20)
@@ -696,11 +697,14 @@ def _match_cases(rng):
     while made < 3:
         image, feature = _signs(rng, _size(rng, 7, 9), _size(rng, 10, 12)), _signs(rng, 3, 2)
         row, col = _size(rng, 1, 2), _size(rng, 4, 6)
+        if made == 2:
+            row, col = image.shape[0] - 3, image.shape[1] - 2
         image[row : row + 3, col : col + 2] = feature
         scores = _scores(image, feature)
         if (scores == scores.max()).sum() == 1 and scores.min() > -1:
             made += 1
-            yield Case("a perfect match", (image, feature))
+            note = "the last window" if made == 3 else ""
+            yield Case("a perfect match", (image, feature), note=note)
     made = 0
     while made < 3:
         image, feature = _draw(rng, _size(rng, 5, 7), 9), _draw(rng, 3, 4)
@@ -709,6 +713,8 @@ def _match_cases(rng):
         if opposite_is_stronger or made == 0:
             made += 1
             yield Case("the best of imperfect ones", (image, feature))
+    negative = (_draw(rng, 5, 6).abs() + 0.1, -_draw(rng, 3, 2).abs() - 0.1)
+    yield Case("the best of imperfect ones", negative, note="all scores are negative")
 
 
 def _match_centre(image, feature):

@@ -11,6 +11,7 @@ import torch
 
 from cnnlab.checks import source_rules
 from cnnlab.checks.compare import describe, difference, show, size_of
+from cnnlab.checks.runner import Refused
 from cnnlab.checks.task import Case, Task
 
 __all__ = ["Part", "Verdict", "judge"]
@@ -149,9 +150,10 @@ def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[
         found = f"expected {len(truth)} class numbers, got {describe(given)}"
         return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}.")
     accuracy = (given == truth).double().mean().item()
+    same = " It says the same class for every image." if len(given.unique()) == 1 else ""
     return {
         index: f"{_call(task, case)} is right on {accuracy:.1%} of {len(truth)} images; "
-        f"{task.bands[case.part]:.0%} are needed for {case.part!r}."
+        f"{task.bands[case.part]:.0%} are needed for {case.part!r}.{same}"
         for index, case in enumerate(cases)
         if accuracy < task.bands[case.part]
     }
@@ -274,6 +276,11 @@ def _misconception(task: Task, cases: list[Case], answers: list[dict]):
         for case, answer in zip(cases, answers, strict=True):
             try:
                 value = task.expected([case], misconception.answer)[0]
+            except Refused as error:  # of a module that does not fit, the sentence says how
+                if answer.get("status") == "ok" or answer.get("message") != str(error):
+                    return False
+                agreed += 1
+                continue
             except Exception:
                 if answer.get("status") == "ok":
                     return False

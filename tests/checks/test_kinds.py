@@ -40,6 +40,7 @@ BLOCK = Task(
     misconceptions=(
         Misconception("relu missing", lambda c: Scaled(c, relu=False), "End with a ReLU."),
         Misconception("skip missing", lambda c: Scaled(c, skip=False), "Add the input."),
+        Misconception("too narrow", lambda c: Scaled(c - 1), "Keep the channels."),
     ),
 )
 
@@ -57,6 +58,11 @@ def test_a_wrong_module_is_explained_by_its_misconception():
     found = block(lambda channels: Scaled(channels, relu=False))
     assert (found.points, found.misconception) == (0, "relu missing")
     assert "`Block(3)` on 2×3×4×5 tensor, in evaluation mode" in " ".join(found.problem.split())
+
+
+def test_a_module_that_does_not_fit_is_explained_by_its_misconception():
+    assert block(lambda channels: Scaled(channels - 1)).misconception == "too narrow"
+    assert block(lambda channels: Scaled(channels + 1)).misconception is None
 
 
 def test_statistics_of_the_batch_in_evaluation_cost_that_part_only():
@@ -136,6 +142,11 @@ def test_predictions_may_be_a_list_an_array_or_any_integers(convert):
         (lambda x: 1 / 0, "raised ZeroDivisionError"),
     ],
 )
+def test_one_class_for_all_images_is_pointed_out():
+    problem = examine(PREDICT, {"predict": lambda x: torch.full((len(x),), 7)}).problem
+    assert "It says the same class for every image." in problem
+
+
 def test_predictions_that_are_not_good_enough_are_told_why(predict, words):
     assert words in examine(PREDICT, {"predict": predict}).problem
 
