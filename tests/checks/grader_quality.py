@@ -101,8 +101,7 @@ Written by `make grader-quality`; a test fails when it no longer agrees with the
 was judged as while grading, under {len(KEYS)} seeds: the public one and {len(KEYS) - 1} keys.
 
 - **Wrong answers**: the task's bank of misconceptions. Each loses points and is told its own
-  sentence under every seed. (Predictions are judged by the share that is right: there a wrong
-  answer loses points and has no sentence of its own.)
+  sentence under every seed.
 - **Right answers**: written independently of the reference and of each other (loops, whole arrays,
   the library). Each earns all points under every seed. The solution notebooks come on top: they go
   through nbgrader itself.

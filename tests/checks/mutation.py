@@ -91,7 +91,7 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
             match function, arguments:
                 case _, [ast.expr() as first, second, *others]:
                     yield ast.Call(function, [second, first, *others], keywords)
-                case _, [ast.expr() as operand]:
+                case _, [ast.expr() as operand] if not isinstance(operand, ast.Starred):
                     yield operand
                 case ast.Attribute(operand), []:
                     yield operand

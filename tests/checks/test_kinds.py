@@ -1,5 +1,7 @@
 """The kinds of task beside functions and values: modules, predictions, source text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,19 @@ def test_predictions_may_be_a_list_an_array_or_any_integers(convert):
     assert examine(PREDICT, {"predict": lambda x: convert(right_on(1)(x))}).points == 5
 
 
+def test_one_class_for_all_images_is_pointed_out():
+    problem = examine(PREDICT, {"predict": lambda x: torch.full((len(x),), 7)}).problem
+    assert "It says the same class for every image." in problem
+
+
+def test_predictions_that_follow_a_misconception_are_explained_by_it():
+    swapped = Misconception("swapped", lambda x: 1 - PREDICT.reference(x), "0 and 1 are swapped.")
+    task = replace(PREDICT, misconceptions=(swapped,))
+    found = examine(task, {"predict": lambda x: 1 - right_on(0.95)(x)})
+    assert (found.points, found.misconception) == (0, "swapped")
+    assert examine(task, {"predict": lambda x: 1 - right_on(0.6)(x)}).misconception is None
+
+
 @pytest.mark.parametrize(
     "predict, words",
     [
@@ -142,11 +157,6 @@ def test_predictions_may_be_a_list_an_array_or_any_integers(convert):
         (lambda x: 1 / 0, "raised ZeroDivisionError"),
     ],
 )
-def test_one_class_for_all_images_is_pointed_out():
-    problem = examine(PREDICT, {"predict": lambda x: torch.full((len(x),), 7)}).problem
-    assert "It says the same class for every image." in problem
-
-
 def test_predictions_that_are_not_good_enough_are_told_why(predict, words):
     assert words in examine(PREDICT, {"predict": predict}).problem
 
