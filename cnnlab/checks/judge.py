@@ -306,14 +306,14 @@ def _misconception(task: Task, cases: list[Case], answers: list[dict]) -> Miscon
         for case, answer in zip(cases, answers, strict=True):
             try:
                 value = task.expected([case], misconception.answer)[0]
-            except Refused as error:  # of a module that does not fit, the sentence says how
-                if answer.get("status") == "ok" or answer.get("message") != str(error):
-                    return False
-                agreed += 1
-                continue
-            except Exception:
+            except Exception as error:
                 if answer.get("status") == "ok":
                     return False
+                said = answer.get("message")
+                same = isinstance(said, str) and said != "" and str(error).startswith(said)
+                if isinstance(error, Refused) and not same:  # the sentence says what is refused
+                    return False
+                agreed += same
                 continue
             if answer.get("status") != "ok":
                 return False
