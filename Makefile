@@ -43,7 +43,7 @@ lint: setup  ## ruff on the code and the notebooks
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 lectures: setup  ## run the lectures again and store their outputs
-	CNNLAB_DEVICE=cpu $(BIN)/jupyter nbconvert --to notebook --execute --inplace lectures/*.ipynb
+	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
@@ -53,6 +53,10 @@ grader-quality: setup  ## try wrong answers, right ones and mutants on every gra
 
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
+
+bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.$*
 
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt

@@ -61,36 +61,48 @@ class Slide:
             [column * self.stride + self.dilation * i for i in range(width)],
         )
 
+    def pixels(self, row: int, column: int) -> torch.Tensor:
+        """The pixels under the filter, shape (k, k)."""
+        rows, columns = self.under_filter(row, column)
+        return self.padded[rows][:, columns]
+
     def products(self, row: int, column: int) -> torch.Tensor:
         """Pixel times weight under the filter, shape (k, k); their sum is the output cell."""
-        rows, columns = self.under_filter(row, column)
-        return self.padded[rows][:, columns] * self.kernel
+        return self.pixels(row, column) * self.kernel
+
+    def step(self, row: int, column: int) -> int:
+        """At which step the filter writes this cell, counted from 1."""
+        return self.cells.index((row, column)) + 1
+
+    def sum(self, row: int, column: int) -> str:
+        """What it writes there, as text."""
+        return number(float(self.output[row, column]))
 
     def output_until(self, row: int, column: int) -> torch.Tensor:
         """The output as it is when ``(row, column)`` has just been written: NaN after it."""
         written = self.output.clone().flatten()
-        written[self.cells.index((row, column)) + 1 :] = float("nan")
+        written[self.step(row, column) :] = float("nan")
         return written.reshape(self.output.shape)
 
     def arithmetic(self, row: int, column: int) -> str:
         """The sum written out: ``8·1 + 8·0 + 0·(−1) + … = 24``."""
-        rows, columns = self.under_filter(row, column)
-        pixels = self.padded[rows][:, columns].flatten().tolist()
-        pairs = zip(pixels, self.kernel.flatten().tolist(), strict=True)
+        pixels, weights = self.pixels(row, column), self.kernel
+        pairs = zip(pixels.flatten().tolist(), weights.flatten().tolist(), strict=True)
         terms = " + ".join(f"{_factor(pixel)}·{_factor(weight)}" for pixel, weight in pairs)
-        return f"{terms} = {number(float(self.output[row, column]))}"
+        exact = bool((torch.stack([pixels, weights]) % 1 == 0).all())
+        return f"{terms} {'=' if exact else '≈'} {self.sum(row, column)}"
 
     def in_words(self, row: int, column: int) -> str:
         """One step as a text equivalent."""
         rows, columns = self.under_filter(row, column)
         frame = f", framed by zeros {self.padding} wide," if self.padding else ""
         return (
-            f"Step {self.cells.index((row, column)) + 1} of {len(self.cells)}. "
+            f"Step {self.step(row, column)} of {len(self.cells)}. "
             f"The filter ({in_words(self.kernel)}) lies on rows {_list(rows)} and columns "
             f"{_list(columns)} of the {_size(self.image)} image{frame} on the pixels "
-            f"({in_words(self.padded[rows][:, columns])}). The products "
+            f"({in_words(self.pixels(row, column))}). The products "
             f"({in_words(self.products(row, column))}) add up to "
-            f"{number(float(self.output[row, column]))}, which is written into row {row}, "
+            f"{self.sum(row, column)}, which is written into row {row}, "
             f"column {column} of the {_size(self.output)} output."
         )
 
@@ -160,12 +172,11 @@ def convolution_strip(
     )
     for index, cell in enumerate(steps):
         left = MARGIN + index * (columns + GAP)
-        _draw_image(axes, slide, cell, left, HEAD, f"step {slide.cells.index(cell) + 1}")
+        _draw_image(axes, slide, cell, left, HEAD, f"step {slide.step(*cell)}")
         middle = left + (columns - slide.output.shape[1]) / 2
         _draw_output(axes, slide, cell, middle, rows + 2 * HEAD, "output so far")
     words = " ".join(
-        f"Step {slide.cells.index(cell) + 1} writes {number(float(slide.output[cell]))} into row "
-        f"{cell[0]}, column {cell[1]}."
+        f"Step {slide.step(*cell)} writes {slide.sum(*cell)} into row {cell[0]}, column {cell[1]}."
         for cell in steps
     )
     words = (
@@ -195,7 +206,7 @@ def draw_step(slide: Slide, row: int, column: int, footer: str = "") -> Figure:
     _draw_output(axes, slide, (row, column), lefts[3], middle - len(slide.output) / 2, "output")
     for left, symbol in zip(lefts[1:], "×=→", strict=True):
         axes.text(left - GAP / 2, middle, symbol, ha="center", va="center", size=24)
-    total = f"sum {number(float(slide.output[row, column]))}"
+    total = f"sum {slide.sum(row, column)}"
     below = middle + height / 2 + 0.65
     bold = {"size": 17, "weight": "bold", "color": HERE}
     axes.text(lefts[2] + width / 2, below, total, ha="center", va="center", **bold)

@@ -40,8 +40,10 @@ class Explorer:
 
     def __init__(self, draw: Callable[..., Picture], knobs: Mapping[str, Sequence], **opening):
         for name, value in opening.items():
-            if value not in knobs.get(name, ()):
-                raise ValueError(f"{name}={value!r} is not offered by the knobs {dict(knobs)}")
+            if name not in knobs:
+                raise ValueError(f"{name!r} is none of the knobs {', '.join(knobs)}")
+            if value not in knobs[name]:
+                raise ValueError(f"{name} {value!r} is none of {', '.join(map(str, knobs[name]))}")
         self.draw, self.knobs = draw, dict(knobs)
         self.opening = {name: values[0] for name, values in knobs.items()} | opening
 

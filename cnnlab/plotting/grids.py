@@ -15,12 +15,14 @@ from cnnlab.plotting.style import GRAY, INK, SIGNED, new_figure, style
 
 __all__ = ["draw_matrix", "images", "matrices"]
 
+MOST_CELLS = 1000  # of a matrix whose numbers are written out
+
 
 def number(value: float, decimals: int | None = None) -> str:
     """A number as it stands in a cell: by default whole if it is whole, else with 2 decimals."""
     if decimals is None:
         decimals = 0 if float(value).is_integer() else 2
-    return f"{value + 0.0:.{decimals}f}".replace("-", "−")
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")  # no −0
 
 
 def written(values: torch.Tensor) -> list[list[str]]:
@@ -40,8 +42,15 @@ def in_words(values: torch.Tensor) -> str:
 def board(width: float, height: float, *contents: torch.Tensor) -> Axes:
     """Axes in a new figure on which one unit is one cell, wide enough for the contents' numbers.
 
-    y runs down, as rows do.
+    y runs down, as rows do. Raises ValueError for contents with more than 1,000 cells.
     """
+    for values in contents:
+        if values.numel() > MOST_CELLS:
+            size = "×".join(map(str, values.shape))
+            raise ValueError(
+                f"{size} is too large to write numbers into its {values.numel():,} cells; "
+                "plotting.images draws it as an image"
+            )
     longest = max(len(text) for values in contents for row in written(values) for text in row)
     cell = 0.46 if longest <= 3 else 0.6  # inches
     figure = new_figure(width * cell, height * cell)
@@ -99,11 +108,21 @@ def matrices(
     symbols
         One character a gap, e.g. ``"∗="`` for image ∗ filter = result; a blank draws none.
     gray
-        Titles of the parts that are pictures, to be drawn from black to white.
+        Titles of the parts that are images, to be drawn from black to white.
+
+    Raises
+    ------
+    ValueError
+        If a part is no matrix or has more than 1,000 cells, the symbols don't fill the gaps, or
+        ``gray`` names no part.
     """
+    _check_titles(parts, gray)
     values = {title: plane(part) for title, part in parts.items()}
     if len(symbols) not in (0, len(values) - 1):
-        raise ValueError(f"{len(values)} matrices have {len(values) - 1} gaps, not {len(symbols)}")
+        raise ValueError(
+            f"symbols {symbols!r} has {len(symbols)} characters, but {len(values)} matrices have "
+            f"{len(values) - 1} gaps"
+        )
     gap, margin, head = 1.4, 0.3, 1.1
     height = max(len(part) for part in values.values())
     width = sum(part.shape[1] for part in values.values()) + gap * (len(values) - 1)
@@ -144,7 +163,14 @@ def images(
         The others go from black (0, or the smallest value) to white (1, or the largest).
     width
         Of the whole, in inches.
+
+    Raises
+    ------
+    ValueError
+        If a part is neither a matrix nor a colour image, ``signed`` names no part, or ``alt`` is
+        empty.
     """
+    _check_titles(parts, signed)
     columns = columns or len(parts)
     rows = math.ceil(len(parts) / columns)
     planes = {title: torch.as_tensor(part).detach().cpu() for title, part in parts.items()}
@@ -156,18 +182,26 @@ def images(
     for axes, (title, part) in zip(grid, planes.items(), strict=False):
         axes.set_title(title)
         if part.ndim == 3 and len(part) == 3:
-            axes.imshow(part.permute(1, 2, 0))
+            axes.imshow(part.permute(1, 2, 0).numpy())
         elif title in signed:
-            shown = axes.imshow(plane(part), cmap=SIGNED, vmin=-limit, vmax=limit)
+            shown = axes.imshow(plane(part).numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
         else:
             low, high = min(0, float(part.min())), max(1, float(part.max()))
-            axes.imshow(plane(part), cmap=GRAY, vmin=low, vmax=high)
+            axes.imshow(plane(part).numpy(), cmap=GRAY, vmin=low, vmax=high)
     for axes in grid:
         axes.axis("off")
     if signed:
         ends = "both" if strengths.max() > limit else "neither"
         figure.colorbar(shown, ax=list(grid), shrink=0.8, pad=0.01, extend=ends)
     return Picture.from_figure(figure, alt)
+
+
+def _check_titles(parts: Mapping[str, torch.Tensor], chosen: Collection[str]) -> None:
+    if not parts:
+        raise ValueError("there is nothing to draw: parts is empty")
+    for title in chosen:
+        if title not in parts:
+            raise ValueError(f"no part is called {title!r}; there are {', '.join(parts)}")
 
 
 def plane(values: torch.Tensor) -> torch.Tensor:

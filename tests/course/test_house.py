@@ -149,4 +149,4 @@ def test_the_help_lists_every_target():
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.search(r"\.PHONY: (.*)", makefile).group(1).split())
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
-    assert {line.split()[0] for line in listed.splitlines()} == phony
+    assert {line.split()[0] for line in listed.splitlines()} == phony | {"bench-%"}

@@ -119,7 +119,7 @@ def test_no_release_holds_a_solution_or_an_output(name):
             assert lost, f"{task} is released as it was solved"
         for cell in notebook.cells:
             assert not cell.get("outputs") and not cell.get("execution_count")
-            assert set(cell.metadata) <= {"nbgrader", "tags"}
+            assert set(cell.metadata) <= {"nbgrader", "tags", "deletable", "editable"}
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)

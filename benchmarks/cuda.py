@@ -1,0 +1,364 @@
+"""Times of the CUDA lab: on the CPU against numba's simulator, on a GPU against a copy and cuDNN.
+
+``make bench-cuda`` runs what the machine can: without a GPU the first two tables only.
+"""
+
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks._report import DOCS, interleaved, ratio, save, time
+from cnnlab import cuda
+from cnnlab.cuda.grading import judge_source
+from cnnlab.cuda.ladder import LADDER, reference_source
+
+SIDE, K = 512, 5
+KERNELS = {  # rung: file, kernel, grid for a side, block
+    "naive, constant filter": ("constant.cu", "conv2d", lambda n: (-(-n // 16),) * 2, (16, 16)),
+    "tiled 16×16": ("tiled.cu", "conv2d<5, 16>", lambda n: (-(-n // 16),) * 2, (16, 16)),
+    "tiled 32×32": ("tiled.cu", "conv2d<5, 32>", lambda n: (-(-n // 32),) * 2, (32, 32)),
+    "coarsened, 8 rows a thread": (
+        "coarsened.cu", "conv2d<5, 32, 4, 8>", lambda n: (-(-n // 32),) * 2, (32, 4)
+    ),
+}  # fmt: skip
+
+
+def _launcher(file, name, grid, block, side, mode):
+    """A function that launches an already compiled kernel on a ``side × side`` image."""
+    image, taps, out = torch.randn(side, side), torch.randn(K, K), torch.empty(side, side)
+    kernel = cuda.compile(reference_source(file), name, use_nvrtc=False)
+    kernel.built(mode)
+    sizes = (K, side, side) if name == "conv2d" else (side, side)
+
+    def launch():
+        report = kernel.launch(
+            grid(side), block, image, out, *sizes, constants={"filter": taps}, mode=mode
+        )
+        return report.raise_for_findings()
+
+    launch()
+    want = F.conv2d(image[None, None], taps[None, None], padding=K // 2)[0, 0]
+    torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-4)
+    return launch
+
+
+def _cold(file, name, grid, block):
+    def run():
+        image, out = torch.randn(SIDE, SIDE), torch.empty(SIDE, SIDE)
+        kernel = cuda.compile(reference_source(file), name, use_nvrtc=False)
+        sizes = (K, SIDE, SIDE) if name == "conv2d" else (SIDE, SIDE)
+        constants = {"filter": torch.randn(K, K)}
+        kernel.launch(
+            grid(SIDE), block, image, out, *sizes, constants=constants
+        ).raise_for_findings()
+
+    return run
+
+
+def cpu_times(rounds: int = 11) -> None:
+    """Compile, fast and checked times on this machine's CPU."""
+    cuda.compiler.launcher()  # built once a machine, not once a kernel
+    candidates = {}
+    for title, (file, name, grid, block) in KERNELS.items():
+        candidates[title, "fast"] = _launcher(file, name, grid, block, SIDE, "fast")
+        candidates[title, "checked"] = _launcher(file, name, grid, block, SIDE, "checked")
+        candidates[title, "cold"] = _cold(file, name, grid, block)
+    candidates["judge"] = lambda: judge_source(LADDER["tiled"].source, LADDER["tiled"].spec)
+    seconds = interleaved(candidates, rounds=rounds, warmup=1)
+    rows = [
+        [title, *(time(seconds[title, how]) for how in ("fast", "checked", "cold"))]
+        for title in KERNELS
+    ]
+    cases = len(LADDER["tiled"].spec.cases(0))
+    rows.append([f"grading: {cases} cases and the counters", "", "", time(seconds["judge"])])
+    save(
+        "cuda",
+        title="CUDA kernels on a CPU",
+        question=f"How long does a {SIDE}×{SIDE} image with a {K}×{K} filter take without a GPU?",
+        columns=["kernel", "fast", "checked", "checked, cold, compile included"],
+        rows=rows,
+        packages=["torch", "cuda-core"],
+        notes=[
+            "Wall time of a launch from Python: copying, the sandboxed process, the report.",
+            "Checked: every load and store is observed. Cold leaves NVRTC out, which reads a "
+            "source first where it is installed (0.04 to 0.1 s, and once 0.2 s to import it); the "
+            "grading row has it in a process of its own.",
+            "What the kernels reach on a GPU is unverified until a dated run stands in "
+            "docs/benchmarks/cuda_gpu.json; `make bench-cuda` on a machine with a GPU writes it.",
+        ],
+    )
+
+
+def _numba_naive(image, taps, out):
+    col, row = numba_cuda.grid(2)
+    h, w = image.shape
+    if row < h and col < w:
+        total = float32(0)
+        for j in range(5):
+            for i in range(5):
+                r, c = row - 2 + j, col - 2 + i
+                if 0 <= r < h and 0 <= c < w:
+                    total += image[r, c] * taps[j, i]
+        out[row, col] = total
+
+
+def _numba_tiled(image, taps, out):
+    tile = numba_cuda.shared.array((20, 20), float32)
+    tx, ty = numba_cuda.threadIdx.x, numba_cuda.threadIdx.y
+    h, w = image.shape
+    top, left = numba_cuda.blockIdx.y * 16 - 2, numba_cuda.blockIdx.x * 16 - 2
+    for j in range(ty, 20, 16):
+        for i in range(tx, 20, 16):
+            r, c = top + j, left + i
+            tile[j, i] = image[r, c] if 0 <= r < h and 0 <= c < w else 0
+    numba_cuda.syncthreads()
+    row, col = top + 2 + ty, left + 2 + tx
+    if row < h and col < w:
+        total = float32(0)
+        for j in range(5):
+            for i in range(5):
+                total += tile[ty + j, tx + i] * taps[j, i]
+        out[row, col] = total
+
+
+def numba_times(side: int = 64, rounds: int = 3) -> None:
+    """The same kernels in numba's CUDA simulator."""
+    global numba_cuda, float32
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # numba reads it when it is imported
+    from numba import cuda as numba_cuda
+    from numba import float32
+
+    naive, tiled = numba_cuda.jit(_numba_naive), numba_cuda.jit(_numba_tiled)
+    image, taps = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
+    taps, out = np.ascontiguousarray(taps[:5, :5]), np.zeros((side, side), np.float32)
+    grid = (-(-side // 16),) * 2
+    candidates, alone = {}, {}
+    for title, theirs in (("naive, constant filter", naive), ("tiled 16×16", tiled)):
+        candidates[title, "numba"] = lambda kernel=theirs: kernel[grid, (16, 16)](image, taps, out)
+        launch, alone[title] = _launcher(*KERNELS[title], side, "checked"), []
+        candidates[title, "ours"] = lambda launch=launch, to=alone[title]: to.append(
+            launch().milliseconds / 1e3
+        )
+    seconds = interleaved(candidates, rounds=rounds, warmup=1)
+    save(
+        "cuda_simulators",
+        title="A CPU in place of a GPU: numba's simulator",
+        question=f"How long does a {side}×{side} image with a 5×5 filter take in a simulator?",
+        columns=[
+            "kernel",
+            "numba, no checks",
+            "cnnlab, every access checked",
+            "cnnlab, the kernel alone",
+            "numba against cnnlab",
+            "against the kernel alone",
+        ],
+        rows=[
+            [
+                t,
+                time(seconds[t, "numba"]),
+                time(seconds[t, "ours"]),
+                time(alone[t][-rounds:]),
+                ratio(seconds[t, "numba"], seconds[t, "ours"]),
+                ratio(seconds[t, "numba"], alone[t][-rounds:]),
+            ]
+            for t in alone
+        ],
+        packages=["torch", "numba"],
+        notes=[
+            "Both compiled beforehand. cnnlab's time holds its process and its report; the kernel "
+            "alone is the processor time of the checked grid."
+        ],
+    )
+
+
+# ---- on a GPU -----------------------------------------------------------------------------------
+
+
+def _gpu_seconds(
+    candidates: dict, inputs: int, rounds: int = 25, warmup: int = 3
+) -> dict[str, list[float]]:
+    """CUDA-event times: every candidate once a round, inputs rotating so that no cache helps."""
+    seconds = {name: [] for name in candidates}
+    for round_ in range(-warmup, rounds):
+        for name, run in candidates.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            run(round_ % inputs)
+            end.record()
+            end.synchronize()
+            if round_ >= 0:
+                seconds[name].append(start.elapsed_time(end) / 1e3)
+    return seconds
+
+
+def gpu_image_times(side: int = 16384) -> list[dict]:
+    """Each single-channel rung as a fraction of a device-to-device copy of the same image."""
+    images = [torch.randn(side, side, device="cuda") for _ in range(3)]
+    out = torch.empty(side, side, device="cuda")
+    points, rows = [], []
+    for k in (3, 5, 7, 11):
+        taps = torch.randn(k, k)
+        rungs = {
+            "naive, filter in global memory": ("coalescing.cu", "conv2d", (32, 8), (32, 8)),
+            "naive, constant filter": ("constant.cu", "conv2d", (32, 8), (32, 8)),
+            "tiled 32×32": ("tiled.cu", f"conv2d<{k}, 32>", (32, 32), (32, 32)),
+            "coarsened, 8 rows a thread": (
+                "coarsened.cu",
+                f"conv2d<{k}, 64, 4, 8>",
+                (64, 4),
+                (64, 32),
+            ),
+        }
+        candidates = {"copy": lambda i: out.copy_(images[i])}
+        weight = taps.cuda()[None, None]
+        candidates["torch conv2d, IEEE float32"] = lambda i, w=weight, p=k // 2: F.conv2d(
+            images[i][None, None], w, padding=p
+        )
+        for title, (file, name, block, covers) in rungs.items():
+            kernel = cuda.compile(reference_source(file), name)
+            grid = (-(-side // covers[0]), -(-side // covers[1]))
+            before = (taps.cuda().contiguous(),) if file == "coalescing.cu" else ()
+            after = (k, side, side) if name == "conv2d" else (side, side)
+            constants = {} if before else {"filter": taps}
+            kernel.launch(
+                grid, block, images[0], *before, out, *after, constants=constants, mode="fast"
+            )
+            want = F.conv2d(images[0][None, None, :512, :512], weight, padding=k // 2)[0, 0]
+            inner = slice(k, 512 - k)
+            torch.testing.assert_close(out[inner, inner], want[inner, inner], rtol=1e-4, atol=1e-3)
+
+            def run(i, kernel=kernel, grid=grid, block=block, before=before, after=after):
+                kernel.launch(
+                    grid, block, images[i], *before, out, *after, mode="fast"
+                )  # the filter stays
+
+            candidates[title] = run
+        seconds = _gpu_seconds(candidates, len(images))
+        for title in candidates:
+            rows.append(
+                [f"{k}×{k}", title, time(seconds[title]), ratio(seconds["copy"], seconds[title])]
+            )
+            median = statistics.median(seconds[title])
+            points.append({"k": k, "title": title, "pixels_per_second": side * side / median})
+    save(
+        "cuda_gpu",
+        title="The ladder on a GPU",
+        question=f"How near does each rung come to a copy of a {side}×{side} float image?",
+        columns=["filter", "kernel", "time", "of copy"],
+        rows=rows,
+        packages=["torch", "cuda-core"],
+        notes=[
+            _gpu_note(),
+            "CUDA events, inputs rotated; of copy: the copy's time over the kernel's.",
+        ],
+    )
+    return points
+
+
+def gpu_layer_times() -> None:
+    """Multi-channel rungs as a fraction of cuDNN, in float32 with TF32 off and on."""
+    n, c, h, o, k = 64, 64, 56, 64, 3
+    xs = [torch.randn(n, c, h, h, device="cuda") for _ in range(3)]
+    weight, bias = torch.randn(o, c, k, k, device="cuda"), torch.randn(o, device="cuda")
+    y = torch.empty(n, o, h, h, device="cuda")
+    sizes = (c, h, h, o, k, 1, 1, 1, h, h)
+    direct = cuda.compile(reference_source("channels.cu"))
+    implicit = cuda.compile(reference_source("implicit_gemm.cu"), "conv2d<16, 4>")
+
+    def cudnn(tf32):
+        def run(i):
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
+                F.conv2d(xs[i], weight, bias, padding=1)
+
+        return run
+
+    candidates = {
+        "cuDNN, IEEE float32": cudnn(False),
+        "cuDNN, TF32": cudnn(True),
+        "direct": lambda i: direct.launch(
+            (-(-h * h // 256), o, n), 256, xs[i], weight, bias, y, *sizes, mode="fast"
+        ),
+        "implicit GEMM, 4×4 in registers": lambda i: implicit.launch(
+            (-(-h * h // 64), 1, n), (16, 16), xs[i], weight, bias, y, *sizes, mode="fast"
+        ),
+    }
+    seconds = _gpu_seconds(candidates, len(xs))
+    base = seconds["cuDNN, IEEE float32"]
+    save(
+        "cuda_gpu_layer",
+        title="A convolution layer on a GPU",
+        question=f"How do the rungs compare with cuDNN ({n}×{c}×{h}×{h}, {o} {k}×{k} filters)?",
+        columns=["kernel", "time", "of cuDNN in IEEE float32"],
+        rows=[[title, time(s), ratio(base, s)] for title, s in seconds.items()],
+        packages=["torch", "cuda-core"],
+        notes=[_gpu_note(), "CUDA events, inputs rotated."],
+    )
+
+
+def _gpu_note() -> str:
+    return f"On {torch.cuda.get_device_name()}, driver API {torch.version.cuda}."
+
+
+def draw_roofline(points: list[dict]) -> None:
+    """The measured rungs under the roof that this run's copy and the card's own clocks give."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    card = torch.cuda.get_device_properties(0)
+    lanes = card.multi_processor_count * 128
+    peak = 2 * lanes * getattr(card, "clock_rate", 1.98e6) * 1e3  # FLOP/s; clock_rate is in kHz
+    copy = 8 * max(p["pixels_per_second"] for p in points if p["title"] == "copy")  # bytes/s
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    intensity = np.logspace(-0.5, 2, 100)
+    axes.loglog(
+        intensity,
+        np.minimum(peak, copy * intensity) / 1e12,
+        color="black",
+        label="roof: this run's copy, peak float32",
+    )
+    for marker, title in zip(
+        "osv^",
+        dict.fromkeys(p["title"] for p in points if p["title"] not in ("copy",)),
+        strict=False,
+    ):
+        chosen = [p for p in points if p["title"] == title]
+        flops = [2 * p["k"] ** 2 for p in chosen]
+        axes.plot(
+            [f / 8 for f in flops],
+            [p["pixels_per_second"] * f / 1e12 for p, f in zip(chosen, flops, strict=True)],
+            marker=marker, label=title,
+        )  # fmt: skip
+    axes.set(
+        xlabel="FLOPs a byte of DRAM traffic (8 bytes a pixel)",
+        ylabel="TFLOP/s",
+        title=torch.cuda.get_device_name(),
+    )
+    axes.legend(fontsize=9)
+    figure.savefig(DOCS / "benchmarks" / "cuda_roofline.png", dpi=120)
+
+
+def main() -> None:
+    if platform.system() != "Linux":
+        sys.exit("the CUDA lab runs on Linux")
+    cpu_times()
+    if importlib.util.find_spec("numba"):
+        numba_times()
+    else:
+        print("numba is not installed: the simulators were not compared")
+    if torch.cuda.is_available():
+        draw_roofline(gpu_image_times())
+        gpu_layer_times()
+    else:
+        print("no GPU here: the GPU tables were not made")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Students' CUDA C++: compiled, run and diagnosed on a CPU, launched on a GPU where there is one.
+
+>>> from cnnlab import cuda
+>>> kernel = cuda.compile(source)                       # doctest: +SKIP
+>>> report = kernel[grid, block](image, out, h, w)      # doctest: +SKIP
+>>> report.ok, report.per_output("global")              # doctest: +SKIP
+"""
+
+from cnnlab.cuda.compiler import CompileError, CompilerMissing
+from cnnlab.cuda.cpu import KernelFailed
+from cnnlab.cuda.kernel import Kernel, LaunchError, compile
+from cnnlab.cuda.report import Finding, Report
+
+__all__ = [
+    "CompileError",
+    "CompilerMissing",
+    "Finding",
+    "Kernel",
+    "KernelFailed",
+    "LaunchError",
+    "Report",
+    "compile",
+]

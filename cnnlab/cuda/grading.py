@@ -1,0 +1,250 @@
+"""Judging a student's CUDA source: many awkward sizes, a float64 reference, findings and counters.
+
+The student's code runs in the sandbox only. This process makes the inputs, reads back arrays of
+the sizes that it asked for, and compares them itself.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+
+import torch
+
+from cnnlab.cuda.compiler import CompileError
+from cnnlab.cuda.cpu import KernelFailed
+from cnnlab.cuda.kernel import Kernel, LaunchError, compile
+from cnnlab.cuda.report import Report
+
+__all__ = ["Limit", "SourceCase", "SourceSpec", "Verdict", "judge_source"]
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One launch of a student's kernel, and what it must compute.
+
+    Attributes
+    ----------
+    label : the case in words, as ``"a 1×9 image, 3×3 filter"``
+    name : the kernel, as ``"conv2d<3, 16>"``
+    arguments : tensors and numbers; the tensor at ``output`` is replaced by one full of NaN (of
+        zeros if its type has no NaN), whose every element must be written
+    expected : the right output, float64 (integers: exactly)
+    scale : what the tolerance is measured by, such as the sum of the products' magnitudes
+    alternatives : outputs of common mistakes, by the sentence that names the mistake
+    """
+
+    label: str
+    name: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    arguments: tuple
+    output: int
+    expected: torch.Tensor
+    scale: torch.Tensor | float = 1.0
+    constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    shared_bytes: int = 0
+    reverse: bool = False
+    alternatives: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a counter of the spec's `measured` case.
+
+    ``sentence`` says the rule with the bound in it; ``least`` turns the bound round.
+    """
+
+    aspect: str
+    measure: Callable[[Report], float]
+    bound: float
+    sentence: str
+    least: bool = False
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a source must do: cases from a seed, one larger case for the counters, and limits."""
+
+    id: str
+    cases: Callable[[int], list[SourceCase]]
+    measured: Callable[[int], SourceCase] | None = None
+    limits: tuple[Limit, ...] = ()
+    tolerance: float = 1e-5
+    timeout: float = 3.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judged aspect: its share of the points (all shares sum to 1) and one sentence."""
+
+    aspect: str
+    share: float
+    passed: bool
+    sentence: str
+
+
+def _difference(
+    case: SourceCase, got: torch.Tensor, want: torch.Tensor, tolerance: float
+) -> torch.Tensor:
+    """Where the two differ by more than rounding explains."""
+    if not got.dtype.is_floating_point:
+        return got.double() != want
+    allowed = tolerance * torch.as_tensor(case.scale, dtype=torch.float64) + 1e-30
+    return ~((got.double() - want).abs() <= allowed)
+
+
+def _run(case: SourceCase, kernel: Kernel, timeout: float) -> tuple[Report, torch.Tensor]:
+    arguments = list(case.arguments)
+    out = torch.empty_like(arguments[case.output])
+    arguments[case.output] = out.fill_(float("nan") if out.is_floating_point() else 0)
+    report = kernel.launch(
+        case.grid,
+        case.block,
+        *arguments,
+        shared_bytes=case.shared_bytes,
+        constants=case.constants,
+        outputs=[case.output],
+        reverse=case.reverse,
+        timeout=timeout,
+    )
+    return report, out
+
+
+def _run_all(source: str, spec: SourceSpec, cases: list[SourceCase], isolation: str):
+    """Compile what the cases need and run them, side by side; the outcome of each, or its error."""
+    names = list(dict.fromkeys(case.name for case in cases))
+    stop = Event()
+
+    def make(name: str):
+        # NVIDIA's compiler reads the first one; other instantiations differ in numbers only.
+        try:
+            kernel = compile(
+                source, name, isolation=isolation, use_nvrtc=None if name == names[0] else False
+            )
+            kernel.built("checked")
+            return kernel
+        except CompileError as error:
+            return error
+
+    def one(case: SourceCase):
+        kernel = kernels[case.name]
+        if stop.is_set() or isinstance(kernel, CompileError):
+            return kernel if isinstance(kernel, CompileError) else None
+        try:
+            report, out = _run(case, kernel, spec.timeout)
+        except (KernelFailed, LaunchError) as error:
+            return error
+        if report.kinds & {"infinite-loop", "deadlock", "forbidden"}:
+            stop.set()  # one is enough
+        return report, out
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        kernels = dict(zip(names, pool.map(make, names), strict=True))
+        return kernels, list(pool.map(one, cases))
+
+
+def judge_source(
+    source: str, spec: SourceSpec, *, seed: int = 0, isolation: str = "required"
+) -> list[Verdict]:
+    """Judge a source against a spec.
+
+    Parameters
+    ----------
+    source : the student's text
+    spec : the task, from `cnnlab.cuda.ladder` or one's own
+    seed : of the random inputs; grading derives it from its key
+    isolation : as in `cnnlab.sandbox.run`
+
+    Returns
+    -------
+    list of Verdict
+        *compiles* 0.1, *correct* 0.4, *clean* 0.3 and the limits, equally, 0.2 (without limits
+        *correct* has 0.6). What cannot be judged has not passed.
+    """
+    share = 0.2 / len(spec.limits) if spec.limits else 0.0
+    correct_share = 0.4 if spec.limits else 0.6
+    cases = spec.cases(seed)
+    kernels, outcomes = _run_all(source, spec, cases, isolation)
+    if isinstance(first := kernels[cases[0].name], CompileError):
+        rest = [
+            ("correct", correct_share),
+            ("clean", 0.3),
+            *((x.aspect, share) for x in spec.limits),
+        ]
+        return [
+            Verdict("compiles", 0.1, False, f"The source does not compile:\n{first}"),
+            *(Verdict(a, s, False, "Not judged, for it does not compile.") for a, s in rest),
+        ]
+    wrong, findings, mistakes, broken = [], [], None, None
+    for case, outcome in zip(cases, outcomes, strict=True):
+        if outcome is None:
+            continue
+        if isinstance(outcome, Exception):
+            broken = broken or f"For {case.label} it does not run: {outcome}."
+            continue
+        report, out = outcome
+        if not report.ok:
+            findings.append((case, report))
+        off = _difference(case, out, case.expected, spec.tolerance)
+        if not report.finished:
+            broken = broken or f"For {case.label} it did not end: {report.findings[0].message}."
+        elif off.any():
+            wrong.append((case, out, off))
+            same = {
+                sentence
+                for sentence, other in case.alternatives.items()
+                if not _difference(case, out, other, spec.tolerance).any()
+            }
+            mistakes = same if mistakes is None else mistakes & same
+    verdicts = [Verdict("compiles", 0.1, True, "The source compiles.")]
+    if wrong:
+        case, out, off = wrong[0]
+        index = tuple(int(i) for i in off.nonzero()[0])
+        place = (
+            f"element {index}: {out[index].item():.6g} instead of {case.expected[index].item():.6g}"
+        )
+        text = f"Wrong in {len(wrong)} of {len(cases)} cases, first for {case.label}, at {place}."
+        if mistakes:
+            text += f" {sorted(mistakes)[0]}"
+        verdicts.append(Verdict("correct", correct_share, False, text))
+    elif broken:
+        verdicts.append(Verdict("correct", correct_share, False, broken))
+    else:
+        verdicts.append(
+            Verdict("correct", correct_share, True, f"Right in all {len(cases)} cases.")
+        )
+    if findings:
+        case, report = findings[0]
+        f = report.findings[0]
+        line = f" in line {f.line}" if f.line else ""
+        text = f"{f.title.capitalize()}{line}, for {case.label}: {f.message}. {f.cause}"
+        verdicts.append(Verdict("clean", 0.3, False, text))
+    elif broken:
+        verdicts.append(Verdict("clean", 0.3, False, broken))
+    else:
+        verdicts.append(
+            Verdict(
+                "clean", 0.3, True, "No race, no stray access, nothing unwritten, on two schedules."
+            )
+        )
+    if not spec.limits:
+        return verdicts
+    if wrong or broken:  # a wrong answer can be had with few loads
+        return verdicts + [
+            Verdict(x.aspect, share, False, "Not judged until the answers are right.")
+            for x in spec.limits
+        ]
+    case = spec.measured(seed)
+    kernel = kernels.get(case.name) or compile(
+        source, case.name, isolation=isolation, use_nvrtc=False
+    )
+    report, _ = _run(case, kernel, 4 * spec.timeout)
+    for limit in spec.limits:
+        value = limit.measure(report)
+        passed = value >= limit.bound if limit.least else value <= limit.bound
+        verdicts.append(
+            Verdict(limit.aspect, share, passed, f"{limit.sentence}; yours: {value:.2f}.")
+        )
+    return verdicts

@@ -1,0 +1,161 @@
+# ruff: noqa: E501 (style sheet)
+"""A report as HTML for a notebook: source line, threads on their block, cell on its array."""
+
+from html import escape
+
+from cnnlab.cuda.report import Finding, Report
+
+__all__ = ["report_html"]
+
+_STYLE = """
+<style>
+.cudalab {font-family: system-ui, sans-serif; font-size: 15px; line-height: 1.45; max-width: 58em; color: #1f2328}
+.cudalab .head {font-weight: 600; padding: .35em 0}
+.cudalab .ok {color: #0b6e4f} .cudalab .bad {color: #a3260b}
+.cudalab .finding {border-left: 5px solid #d55e00; background: #fff8f3; padding: .5em .9em; margin: .7em 0}
+.cudalab pre {font-size: 14px; background: #f3f4f6; padding: .4em .6em; margin: .4em 0; overflow-x: auto; color: #1f2328}
+.cudalab pre b {background: #ffd9bf; font-weight: inherit; display: block}
+.cudalab .drawings {display: flex; gap: 2.2em; flex-wrap: wrap; margin-top: .5em}
+.cudalab figure {margin: 0} .cudalab figcaption {font-size: 13px; color: #57606a; max-width: 22em}
+.cudalab table {border-collapse: collapse; font-size: 14px; margin: .5em 0}
+.cudalab td {padding: .1em .9em .1em 0; text-align: left} .cudalab td:last-child {text-align: right}
+</style>
+"""
+_ORANGE, _BLUE, _GREY = "#d55e00", "#0072b2", "#d0d7de"
+
+
+def report_html(report: Report) -> str:
+    """The whole report as one HTML fragment."""
+    tone = "ok" if report.ok else "bad"
+    parts = [
+        f'{_STYLE}<div class="cudalab"><div class="head">{escape(report._head)}: '
+        f'<span class="{tone}">{report._verdict}</span></div>'
+    ]
+    parts += [_finding(f) for f in report.findings]
+    if table := report._table():
+        rows = "".join(f"<tr><td>{escape(k)}</td><td>{v:g}</td></tr>" for k, v in table.items())
+        parts.append(f"<table>{rows}</table>")
+    if report.nvidia is not None:
+        parts.append(f"<div>{escape(str(report.nvidia))}</div>")
+    if report.printed:
+        parts.append(f"<div>printf:</div><pre>{escape(report.printed[:4000])}</pre>")
+    return "".join(parts) + "</div>"
+
+
+def _finding(f: Finding) -> str:
+    where = f"line {f.line}: " if f.line else ""
+    often = f" ({f.count:,} times)" if f.count > 1 else ""
+    drawings = "".join(d for d in (_block(f), _array(f)) if d)
+    return (
+        f'<div class="finding"><b>{where}{escape(f.title)}</b>{often}{_excerpt(f)}'
+        f"<div>{escape(f.message)}.</div><div>{escape(f.cause)}</div>"
+        f'<div class="drawings">{drawings}</div></div>'
+    )
+
+
+def _excerpt(f: Finding) -> str:
+    rows = f.source.splitlines()
+    if not f.line or f.line > len(rows):
+        return ""
+    marked = {f.line} | ({f.other_line} if f.other_line else set())
+    shown = sorted({n for m in marked for n in (m - 1, m, m + 1) if 1 <= n <= len(rows)})
+    text, last = [], shown[0] - 1
+    for n in shown:
+        gap = "" if n == last + 1 else "  ...\n"
+        line = escape(f"{n:4}  {rows[n - 1]}")
+        text.append(gap + (f"<b>{line}</b>" if n in marked else line + "\n"))
+        last = n
+    return f"<pre>{''.join(text)}</pre>"
+
+
+def _svg(body: str, box: tuple[float, float, float, float], label: str, width: int) -> str:
+    x, y, w, h = box
+    height = max(24, min(round(width * h / w), 260))
+    return (
+        f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '
+        f'viewBox="{x:g} {y:g} {w:g} {h:g}"><title>{escape(label)}</title>{body}</svg>'
+    )
+
+
+def _rect(x, y, w, h, fill, extra="") -> str:
+    return f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" fill="{fill}" {extra}/>'
+
+
+def _block(f: Finding) -> str:
+    """The threads of the first offending block; the other side of a race is blue."""
+    width, height, depth = f.block_shape
+    if not f.threads or f.block is None or f.kind == "unwritten" or width * height < 2:
+        return ""
+    layer = f.thread[2] if f.thread else 0
+    if height * depth == 1 and width > 64:  # a long row of threads, drawn warp by warp
+        columns = 32
+    else:
+        columns = width
+    rows = -(-width * height // columns)
+    plane, marked = width * height * layer, set(f.threads)
+    other = None
+    if f.other_thread and f.other_block == f.block and f.other_thread[2] == layer:
+        other = f.other_thread[1] * width + f.other_thread[0]
+    cells = []
+    for t in range(width * height):
+        fill = _BLUE if t == other else _ORANGE if plane + t in marked else _GREY
+        cells.append(_rect(t % columns, t // columns, 0.86, 0.86, fill))
+    label = f"{sum(plane + t in marked for t in range(width * height))} of {width * height} threads offend"
+    if other is not None:
+        label += ", the other one in blue"
+    picture = _svg(
+        "".join(cells), (-0.1, -0.1, columns + 0.1, rows + 0.1), label, min(22 * columns, 300)
+    )
+    if depth > 1:
+        label += f" (threadIdx.z = {layer})"
+    return f"<figure>{picture}<figcaption>block {f.block}: {label}</figcaption></figure>"
+
+
+def _array(f: Finding) -> str:
+    """The element on its array; outside of the frame where it is out of bounds."""
+    if f.array is None or f.element is None:
+        return ""
+    count = f.array.bytes // (f.array.itemsize or f.size or 1)
+    shape = f.array.shape
+    if shape and len(shape) >= 2 and 0 not in shape:
+        rows, columns = shape[-2:]
+        index = f.index
+        planes = index[:-2] if len(index) > 2 else ()
+        row, column = index[-2:]
+    else:
+        rows, columns, planes = 1, max(count, 1), ()
+        row, column = 0, f.element
+        if columns > 64:  # a long vector is folded
+            columns = 64
+            rows = -(-count // columns)
+            row, column = divmod(f.element, columns)
+    if abs(row) > 3 * rows + 8 or abs(column) > 3 * columns + 8:
+        return ""
+    low_x, low_y = min(0, column), min(0, row)
+    high_x, high_y = max(columns, column + 1), max(rows, row + 1)
+    pad = 0.05 * max(high_x - low_x, high_y - low_y) + 0.2
+    box = (low_x - pad, low_y - pad, high_x - low_x + 2 * pad, high_y - low_y + 2 * pad)
+    line = max(box[2:]) / 220
+    body = [_rect(0, 0, columns, rows, "#ffffff", f'stroke="#57606a" stroke-width="{line:g}"')]
+    if rows <= 40 and columns <= 64:
+        body += [
+            _rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0")
+            for r in range(rows)
+            for c in range(columns)
+        ]
+    if f.kind == "unwritten" and not planes:
+        unit = f.cell / (f.array.itemsize or f.cell)
+        for start, length in f.runs:
+            first, left = int(start * unit), int(length * unit)
+            while left > 0:
+                r, c = divmod(first, columns)
+                step = min(left, columns - c)
+                body.append(_rect(c, r, step, 1, _ORANGE, 'opacity="0.75"'))
+                first, left = first + step, left - step
+    side = max(1, 6 * line)  # large enough to be seen on a large array
+    middle = (1 - side) / 2
+    body.append(_rect(column + middle, row + middle, side, side, _ORANGE))
+    plane = f", plane {planes}" if planes else ""
+    label = f"{f.place}{plane}"
+    picture = _svg("".join(body), box, label, 260 if columns > 8 else 140)
+    return f"<figure>{picture}<figcaption>{escape(label)}</figcaption></figure>"

@@ -1,0 +1,98 @@
+"""What every lecture keeps to, as docs/lectures.md describes it (nbval compares its outputs)."""
+
+import re
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+LECTURES = sorted((Path(__file__).parents[2] / "lectures").glob("*.ipynb"))
+IMAGES = ("image/png", "image/jpeg")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module", params=LECTURES, ids=lambda path: path.stem)
+def lecture(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(lecture):
+    return [cell for cell in lecture.cells if cell.cell_type == "code"]
+
+
+def outputs(lecture):
+    return [output for cell in code_cells(lecture) for output in cell.outputs]
+
+
+def text(lecture):
+    return "\n\n".join(cell.source for cell in lecture.cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
+def test_it_is_at_most_a_megabyte(path):
+    assert path.stat().st_size <= 1_000_000
+
+
+def test_it_was_run_from_top_to_bottom(lecture):
+    counts = [cell.execution_count for cell in code_cells(lecture)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [output for output in outputs(lecture) if output.output_type == "error"]
+
+
+def test_its_code_cells_are_short(lecture):
+    lines = [len(cell.source.splitlines()) for cell in code_cells(lecture)]
+    assert median(lines) <= 10
+    assert max(lines) <= 40
+
+
+def test_every_image_says_in_words_what_it_shows(lecture):
+    shown = [output for output in outputs(lecture) if output.get("data", {}).keys() & {*IMAGES}]
+    assert shown
+    for output in shown:
+        (mime,) = output.data.keys() & {*IMAGES}
+        alt = output.metadata.get(mime, {}).get("alt", "")
+        assert len(alt) > 20
+        assert output.data["text/plain"] == alt
+    assert not re.findall(r"!\[\s*\]\(", text(lecture)), "an image in Markdown without alt text"
+
+
+def test_it_stores_no_dead_widgets(lecture):
+    assert "widgets" not in lecture.metadata
+    assert not [o for o in outputs(lecture) if WIDGET in o.get("data", {})], "run `make lectures`"
+
+
+def test_it_has_the_shape_of_a_lecture(lecture):
+    words = text(lecture)
+    first = lecture.cells[0].source
+    assert re.match(r"# \d+ · \w", first)
+    assert "**After this lecture you can**" in first
+    assert re.search(r"\*\*Time\*\* \| about \d+ minutes", first)
+    assert "**Predict first.**" in words
+    for heading in ("Summary", "Quiz", "Exercises", "Read on", "Sources"):
+        assert f"\n## {heading}\n" in f"\n{words}\n", heading
+    assert words.count("<details><summary>Answer</summary>") >= 3
+    assert words.count("<details>") == words.count("</details>")
+    assert "../assignments/" in words
+
+
+def test_its_minutes_add_up(lecture):
+    total = int(re.search(r"\*\*Time\*\* \| about (\d+) minutes", text(lecture))[1])
+    parts = [int(minutes) for minutes in re.findall(r"^\*(\d+) minutes\*$", text(lecture), re.M)]
+    assert sum(parts) == total
+
+
+def test_its_tags_say_what_it_teaches(lecture):
+    tagged = [cell for cell in lecture.cells if "cnnlab" in cell.metadata]
+    assert tagged
+    for cell in tagged:
+        assert cell.source.startswith("#"), "tags stand on the heading of what teaches it"
+        assert set(cell.metadata.cnnlab) == {"teaches"}
+        for tag in cell.metadata.cnnlab.teaches:
+            assert re.fullmatch(r"[ALTE][1-9]\d?", tag)
+
+
+def test_it_runs_anywhere(lecture):
+    code = "\n".join(cell.source for cell in code_cells(lecture))
+    assert not re.search(r"""["'](/|[A-Z]:\\)""", code), "an absolute path"
+    assert not re.search(r"\.cuda\(|pip install|^\s*[!%]", code, re.M)

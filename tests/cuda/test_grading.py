@@ -1,0 +1,72 @@
+# ruff: noqa: E501 (kernels and sentences)
+"""Judging sources: references pass every rung, typical mistakes fail the right aspect with the right words."""
+
+import pytest
+
+from cnnlab import sandbox
+from cnnlab.cuda.grading import judge_source
+from cnnlab.cuda.ladder import LADDER
+
+pytestmark = pytest.mark.skipif(
+    sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
+)
+
+
+@pytest.mark.parametrize("id", LADDER)
+def test_the_reference_passes_its_rung(id):
+    verdicts = judge_source(LADDER[id].source, LADDER[id].spec, seed=11)
+    assert all(v.passed for v in verdicts), verdicts
+    assert sum(v.share for v in verdicts) == pytest.approx(1)
+    assert len(LADDER[id].spec.cases(0)) >= 6
+
+
+def failed(id, *changes, seed=3):
+    source = LADDER[id].source
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    return {
+        v.aspect: v.sentence
+        for v in judge_source(source, LADDER[id].spec, seed=seed)
+        if not v.passed
+    }
+
+
+def test_named_mistakes():
+    flipped = failed("constant", ("filter[j * k + i]", "filter[(k - 1 - j) * k + k - 1 - i]"))
+    assert "does not flip" in flipped["correct"] and "clean" not in flipped
+    assert (
+        "rows and columns are exchanged"
+        in failed("constant", ("j * k + i", "i * k + j"))["correct"]
+    )
+    assert "wrap around" in failed("uchar", ("min(sum, 255)", "sum"))["correct"]
+
+
+def test_a_race_that_returns_the_right_answer_is_a_fault():
+    once = failed("tiled", ("    __syncthreads();\n", "    __syncwarp();\n"))
+    assert "Race in shared memory in line" in once["clean"]
+
+
+def test_counters_decide_about_the_idea():
+    direct = "(row + j - K / 2 >= 0 && row + j - K / 2 < h && col + i - K / 2 >= 0 && col + i - K / 2 < w ? in[(row + j - K / 2) * w + col + i - K / 2] : 0.0f)"
+    verdict = failed("tiled", ("tile[threadIdx.y + j][threadIdx.x + i]", direct))
+    assert set(verdict) == {"global loads"} and "yours: 26." in verdict["global loads"]
+    assert set(failed("layout", ("tile[32][33]", "tile[32][32]"))) == {"bank conflicts"}
+
+
+def test_sizes_that_catch_people_out():
+    assert "1×1 image with a 3×3" in failed("uchar", ("c >= 0 && ", ""))["clean"]
+    assert "correct" in failed("tiled", ("- K / 2", "- 1"))
+
+
+def test_what_never_ends_or_does_not_compile():
+    loop = failed("index", ("out[row", "while (true) {}\n    out[row"))
+    assert "Infinite loop in line" in loop["clean"] and "did not end" in loop["correct"]
+    broken = failed("gemm", ("float sum", "flaot sum"))
+    assert "flaot" in broken["compiles"] and set(broken) == {
+        "compiles",
+        "correct",
+        "clean",
+        "global loads",
+    }
+    assert "no kernel" in failed("index", ("brighten", "darken"))["compiles"]
