@@ -114,7 +114,7 @@ def judge(
         parts,
         problem=wrong[smallest],
         detail=_detail(task, cases[smallest], answers[smallest])
-        if reveal and not _unwritten(answers[smallest])
+        if reveal and task.kind != "value" and not _unwritten(answers[smallest])
         else "",
         **_named(found),
     )
@@ -263,6 +263,9 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
     if found := difference(expected, given, task.rtol, task.atol):
+        if task.kind == "value" and not found.startswith("expected a number"):
+            # The question is the same for everybody: what is expected would be the solution.
+            return f"{call}: {describe(given)} is not right."
         return f"{call}: {found}."
     return None
 
