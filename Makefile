@@ -13,7 +13,8 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints experiments
+.PHONY: help setup lab test test-slow test-gpu lint lectures assignments experiments grader-quality \
+        release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,6 +49,9 @@ lectures: setup  ## run the lectures again and store their outputs
 
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
+
+grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
+	$(BIN)/python tests/checks/grader_quality.py
 
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)

@@ -4,19 +4,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cnnlab.checks.authoring import between, draw
 from cnnlab.checks.task import Case, Misconception, Task
 
 LIBRARY = ("conv1d", "conv2d", "conv3d", "Conv2d", "convolution", "correlate2d", "convolve2d")
 SOBEL = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
-
-
-def _draw(rng: np.random.Generator, *shape: int) -> torch.Tensor:
-    """Numbers with two decimals: easy to read in feedback, and no two alike in a window."""
-    return torch.from_numpy(rng.normal(size=shape).round(2).astype(np.float32))
-
-
-def _size(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
 
 
 def _slide(image, kernel, padding=0, stride=1):
@@ -43,9 +35,9 @@ def _window_cases(rng):
         ("kernels that are not square", 3, 2),
         ("kernels that are not square", 1, 4),
     ]:
-        image = _draw(rng, height + _size(rng, 3, 5), width + _size(rng, 3, 5))
-        row = _size(rng, 1, 2)
-        yield Case(part, (image, _draw(rng, height, width), row, row + 1))
+        image = draw(rng, height + between(rng, 3, 5), width + between(rng, 3, 5))
+        row = between(rng, 1, 2)
+        yield Case(part, (image, draw(rng, height, width), row, row + 1))
 
 
 def _window_centred(image, kernel, row, col):
@@ -116,15 +108,16 @@ def _output_size(n, k, padding=0, stride=1):
 
 def _output_size_cases(rng):
     for _ in range(3):
-        k = _size(rng, 2, 5)
-        yield Case("no padding, stride 1", (k + _size(rng, 4, 30), k))
+        k = between(rng, 2, 5)
+        yield Case("no padding, stride 1", (k + between(rng, 4, 30), k))
     yield Case("no padding, stride 1", (4, 4), note="a kernel as large as the image")
     for padding in (1, 2, 3):
-        k = _size(rng, 3, 7)
-        yield Case("padding", (k + _size(rng, 3, 30), k), {"padding": padding})
+        k = between(rng, 3, 7)
+        yield Case("padding", (k + between(rng, 3, 30), k), {"padding": padding})
+    yield Case("padding", (between(rng, 4, 9), 1), {"padding": 4}, "a kernel of one number")
     for stride in (2, 3, 4):
-        k = _size(rng, 2, 7)
-        n = k + stride * _size(rng, 3, 20)
+        k = between(rng, 2, 7)
+        n = k + stride * between(rng, 3, 20)
         yield Case("stride", (n, k), {"stride": stride})
         cut = {"padding": stride, "stride": stride}
         yield Case("stride", (n + 1, k), cut, "the last step is cut")
@@ -197,17 +190,15 @@ OUTPUT_SIZE = Task(
 
 
 def _plain_cases(rng):
-    yield Case("square images and kernels", (_draw(rng, 3, 3), _draw(rng, 2, 2)))
-    yield Case("square images and kernels", (_draw(rng, 6, 6), _draw(rng, 3, 3)))
-    yield Case("square images and kernels", (_draw(rng, 4, 4), _draw(rng, 1, 1)), note="1×1 kernel")
-    yield Case("images that are not square", (_draw(rng, _size(rng, 6, 8), 4), _draw(rng, 3, 3)))
-    yield Case("images that are not square", (_draw(rng, 5, _size(rng, 7, 9)), _draw(rng, 2, 2)))
-    yield Case("images that are not square", (_draw(rng, 2, 5), _draw(rng, 2, 2)), note="one row")
-    yield Case("kernels that are not square", (_draw(rng, 6, 6), _draw(rng, 3, 2)))
-    yield Case("kernels that are not square", (_draw(rng, 7, 6), _draw(rng, 1, 4)))
-    yield Case(
-        "kernels that are not square", (_draw(rng, 4, 3), _draw(rng, 4, 3)), note="one value"
-    )
+    yield Case("square images and kernels", (draw(rng, 3, 3), draw(rng, 2, 2)))
+    yield Case("square images and kernels", (draw(rng, 6, 6), draw(rng, 3, 3)))
+    yield Case("square images and kernels", (draw(rng, 4, 4), draw(rng, 1, 1)), note="1×1 kernel")
+    yield Case("images that are not square", (draw(rng, between(rng, 6, 8), 4), draw(rng, 3, 3)))
+    yield Case("images that are not square", (draw(rng, 5, between(rng, 7, 9)), draw(rng, 2, 2)))
+    yield Case("images that are not square", (draw(rng, 2, 5), draw(rng, 2, 2)), note="one row")
+    yield Case("kernels that are not square", (draw(rng, 6, 6), draw(rng, 3, 2)))
+    yield Case("kernels that are not square", (draw(rng, 7, 6), draw(rng, 1, 4)))
+    yield Case("kernels that are not square", (draw(rng, 4, 3), draw(rng, 4, 3)), note="one value")
 
 
 PLAIN_MISCONCEPTIONS = (
@@ -300,10 +291,10 @@ VECTORIZED = Task(
 
 
 def _flip_cases(rng):
-    yield Case("square kernels", (_draw(rng, 4, 4), _draw(rng, 2, 2)))
-    yield Case("square kernels", (_draw(rng, 5, 7), _draw(rng, 3, 3)))
-    yield Case("kernels that are not square", (_draw(rng, 6, 5), _draw(rng, 3, 2)))
-    yield Case("kernels that are not square", (_draw(rng, 4, 6), _draw(rng, 1, 4)))
+    yield Case("square kernels", (draw(rng, 4, 4), draw(rng, 2, 2)))
+    yield Case("square kernels", (draw(rng, 5, 7), draw(rng, 3, 3)))
+    yield Case("kernels that are not square", (draw(rng, 6, 5), draw(rng, 3, 2)))
+    yield Case("kernels that are not square", (draw(rng, 4, 6), draw(rng, 1, 4)))
 
 
 FLIP = Task(
@@ -362,18 +353,16 @@ FLIP = Task(
 
 
 def _padding_cases(rng):
-    yield Case("neither", (_draw(rng, 4, 5), _draw(rng, 2, 3)))
-    yield Case("neither", (_draw(rng, 3, 3), _draw(rng, 3, 3)), {"padding": 0, "stride": 1})
-    yield Case("padding", (_draw(rng, 3, 4), _draw(rng, 3, 3)), {"padding": 1})
-    yield Case("padding", (_draw(rng, _size(rng, 4, 6), 3), _draw(rng, 2, 3)), {"padding": 2})
-    yield Case("padding", (_draw(rng, 1, 1), _draw(rng, 3, 3)), {"padding": 1}, "one pixel")
-    yield Case("stride", (_draw(rng, 5, 7), _draw(rng, 3, 3)), {"stride": 2})
-    yield Case(
-        "stride", (_draw(rng, 8, 6), _draw(rng, 3, 2)), {"stride": 3}, "the last step is cut"
-    )
-    yield Case("stride", (_draw(rng, 6, 8), _draw(rng, 2, 2)), {"stride": 3})
-    yield Case("both", (_draw(rng, 6, 5), _draw(rng, 3, 3)), {"padding": 1, "stride": 2})
-    yield Case("both", (_draw(rng, 4, 7), _draw(rng, 2, 3)), {"padding": 2, "stride": 3})
+    yield Case("neither", (draw(rng, 4, 5), draw(rng, 2, 3)))
+    yield Case("neither", (draw(rng, 3, 3), draw(rng, 3, 3)), {"padding": 0, "stride": 1})
+    yield Case("padding", (draw(rng, 3, 4), draw(rng, 3, 3)), {"padding": 1})
+    yield Case("padding", (draw(rng, between(rng, 4, 6), 3), draw(rng, 2, 3)), {"padding": 2})
+    yield Case("padding", (draw(rng, 1, 1), draw(rng, 3, 3)), {"padding": 1}, "one pixel")
+    yield Case("stride", (draw(rng, 5, 7), draw(rng, 3, 3)), {"stride": 2})
+    yield Case("stride", (draw(rng, 8, 6), draw(rng, 3, 2)), {"stride": 3}, "the last step is cut")
+    yield Case("stride", (draw(rng, 6, 8), draw(rng, 2, 2)), {"stride": 3})
+    yield Case("both", (draw(rng, 6, 5), draw(rng, 3, 3)), {"padding": 1, "stride": 2})
+    yield Case("both", (draw(rng, 4, 7), draw(rng, 2, 3)), {"padding": 2, "stride": 3})
 
 
 def _padded_by(pad):
@@ -492,15 +481,13 @@ def _channels(image, filters, bias):
 
 def _channels_cases(rng):
     zero = torch.zeros
-    yield Case("one filter", (_draw(rng, 2, 3, 4), _draw(rng, 1, 2, 2, 2), zero(1)))
-    yield Case("one filter", (_draw(rng, 3, 5, 4), _draw(rng, 1, 3, 3, 2), zero(1)))
-    yield Case("one filter", (_draw(rng, 1, 4, 4), _draw(rng, 1, 1, 3, 3), zero(1)), note="grey")
-    yield Case("several filters", (_draw(rng, 3, 5, 6), _draw(rng, 4, 3, 3, 3), zero(4)))
-    yield Case(
-        "several filters", (_draw(rng, 4, 3, 5), _draw(rng, 2, 4, 1, 1), zero(2)), note="1×1"
-    )
-    yield Case("bias", (_draw(rng, 3, 4, 5), _draw(rng, 2, 3, 2, 2), _draw(rng, 2)))
-    yield Case("bias", (_draw(rng, 2, 5, 4), _draw(rng, 5, 2, 3, 3), _draw(rng, 5)))
+    yield Case("one filter", (draw(rng, 2, 3, 4), draw(rng, 1, 2, 2, 2), zero(1)))
+    yield Case("one filter", (draw(rng, 3, 5, 4), draw(rng, 1, 3, 3, 2), zero(1)))
+    yield Case("one filter", (draw(rng, 1, 4, 4), draw(rng, 1, 1, 3, 3), zero(1)), note="grey")
+    yield Case("several filters", (draw(rng, 3, 5, 6), draw(rng, 4, 3, 3, 3), zero(4)))
+    yield Case("several filters", (draw(rng, 4, 3, 5), draw(rng, 2, 4, 1, 1), zero(2)), note="1×1")
+    yield Case("bias", (draw(rng, 3, 4, 5), draw(rng, 2, 3, 2, 2), draw(rng, 2)))
+    yield Case("bias", (draw(rng, 2, 5, 4), draw(rng, 5, 2, 3, 3), draw(rng, 5)))
 
 
 CHANNELS = Task(
@@ -601,7 +588,7 @@ def _edges_cases(rng):
         "a single edge", (step.transpose(1, 2).contiguous(),), note="dark above, light below"
     )
     yield Case("a single edge", (1 - step,), note="light on the left, dark on the right")
-    for height, width in [(3, 3), (5, 7), (_size(rng, 12, 20), _size(rng, 21, 30))]:
+    for height, width in [(3, 3), (5, 7), (between(rng, 12, 20), between(rng, 21, 30))]:
         photo = torch.from_numpy(rng.random((3, height, width)).round(2).astype(np.float32))
         yield Case("any photograph", (photo,))
 
@@ -694,21 +681,26 @@ def _signs(rng, *shape):
 def _match_cases(rng):
     made = 0
     while made < 3:
-        image, feature = _signs(rng, _size(rng, 7, 9), _size(rng, 10, 12)), _signs(rng, 3, 2)
-        row, col = _size(rng, 1, 2), _size(rng, 4, 6)
+        image, feature = _signs(rng, between(rng, 7, 9), between(rng, 10, 12)), _signs(rng, 3, 2)
+        row, col = between(rng, 1, 2), between(rng, 4, 6)
+        if made == 2:
+            row, col = image.shape[0] - 3, image.shape[1] - 2
         image[row : row + 3, col : col + 2] = feature
         scores = _scores(image, feature)
         if (scores == scores.max()).sum() == 1 and scores.min() > -1:
             made += 1
-            yield Case("a perfect match", (image, feature))
+            note = "the last window" if made == 3 else ""
+            yield Case("a perfect match", (image, feature), note=note)
     made = 0
     while made < 3:
-        image, feature = _draw(rng, _size(rng, 5, 7), 9), _draw(rng, 3, 4)
+        image, feature = draw(rng, between(rng, 5, 7), 9), draw(rng, 3, 4)
         scores = _scores(image, feature)
         opposite_is_stronger = scores.flatten()[scores.abs().argmax()] < 0
         if opposite_is_stronger or made == 0:
             made += 1
             yield Case("the best of imperfect ones", (image, feature))
+    negative = (draw(rng, 5, 6).abs() + 0.1, -draw(rng, 3, 2).abs() - 0.1)
+    yield Case("the best of imperfect ones", negative, note="all scores are negative")
 
 
 def _match_centre(image, feature):

@@ -11,7 +11,8 @@ import torch
 
 from cnnlab.checks import source_rules
 from cnnlab.checks.compare import describe, difference, show, size_of
-from cnnlab.checks.task import Case, Task
+from cnnlab.checks.runner import Refused
+from cnnlab.checks.task import Case, Misconception, Task
 
 __all__ = ["Part", "Verdict", "judge"]
 
@@ -110,19 +111,24 @@ def judge(
         return Verdict(task.id, parts)
     smallest = min(wrong, key=lambda index: size_of(cases[index].question()))
     if task.kind == "predictions":
-        return Verdict(task.id, parts, wrong[smallest])
-    chosen = [smallest] if task.kind == "value" else range(len(cases))
-    found = _misconception(task, [cases[i] for i in chosen], [answers[i] for i in chosen])
+        found = _misread(task, cases[0], answers[0])
+        return Verdict(task.id, parts, wrong[smallest], **_named(found))
+    found = _misconception(task, cases, answers)
+    if not found and task.kind == "value":  # a table may hold more than one mistake
+        found = _misconception(task, [cases[smallest]], [answers[smallest]])
     return Verdict(
         task.id,
         parts,
         problem=wrong[smallest],
         detail=_detail(task, cases[smallest], answers[smallest])
-        if reveal and not _unwritten(answers[smallest])
+        if reveal and task.kind != "value" and not _unwritten(answers[smallest])
         else "",
-        misconception=found.name if found else None,
-        hint=found.hint if found else "",
+        **_named(found),
     )
+
+
+def _named(found: Misconception | None) -> dict:
+    return {"misconception": found.name, "hint": found.hint} if found else {}
 
 
 def _nothing(task: Task, problem: str) -> Verdict:
@@ -149,19 +155,45 @@ def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[
     everything = range(len(cases))
     if answers[0].get("status") != "ok":
         return dict.fromkeys(everything, _wrong(task, cases[0], truth, answers[0]))
-    given = answers[0].get("value")
-    with contextlib.suppress(TypeError, ValueError, RuntimeError):
-        given = torch.as_tensor(given) if not isinstance(given, torch.Tensor) else given
-    if not isinstance(given, torch.Tensor) or given.shape != truth.shape:
-        found = f"expected {len(truth)} class numbers, got {describe(given)}"
+    given = _classes(answers[0], truth)
+    if given is None:
+        found = f"expected {len(truth)} class numbers, got {describe(answers[0].get('value'))}"
         return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}.")
-    accuracy = (given == truth).double().mean().item()
+    accuracy = _share(given == truth)
+    same = " It says the same class for every image." if len(given.unique()) == 1 else ""
     return {
         index: f"{_call(task, case)} is right on {accuracy:.1%} of {len(truth)} images; "
-        f"{task.bands[case.part]:.0%} are needed for {case.part!r}."
+        f"{task.bands[case.part]:.0%} are needed for {case.part!r}.{same}"
         for index, case in enumerate(cases)
         if accuracy < task.bands[case.part]
     }
+
+
+def _classes(answer: dict, truth: torch.Tensor) -> torch.Tensor | None:
+    """The predicted classes as a tensor like ``truth``, or None where they are something else."""
+    given = answer.get("value")
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        given = torch.as_tensor(given)
+    fits = isinstance(given, torch.Tensor) and given.shape == truth.shape
+    return given if fits else None
+
+
+def _share(same: torch.Tensor) -> float:
+    return same.double().mean().item()
+
+
+def _misread(task: Task, case: Case, answer: dict) -> Misconception | None:
+    """The misconception that predictions agree with: as well as is asked, and better than right."""
+    (truth,) = task.expected([case])
+    given = _classes(answer, truth) if answer.get("status") == "ok" else None
+    if given is None:
+        return None
+    least = max(_share(given == truth), *task.bands.values())
+    for misconception in task.misconceptions:
+        (wrong,) = task.expected([case], misconception.answer)
+        if _share(given == wrong) >= least:
+            return misconception
+    return None
 
 
 def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
@@ -238,6 +270,9 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
     if found := difference(expected, given, task.rtol, task.atol):
+        if task.kind == "value" and not found.startswith("expected a number"):
+            # The question is the same for everybody: what is expected would be the solution.
+            return f"{call}: {describe(given)} is not right."
         return f"{call}: {found}."
     return None
 
@@ -273,7 +308,7 @@ def _detail(task: Task, case: Case, answer: dict) -> str:
     return "\n".join(f"{n:<{width}}" + v.replace("\n", "\n" + " " * width) for n, v in rows)
 
 
-def _misconception(task: Task, cases: list[Case], answers: list[dict]):
+def _misconception(task: Task, cases: list[Case], answers: list[dict]) -> Misconception | None:
     """The one misconception that alone reproduces the answers to all of these cases."""
 
     def predicts(misconception) -> bool:
@@ -281,9 +316,14 @@ def _misconception(task: Task, cases: list[Case], answers: list[dict]):
         for case, answer in zip(cases, answers, strict=True):
             try:
                 value = task.expected([case], misconception.answer)[0]
-            except Exception:
+            except Exception as error:
                 if answer.get("status") == "ok":
                     return False
+                said = answer.get("message")
+                same = isinstance(said, str) and said != "" and str(error).startswith(said)
+                if isinstance(error, Refused) and not same:  # the sentence says what is refused
+                    return False
+                agreed += same
                 continue
             if answer.get("status") != "ok":
                 return False

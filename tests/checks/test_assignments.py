@@ -1,30 +1,35 @@
-"""Every bank of misconceptions, proved: each wrong answer loses points and is named."""
-
-from pathlib import Path
+"""The graders, proved: wrong answers are caught and named, right ones earn all points."""
 
 import pytest
+from grader_quality import (
+    KEYS,
+    MUTATED,
+    PAGE,
+    TASKS,
+    fixed_columns,
+    judged,
+    mutate,
+    page,
+    right_answers,
+)
 
-from cnnlab import checks
-from cnnlab.checks import assignment_tasks, judge, seed_for
-from cnnlab.checks.runner import answer
+from cnnlab.checks import assignment_tasks
 
-ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
-TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
 WRONG = [(task, m) for task in TASKS for m in task.misconceptions]
-KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
-
-
-def judged(task, given, key):
-    cases = task.make_cases(seed_for(task.id, key))
-    namespace = {task.entry: given if task.kind == "function" else given()}
-    report = answer(task.kind, task.entry, task.questions(cases), namespace)
-    return judge(task, cases, report, lambda name: None, reveal=False)
+RIGHT = [(task, answer) for task in TASKS for answer in right_answers(task)]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
 def test_the_reference_earns_all_points_whatever_the_questions(task):
     for key in KEYS:
         found = judged(task, task.reference, key)
+        assert found.points == task.max_points, found.text()
+
+
+@pytest.mark.parametrize("task, answer", RIGHT, ids=[f"{t.id}: {a.__name__}" for t, a in RIGHT])
+def test_a_right_answer_of_another_kind_earns_all_points(task, answer):
+    for key in KEYS:
+        found = judged(task, answer, key)
         assert found.points == task.max_points, found.text()
 
 
@@ -36,12 +41,34 @@ def test_a_misconception_loses_points_and_is_named_whatever_the_questions(task, 
         assert found.misconception == misconception.name, f"{key}: {found.problem}"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [t for t in TASKS if t.kind in MUTATED], ids=lambda task: task.id)
+def test_no_mutant_of_a_right_answer_is_right_by_luck(task):
+    found = mutate(task)
+    assert not found.escaped
+    assert found.killed > len(found.equal)
+
+
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
-def test_each_task_knows_eight_misconceptions(task):
-    assert len({m.name for m in task.misconceptions}) == len(task.misconceptions) >= 8
+def test_each_task_knows_wrong_answers_and_right_ones(task):
+    enough = 1 if task.kind == "predictions" else 8
+    assert len({m.name for m in task.misconceptions}) == len(task.misconceptions) >= enough
+    assert len(right_answers(task)) >= 2
 
 
 def test_ids_are_unique_and_belong_to_their_assignment():
     assert len({task.id for task in TASKS}) == len(TASKS)
     for task in TASKS:
         assert assignment_tasks(task.id.split("-")[0])[task.id] is task
+
+
+def test_the_page_on_the_graders_lists_the_tasks_as_they_are():
+    rows = PAGE.read_text().splitlines()
+    for task in TASKS:
+        fitting = [row for row in rows if row.startswith(fixed_columns(task))]
+        assert fitting, f"{task.id}: run `make grader-quality` and commit what it writes"
+
+
+@pytest.mark.slow
+def test_the_page_on_the_graders_says_what_is_found():
+    assert PAGE.read_text() == page(), "run `make grader-quality` and commit what it writes"

@@ -208,6 +208,11 @@ def test_values_are_judged_key_by_key(numbers, points, words):
     assert words in found.text()
 
 
+def test_the_right_value_is_not_told():
+    found = verdict({"a": 4, "b": 0.25}, NUMBERS)
+    assert "`numbers['a']`: 4 is not right." in found.text() and "expected" not in found.text()
+
+
 def test_grading_asks_other_questions_than_learning_and_the_same_ones_again():
     def asked(key):
         return DOUBLE.make_cases(seed_for("t-double", key))[0].args[0]

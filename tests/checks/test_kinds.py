@@ -1,5 +1,7 @@
 """The kinds of task beside functions and values: modules, predictions, source text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,7 @@ BLOCK = Task(
     misconceptions=(
         Misconception("relu missing", lambda c: Scaled(c, relu=False), "End with a ReLU."),
         Misconception("skip missing", lambda c: Scaled(c, skip=False), "Add the input."),
+        Misconception("too narrow", lambda c: Scaled(c - 1), "Keep the channels."),
     ),
 )
 
@@ -57,6 +60,11 @@ def test_a_wrong_module_is_explained_by_its_misconception():
     found = block(lambda channels: Scaled(channels, relu=False))
     assert (found.points, found.misconception) == (0, "relu missing")
     assert "`Block(3)` on 2×3×4×5 tensor, in evaluation mode" in " ".join(found.problem.split())
+
+
+def test_a_module_that_does_not_fit_is_explained_by_its_misconception():
+    assert block(lambda channels: Scaled(channels - 1)).misconception == "too narrow"
+    assert block(lambda channels: Scaled(channels + 1)).misconception is None
 
 
 def test_statistics_of_the_batch_in_evaluation_cost_that_part_only():
@@ -124,6 +132,19 @@ def test_predictions_earn_points_in_bands(share, points):
 @pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.int])
 def test_predictions_may_be_a_list_an_array_or_any_integers(convert):
     assert examine(PREDICT, {"predict": lambda x: convert(right_on(1)(x))}).points == 5
+
+
+def test_one_class_for_all_images_is_pointed_out():
+    problem = examine(PREDICT, {"predict": lambda x: torch.full((len(x),), 7)}).problem
+    assert "It says the same class for every image." in problem
+
+
+def test_predictions_that_follow_a_misconception_are_explained_by_it():
+    swapped = Misconception("swapped", lambda x: 1 - PREDICT.reference(x), "0 and 1 are swapped.")
+    task = replace(PREDICT, misconceptions=(swapped,))
+    found = examine(task, {"predict": lambda x: 1 - right_on(0.95)(x)})
+    assert (found.points, found.misconception) == (0, "swapped")
+    assert examine(task, {"predict": lambda x: 1 - right_on(0.6)(x)}).misconception is None
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 import csv
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import Course
 from nbgrader.api import Gradebook
+
+from cnnlab.checks import assignment_tasks
 
 ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "solutions").iterdir() if path.is_dir())
-HALF_RIGHT = {"a1-window", "a1-output-size", "a1-loops", "a1-flip", "a1-vectorized"}
 STRIDE_IGNORED = """
 def conv2d(image, kernel, padding=0, stride=1):
     return torch.nn.functional.pad(image, [padding] * 4).unfold(0, kernel.shape[0], 1).unfold(
@@ -28,61 +32,103 @@ def answers(notebook) -> dict:
     }
 
 
-def half_right(solution: str, release: str) -> str:
-    """The release with five parts solved, the sixth half right, and the rest left blank."""
-    notebook, solved = nbformat.reads(release, 4), answers(nbformat.reads(solution, 4))
-    for name, cell in answers(notebook).items():
-        if name in HALF_RIGHT:
-            cell.source = solved[name].source
-        if name == "a1-padding":
+def half_right(name: str, solution: str, release: str) -> tuple[str, float]:
+    """The release with its first half solved, and the points that are due for it.
+
+    In assignment 1 the next part is half right: its stride is ignored.
+    """
+    tasks = list(assignment_tasks(name.split("_")[0]).values())
+    solved = tasks[: len(tasks) // 2]
+    right = answers(nbformat.reads(solution, 4))
+    notebook = nbformat.reads(release, 4)
+    for task_id, cell in answers(notebook).items():
+        if task_id in {task.id for task in solved}:
+            cell.source = right[task_id].source
+        if task_id == "a1-padding":
             cell.source = STRIDE_IGNORED
-    return nbformat.writes(notebook)
+    points = sum(task.max_points for task in solved) + (6 if name.startswith("a1_") else 0)
+    return nbformat.writes(notebook), points
 
 
 def scores(course) -> dict:
-    """Every automatic score in the gradebook, by student and task."""
+    """Every automatic score in the gradebook, by assignment, student and task."""
     with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
         return {
-            (submission.student_id, grade.name): grade.auto_score
-            for submission in gradebook.assignment_submissions("a1_convolution")
+            (submission.assignment.name, submission.student_id, grade.name): grade.auto_score
+            for assignment in gradebook.assignments
+            for submission in assignment.submissions
             for notebook in submission.notebooks
             for grade in notebook.grades
         }
 
 
-def test_submissions_from_release_to_export(course, tmp_path):
-    solution = (course.folder / "solutions/a1_convolution/a1_convolution.ipynb").read_text()
-    release = (course.folder / "assignments/a1_convolution/a1_convolution.ipynb").read_text()
-    exchange = tmp_path / "exchange"
-    exchange.mkdir()
+@dataclass
+class Graded:
+    """A course in which ada solved everything, bob nothing, and eve the first half."""
+
+    course: Course
+    due: dict  # points by assignment and student
+    stock: dict  # scores after nbgrader's own autograde
+    judged: dict  # scores after `cnnlab grade`
+    printed: dict  # what `cnnlab grade` printed, by assignment
+
+
+@pytest.fixture(scope="module")
+def graded(generated_course, tmp_path_factory) -> Graded:
+    """All assignments submitted and graded both ways; the first one through the exchange."""
+    course = Course(tmp_path_factory.mktemp("grading") / "course")
+    shutil.copytree(generated_course, course.folder)
+    exchange = tmp_path_factory.mktemp("exchange")
     exchange.chmod(0o777)
     common = [f"--Exchange.root={exchange}", "--course", "cnnlab"]
     course.run("nbgrader", "release_assignment", "a1_convolution", *common)
-    for student, text in {
-        "ada": solution,
-        "bob": release,
-        "eve": half_right(solution, release),
-    }.items():
-        folder = tmp_path / student / "a1_convolution"
-        folder.mkdir(parents=True)
-        (folder / "a1_convolution.ipynb").write_text(text)
-        course.run("nbgrader", "submit", str(folder), "--student", student, *common)
+    due = {}
+    for name in ASSIGNMENTS:
+        solution, release = (
+            (course.folder / folder / name / f"{name}.ipynb").read_text()
+            for folder in ("solutions", "assignments")
+        )
+        tasks = assignment_tasks(name.split("_")[0]).values()
+        half, half_due = half_right(name, solution, release)
+        due[name] = {"ada": sum(t.max_points for t in tasks), "bob": 0.0, "eve": half_due}
+        for student, text in {"ada": solution, "bob": release, "eve": half}.items():
+            if name != "a1_convolution":
+                course.submit(student, name, text)
+                continue
+            folder = tmp_path_factory.mktemp(student) / name
+            folder.mkdir()
+            (folder / f"{name}.ipynb").write_text(text)
+            course.run("nbgrader", "submit", str(folder), "--student", student, *common)
     course.run("nbgrader", "collect", "a1_convolution", *common)
-
-    course.run("nbgrader", "autograde", "a1_convolution")
+    for name in ASSIGNMENTS:
+        course.run("nbgrader", "autograde", name)
     stock = scores(course)
-    printed = course.run("cnnlab", "grade", "a1")
-    assert scores(course) == stock
+    printed = {name: course.run("cnnlab", "grade", name) for name in ASSIGNMENTS}
+    return Graded(course, due, stock, scores(course), printed)
 
-    points = {
-        student: sum(v or 0 for (name, _), v in stock.items() if name == student)
-        for student in ("ada", "bob", "eve")
-    }
-    assert points == {"ada": 92, "bob": 0, "eve": 6 + 8 + 10 + 6 + 10 + (2 + 4)}
-    assert stock["ada", "a1-explain"] is None and stock["bob", "a1-explain"] == 0
-    assert re.search(r"ada +92\.0 of 100 .*written answers to read", printed)
-    assert re.search(r"eve +46\.0 of 100", printed)
 
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_solved_blank_and_half_solved_earn_what_is_due(graded, name):
+    for found in (graded.stock, graded.judged):
+        points = {
+            student: sum(v or 0 for (a, s, _), v in found.items() if (a, s) == (name, student))
+            for student in ("ada", "bob", "eve")
+        }
+        assert points == graded.due[name]
+    written = {task: v for (a, s, task), v in graded.judged.items() if (a, s) == (name, "ada")}
+    assert [v for v in written.values() if v is None], "the written answer is for a person to read"
+    assert re.search(
+        rf"ada +{graded.due[name]['ada']:.1f} of 100 .*written answers to read",
+        graded.printed[name],
+    )
+
+
+def test_both_ways_of_grading_agree(graded):
+    assert graded.stock == graded.judged
+
+
+def test_feedback_and_export(graded):
+    course = graded.course
     course.run("nbgrader", "generate_feedback", "a1_convolution")
     page = (course.folder / "feedback/eve/a1_convolution/a1_convolution.html").read_text()
     assert "a1-padding: 6 of 12 points" in page
@@ -91,11 +137,13 @@ def test_submissions_from_release_to_export(course, tmp_path):
 
     course.run("nbgrader", "export", "--to", "grades.csv")
     rows = list(csv.DictReader((course.folder / "grades.csv").open()))
-    assert {r["student_id"]: (float(r["score"]), float(r["max_score"])) for r in rows} == {
-        "ada": (92, 100),
-        "bob": (0, 100),
-        "eve": (46, 100),
+    exported = {(r["assignment"], r["student_id"]): float(r["score"]) for r in rows}
+    assert exported == {
+        (name, student): points
+        for name, by_student in graded.due.items()
+        for student, points in by_student.items()
     }
+    assert {float(r["max_score"]) for r in rows} == {100}
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
@@ -124,8 +172,6 @@ def test_no_release_holds_a_solution_or_an_output(name):
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_an_assignment_is_worth_100_points_and_agrees_with_its_tasks(name):
-    from cnnlab.checks import assignment_tasks
-
     tasks = assignment_tasks(name.split("_")[0])
     graded = [
         cell

@@ -1,0 +1,64 @@
+"""For those who write tasks: drawing questions, and making a right module wrong in one way."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnnlab.data import ImageSet, digits
+
+__all__ = ["altered", "between", "draw", "true_digits", "unseen_digits"]
+
+
+def draw(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    """Numbers with two decimals: easy to read in feedback, and no two alike in a window."""
+    return torch.from_numpy(rng.normal(size=shape).round(2).astype(np.float32))
+
+
+def between(rng: np.random.Generator, low: int, high: int) -> int:
+    """A whole number, both ends included."""
+    return int(rng.integers(low, high + 1))
+
+
+def altered(build: Callable, forward: Callable | None = None, **parts: Callable) -> Callable:
+    """A builder like ``build`` of modules that are wrong in one way.
+
+    Parameters
+    ----------
+    forward : callable
+        What the module does instead: ``forward(module, *inputs)``.
+    **parts
+        Modules to put in place of those of that name, made from the builder's arguments:
+        ``conv=lambda i, o: nn.Conv2d(i, o, 3, bias=False)``.
+    """
+
+    def answer(*args, **kwargs) -> nn.Module:
+        module = build(*args, **kwargs)
+        for name, make in parts.items():
+            setattr(module, name, make(*args, **kwargs))
+        if forward is not None:
+            module.forward = lambda *inputs: forward(module, *inputs)
+        return module
+
+    return answer
+
+
+@cache
+def _test_digits(size: int) -> ImageSet:
+    return digits("test", size)
+
+
+def unseen_digits(rng: np.random.Generator, size: int) -> torch.Tensor:
+    """200 digits of the test split in any order, with a little noise: (200, 1, size, size)."""
+    chosen = rng.permutation(len(_test_digits(size)))[:200]
+    images = _test_digits(size).images[torch.from_numpy(chosen)]
+    noise = torch.from_numpy(rng.normal(0, 0.03, size=tuple(images.shape)).astype(np.float32))
+    return (images + noise).clamp(0, 1)
+
+
+def true_digits(images: torch.Tensor) -> torch.Tensor:
+    """The classes of :func:`unseen_digits`: those of the nearest image of the test split."""
+    known = _test_digits(images.shape[-1])
+    return known.labels[torch.cdist(images.flatten(1), known.images.flatten(1)).argmin(1)]

@@ -1,0 +1,152 @@
+"""How good are the graders? Right answers, wrong ones and mutants tried on every task.
+
+``python tests/checks/grader_quality.py`` writes what it finds to ``docs/grader-quality.md``.
+"""
+
+import contextlib
+import importlib
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from mutation import mutants
+
+from cnnlab import checks
+from cnnlab.checks import Task, Verdict, assignment_tasks, judge, seed_for
+from cnnlab.checks.runner import answer
+
+PAGE = Path(__file__).parents[2] / "docs" / "grader-quality.md"
+ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
+TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
+KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
+SECONDS_A_MUTANT = 5
+MUTATED = ("function", "module", "value")
+
+
+def right_answers(task: Task) -> tuple[Callable, ...]:
+    """The right answers of other people: ``right_answers/aN.py`` lists them by task."""
+    module = importlib.import_module(f"right_answers.{task.id.split('-')[0]}")
+    return module.ANSWERS.get(task.id, ())
+
+
+@cache
+def questions(task_id: str, key: bytes | None) -> list:
+    return checks.get_task(task_id).make_cases(seed_for(task_id, key))
+
+
+def judged(task: Task, given: Callable, key: bytes | None) -> Verdict:
+    """The verdict on an answer while grading; ``given`` makes the value of a value task."""
+    cases = questions(task.id, key)
+    makes_value = task.kind in ("value", "source")
+    namespace = {task.entry: given() if makes_value else given}
+    report = answer(task.kind, task.entry, task.questions(cases), namespace)
+    return judge(task, cases, report, lambda name: None, reveal=False)
+
+
+@dataclass
+class Mutation:
+    """What became of the mutants of a task's right answers.
+
+    ``equal`` answered every question of every seed rightly; ``escaped`` those of some seeds
+    only: a grader that asks too little.
+    """
+
+    killed: int = 0
+    equal: list[str] = field(default_factory=list)
+    escaped: list[str] = field(default_factory=list)
+
+
+def mutate(task: Task) -> Mutation:
+    """Judge every mutant of a task's right answers under every seed."""
+    found = Mutation()
+    nameless = replace(task, misconceptions=())
+    for right in right_answers(task):
+        for change, mutant in mutants(right):
+            accepted = [_accepted(nameless, mutant, key) for key in KEYS]
+            if not any(accepted):
+                found.killed += 1
+            elif all(accepted):
+                found.equal.append(change)
+            else:
+                found.escaped.append(change)
+    return found
+
+
+def _accepted(task: Task, mutant: Callable, key: bytes | None) -> bool:
+    """Whether a mutant earns all points; one that does not come to an end earns none."""
+    with contextlib.suppress(Exception), _alarm(SECONDS_A_MUTANT):
+        return judged(task, mutant, key).points == task.max_points
+    return False
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float):
+    def stop(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+INTRODUCTION = f"""# How good are the graders?
+
+Written by `make grader-quality`; a test fails when it no longer agrees with the tasks. Each answer
+was judged as while grading, under {len(KEYS)} seeds: the public one and {len(KEYS) - 1} keys.
+
+- **Wrong answers**: the task's bank of misconceptions. Each loses points and is told its own
+  sentence under every seed.
+- **Right answers**: written independently of the reference and of each other (loops, whole arrays,
+  the library). Each earns all points under every seed. The solution notebooks come on top: they go
+  through nbgrader itself.
+- **Mutants**: the right answers with one operator, comparison, constant, argument, statement or
+  call changed. *Killed* ones lose points under every seed. Those that make *no difference* answer
+  every question of every seed rightly; they are listed below, for a person to look through. None
+  is accepted under some seeds and refused under others.
+"""
+
+
+def fixed_columns(task: Task) -> str:
+    """The columns of a task's row that are quickly known."""
+    name = f"| {task.id} | {task.kind} | {len(task.points)} | {task.max_points:g} "
+    return name + f"| {len(task.misconceptions)} | {len(right_answers(task))} "
+
+
+def page() -> str:
+    """The page, made anew: some minutes."""
+    lines, listed, killed, tried = [], [], 0, 0
+    for task in TASKS:
+        mutation = mutate(task) if task.kind in MUTATED else Mutation()
+        count = mutation.killed + len(mutation.equal) + len(mutation.escaped)
+        killed, tried = killed + mutation.killed, tried + count
+        row = f"| {count} | {mutation.killed} | {len(mutation.equal)} |" if count else "| | | |"
+        lines.append(fixed_columns(task) + row)
+        if mutation.equal:
+            listed += [f"\n**{task.id}**\n", *(f"- {change}" for change in mutation.equal)]
+    wrong = sum(len(task.misconceptions) for task in TASKS)
+    right = sum(len(right_answers(task)) for task in TASKS)
+    total = f"| **all** | | {sum(len(t.points) for t in TASKS)} | | {wrong} | {right} "
+    return "\n".join(
+        [
+            INTRODUCTION,
+            "| task | kind | parts | points | wrong answers, all caught | right answers, "
+            "all accepted | mutants | killed | no difference |",
+            "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+            *lines,
+            f"{total}| {tried} | {killed} | {tried - killed} |",
+            "\n## Mutants that make no difference",
+            f"\n{killed} of {tried} mutants are killed ({killed / tried:.1%}). These are not:",
+            *listed,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

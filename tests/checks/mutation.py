@@ -1,0 +1,101 @@
+"""Wrong answers made by machine: a right one with one thing in its source changed."""
+
+import ast
+import inspect
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+
+__all__ = ["mutants"]
+
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Div,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.MatMult: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+
+
+def mutants(answer: Callable) -> Iterator[tuple[str, Callable]]:
+    """Every mutant of a function or class, each with its change in words.
+
+    Changed are operators, comparisons, signs, constants (and with them indices and defaults),
+    and the order of arguments and of unpacking; left out are statements, keyword arguments,
+    and calls around a single operand (``relu(x)`` becomes ``x``).
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
+    names = vars(sys.modules[answer.__module__])
+    for node, put in _slots(tree):
+        for changed in _variants(node):
+            before, after = (ast.unparse(n) for n in (node, changed))
+            if before == after:
+                continue
+            put(ast.fix_missing_locations(ast.copy_location(changed, node)))
+            namespace = dict(names)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                exec(compile(tree, "<mutant>", "exec"), namespace)
+            put(node)
+            words = f"`{answer.__name__}`: `{before}` became `{after}`"
+            yield words.replace("\n", " "), namespace[answer.__name__]
+
+
+def _slots(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable]]:
+    """Every expression and statement below the definition, and how to put another in its place."""
+    for parent in list(ast.walk(tree)):
+        for field, value in ast.iter_fields(parent):
+            for index, node in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(parent, ast.Module) or not isinstance(node, (ast.expr, ast.stmt)):
+                    continue
+                if isinstance(value, list):
+                    yield node, lambda new, value=value, index=index: value.__setitem__(index, new)
+                else:
+                    yield node, lambda new, parent=parent, field=field: setattr(parent, field, new)
+
+
+def _variants(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.BinOp(left, op, right) if type(op) in OPERATORS:
+            yield ast.BinOp(left, OPERATORS[type(op)](), right)
+        case ast.Compare(left, [op], [right]) if type(op) in OPERATORS:
+            yield ast.Compare(left, [OPERATORS[type(op)]()], [right])
+        case ast.BoolOp(op, values):
+            yield ast.BoolOp(OPERATORS[type(op)](), values)
+        case ast.UnaryOp(ast.USub() | ast.Not(), operand):
+            yield operand
+        case ast.IfExp(test, body, orelse):
+            yield ast.IfExp(test, orelse, body)
+        case ast.Constant(bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(int() as value):
+            yield ast.Constant(value + 1)
+            yield ast.Constant(value - 1)
+        case ast.Constant(float() as value):
+            yield ast.Constant(2 * value or 1.0)
+        case ast.Call(function, arguments, keywords):
+            for index in range(len(keywords)):
+                yield ast.Call(function, arguments, keywords[:index] + keywords[index + 1 :])
+            match function, arguments:
+                case _, [ast.expr() as first, second, *others]:
+                    yield ast.Call(function, [second, first, *others], keywords)
+                case _, [ast.expr() as operand] if not isinstance(operand, ast.Starred):
+                    yield operand
+                case ast.Attribute(operand), []:
+                    yield operand
+        case ast.Tuple([first, second, *others], context):
+            yield ast.Tuple([second, first, *others], context)
+        case ast.Assign() | ast.AugAssign():
+            yield ast.Pass()

@@ -1,0 +1,37 @@
+"""What tasks are made of: noisy digits whose classes are known, and modules made wrong."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.checks.authoring import altered, true_digits, unseen_digits
+from cnnlab.data import digits
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_the_classes_of_noisy_digits_are_those_of_the_test_split(size):
+    rng = np.random.default_rng(3)
+    chosen = np.random.default_rng(3).permutation(len(digits("test")))[:200]
+    images = unseen_digits(rng, size)
+    assert images.shape == (200, 1, size, size)
+    assert torch.equal(true_digits(images), digits("test").labels[torch.from_numpy(chosen)])
+    assert not torch.equal(images, digits("test", size).images[torch.from_numpy(chosen)])
+
+
+class Layer(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+def test_an_altered_module_differs_in_what_was_altered_only():
+    double = altered(Layer, lambda m, x: 2 * m.linear(x))(3)
+    x = torch.ones(1, 3)
+    assert torch.equal(double(x), 2 * double.linear(x))
+    bare = altered(Layer, linear=lambda width: nn.Linear(width, 1, bias=False))(3)
+    assert [name for name, _ in bare.named_parameters()] == ["linear.weight"]
+    assert bare(x).shape == (1, 1)

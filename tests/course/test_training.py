@@ -1,0 +1,48 @@
+"""Graded training: whoever does as the solution does reaches the top band, whatever the seed."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from cnnlab.checks import Task, assignment_tasks, seed_for
+
+SOLUTIONS = {
+    path.parent.name.split("_")[0]: path
+    for path in sorted((Path(__file__).parents[2] / "solutions").glob("*/*.ipynb"))
+}
+TRAINED = [
+    task
+    for prefix in SOLUTIONS
+    for task in assignment_tasks(prefix).values()
+    if task.kind == "predictions"
+]
+
+
+def trained(task: Task, seed: int) -> dict:
+    """The names of the solution notebook after its training, begun with another seed."""
+    namespace = {"__name__": "notebook"}
+    for cell in nbformat.read(SOLUTIONS[task.id.split("-")[0]], 4).cells:
+        if cell.cell_type == "code" and not cell.source.startswith("check("):
+            code = cell.source.replace("torch.manual_seed(0)", f"torch.manual_seed({seed})")
+            exec(
+                compile(code, cell.metadata.get("nbgrader", {}).get("grade_id", ""), "exec"),
+                namespace,
+            )
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == f"{task.id}-answer":
+            return namespace
+    raise AssertionError(f"no cell answers {task.id}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("task", TRAINED, ids=lambda task: task.id)
+def test_the_solution_trains_well_past_the_top_band(task, seed):
+    torch.set_num_threads(1)
+    predict = trained(task, seed)[task.entry]
+    for key in (None, b"one", b"two"):
+        (case, *_) = task.make_cases(seed_for(task.id, key))
+        (truth,) = task.expected([case])
+        share = (predict(*case.args) == truth).double().mean().item()
+        assert share >= max(task.bands.values()) + 0.01
