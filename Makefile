@@ -2,7 +2,7 @@
 PYTHON   ?= python3
 BIN      := .venv/bin
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PACKAGE  := .[course,test]
+PACKAGE  := .[course,test,cluster]
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py README.md LICENSE
@@ -13,7 +13,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures assignments release constraints experiments
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,3 +58,6 @@ bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, trai
 
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
+
+experiments: setup  ## run the lectures' experiments on many seeds and store their table (SEEDS=5)
+	OMP_NUM_THREADS=1 $(BIN)/python -m cnnlab.experiments --seeds $(or $(SEEDS),5)

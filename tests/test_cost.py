@@ -444,3 +444,10 @@ def test_command_errors(call, message):
 def test_examples_and_names():
     assert doctest.testmod(cost).failed == 0
     assert cnnlab.summary is cost.summary
+
+
+def test_a_notebook_shows_the_table_once(monkeypatch):
+    """Where rich finds Jupyter it would display the table by itself and leave the text empty."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    table = str(summary(nn.Conv2d(3, 8, 3), (3, 8, 8)))
+    assert "3×3" in table

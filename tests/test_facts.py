@@ -75,6 +75,29 @@ def test_compare_says_what_is_wrong(id, got, right, agrees, words):
     assert str(comparison) == str(facts.compare(id, got))
 
 
+def test_compare_all_is_a_line_for_each_number():
+    table = facts.compare_all({"S000-030 S002-115": 480_836_608, "S000-031": 22})
+    assert table and len(table.rows) == 3
+    _, *totals, depth = str(table).splitlines()  # the decks name the total differently
+    assert [re.findall(r"418 +480,836,608 MACs +erratum +(S.*)", row) for row in totals] == [
+        ["S000-030"],
+        ["S002-115"],
+    ]
+    assert re.search("22 layers +22 layers +agrees +S000-031$", depth)
+    assert table._repr_html_().count("<tr>") == 4
+
+
+def test_decks_that_print_the_same_share_a_line():
+    table = facts.compare_all({"S000-011 S002-096": 118_013_952})
+    assert str(table).endswith("agrees   S000-011, S002-096")
+
+
+def test_compare_all_is_false_where_one_number_is_wrong():
+    table = facts.compare_all({"S000-031 S001-085": 22, "S000-030": 418_000_000})
+    assert not table
+    assert "differs" in str(table).splitlines()[-1]
+
+
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor, lambda x: tuple(map(tuple, x))])
 def test_compare_takes_any_array(kind):
     rows = [[0, 24, 24, 0]] * 4

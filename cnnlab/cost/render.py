@@ -6,6 +6,8 @@ import csv
 import html
 import io
 import math
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from rich.table import Table as RichTable
 if TYPE_CHECKING:
     from cnnlab.cost.table import Row, Summary
 
+_DISPENSABLE = ("flops", "input_size", "input_channels", "type", "dilation", "groups", "filters")
 _BARS = {"memory": "#56b4e9", "params": "#e69f00", "macs": "#009e73"}  # distinct for every eye
 
 
@@ -30,8 +33,18 @@ class Table:
         return len(self.rows)
 
     def __str__(self) -> str:
-        """Text table."""
+        """Text table; in a terminal without the columns that its width has no room for."""
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**4
         columns = self._columns()
+        text = self._text(columns)
+        for key in _DISPENSABLE:
+            if max(map(len, text.splitlines()[:-1])) <= width:
+                break
+            columns = [column for column in columns if column.key != key]
+            text = self._text(columns)
+        return text
+
+    def _text(self, columns: list[Column]) -> str:
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=self._title())
         table.title_justify, table.title_style = "left", ""
         for column in columns:
@@ -39,18 +52,21 @@ class Table:
         for row in self.rows:
             table.add_row(*(column.show(row) for column in columns))
         stream = io.StringIO()
-        console = Console(file=stream, width=400, color_system=None, markup=False)
+        options = {"color_system": None, "markup": False, "force_jupyter": False}
+        console = Console(file=stream, width=400, **options)
         console.print(table)
         lines = [line.rstrip() for line in stream.getvalue().splitlines()]
         return "\n".join([*lines, *self._footer()])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         columns = self._columns()
         most = {key: max((getattr(r, key) for r in self.rows), default=0) for key in _BARS}
         head = "".join(
-            f"<th style='text-align:{c.side};position:sticky;top:0;background:#fff;color:#000'>"
+            f"<th style='text-align:{c.side};position:sticky;top:0;padding:2px 9px;"
+            f"background:var(--jp-layout-color0,#fff);color:var(--jp-ui-font-color1,#000)'>"
             f"{html.escape(c.heading)}</th>"
             for c in columns
         )
@@ -260,14 +276,12 @@ COLUMNS = [
 
 
 def _html_cell(column: Column, row: Row, most: dict) -> str:
-    bar = ""
+    style = f"text-align:{column.side};padding:2px 9px"
     if column.key in _BARS and most[column.key]:
-        share = 100 * getattr(row, column.key) / most[column.key]
+        end = f"{100 * getattr(row, column.key) / most[column.key]:.1f}%"
         colour = _BARS[column.key]
-        bar = (
-            f";background:linear-gradient(to left,{colour}88 {share:.1f}%,transparent {share:.1f}%)"
-        )
-    return f"<td style='text-align:{column.side}{bar}'>{html.escape(column.show(row))}</td>"
+        style += f";background:linear-gradient(to right,{colour}88 {end},transparent {end})"
+    return f"<td style='{style}'>{html.escape(column.show(row))}</td>"
 
 
 def _shapes(shape) -> str:

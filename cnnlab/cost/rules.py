@@ -204,6 +204,13 @@ def average_pool(
     trace, name, input, kernel_size, stride=None, padding=0, ceil_mode=False,
     count_include_pad=True, divisor_override=None, path=None, label=None,
 ):  # fmt: skip
+    x, label = input.shape, label or name
+    if _axes(name) == 3 and any(n < k for n, k in zip(x[-3:], _each(kernel_size, 3), strict=False)):
+        raise trace.error(  # of torch's average pools only this one does not count the padding
+            path,
+            label,
+            f"has a kernel {_sizes(_each(kernel_size, 3))} larger than {_sizes(x[-3:])}",
+        )
     return pool(
         trace, name, input, kernel_size, stride, padding, 1, ceil_mode, path=path, label=label
     )
@@ -213,7 +220,8 @@ def adaptive_pool(trace, name, input, output_size, return_indices=False, path=No
     x = input.shape
     axes = _axes(name)
     label = label or name
-    if len(x) - axes not in (1, 2):
+    is_mean = "avg" in name.lower() and set(_each(output_size, axes)) == {1}
+    if len(x) < axes or (len(x) - axes not in (1, 2) and not is_mean):  # torch's mean takes any
         raise trace.error(path, label, _rank(axes, "C", x))
     sizes = x[-axes:]
     out = tuple(
@@ -412,10 +420,10 @@ def from_meta(trace, func, args, kwargs, name, free):
         result, outputs, views, macs = trace.on_meta(func, args, kwargs, count=not free)
     except Exception as error:
         if isinstance(error, NotImplementedError) or "data-dependent" in str(error).lower():
-            raise trace.error(None, name, _NO_VALUES) from error
+            raise trace.error(None, _plain(name), _NO_VALUES) from error
         message = " ".join(str(error).split("\n")[0].split())
         sizes = ", ".join(_sizes(tensor.shape) for tensor in tensors)
-        raise trace.error(None, name, f"cannot take {sizes}: {message}") from error
+        raise trace.error(None, _plain(name), f"cannot take {sizes}: {message}") from error
     if not outputs:
         return result
     fresh = True
@@ -432,7 +440,7 @@ def from_meta(trace, func, args, kwargs, name, free):
         trace.emit("view", label, inputs, tuple(outputs), geometry=geometry or views, fresh=False)
         return result
     trace.emit(
-        "matmul" if macs else "other", label, inputs, tuple(outputs), macs,
+        "matmul" if macs else KINDS.get(label, "other"), label, inputs, tuple(outputs), macs,
         trace.take(*tensors), geometry, counted=free or macs > 0, fresh=fresh,
     )  # fmt: skip
     return result
@@ -609,10 +617,9 @@ RULES: dict[str, Callable] = {
     ),
     **dict.fromkeys(
         """relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid hardsigmoid hardswish
-        hardtanh tanh softplus softsign logsigmoid threshold rrelu prelu softmax log_softmax softmin
+        hardtanh tanh softplus softsign logsigmoid threshold rrelu
         tanhshrink hardshrink softshrink exp log log1p sqrt rsqrt abs neg sin cos erf square
-        reciprocal clamp clamp_min clamp_max clip group_norm instance_norm rms_norm
-        local_response_norm normalize""".split(),  # noqa: SIM905
+        reciprocal clamp clamp_min clamp_max clip normalize""".split(),  # noqa: SIM905
         same_shape,
     ),
     **dict.fromkeys(
@@ -630,7 +637,7 @@ RULES: dict[str, Callable] = {
     **dict.fromkeys(("to", "type_as", "cpu", "cuda", *_CASTS), to),
 }  # fmt: skip
 
-FREE = set(
+FREE = set(  # operations that have no MACs by definition, and no rule for their shape
     """mean sum prod max min amax amin aminmax argmax argmin std var std_mean var_mean norm
     vector_norm linalg_vector_norm logsumexp cumsum cumprod any all median mode topk sort argsort
     eq ne lt gt le ge isnan isinf isfinite logical_and logical_or logical_not logical_xor
@@ -650,8 +657,15 @@ FREE = set(
     col2im grid_sample
     affine_grid grid_sampler meshgrid combinations split chunk unbind getitem setitem
     reshape flatten index_put max_unpool1d max_unpool2d max_unpool3d native_dropout quantile renorm
-    dist _weight_norm""".split()  # noqa: SIM905
+    dist _weight_norm group_norm instance_norm rms_norm local_response_norm prelu softmax
+    log_softmax softmin""".split()  # noqa: SIM905
 )
+
+
+KINDS = {
+    **dict.fromkeys(("group_norm", "instance_norm", "rms_norm", "local_response_norm"), "norm"),
+    **dict.fromkeys(("prelu", "softmax", "log_softmax", "softmin"), "activation"),
+}
 
 
 # --- modules whose forward is one operation ---------------------------------------------------

@@ -243,6 +243,20 @@ class Summary(render.Table):
         return render.Table(rows, self)
 
     @property
+    def sources(self) -> list[list[int]]:
+        """For each row the rows whose outputs it takes, in their order; -1 is the model's input."""
+        index = {id(op): number for number, op in enumerate(self._trace.ops)}
+        given = {id(tensor) for tensor in _leaves(self._inputs)}
+        return [
+            [
+                index.get(id(tensor.op), -1)
+                for tensor in op.inputs
+                if tensor.op is not None or id(tensor.base) in given
+            ]
+            for op in self._trace.ops
+        ]
+
+    @property
     def summary(self) -> Summary:
         return self
 

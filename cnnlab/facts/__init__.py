@@ -27,12 +27,23 @@ import html
 import json
 import math
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["Comparison", "Fact", "all_facts", "compare", "errata_markdown", "find", "get"]
+__all__ = [
+    "Comparison",
+    "Comparisons",
+    "Fact",
+    "all_facts",
+    "compare",
+    "compare_all",
+    "errata_markdown",
+    "find",
+    "get",
+]
 
 
 @dataclass(frozen=True)
@@ -164,6 +175,50 @@ class Comparison:
         return [*lines, fact._verdict()] if fact.status == "erratum" else lines
 
 
+@dataclass(frozen=True, repr=False)
+class Comparisons:
+    """Many numbers that you computed, next to the slides', a line each. True where all are right.
+
+    Slides that print the same number of the same thing share a line.
+    """
+
+    rows: tuple[Comparison, ...]
+
+    def __bool__(self) -> bool:
+        return all(self.rows)
+
+    def __repr__(self) -> str:
+        table = [("", "printed", "ours", "", "where")]
+        for what, printed, ours, *rest in self._cells():
+            table.append((_clipped(what, 50), _clipped(printed, 24), _clipped(ours, 40), *rest))
+        widths = [max(len(row[i]) for row in table) for i in range(3)]
+        return "\n".join(
+            f"{what:{widths[0]}}  {printed:>{widths[1]}}  {ours:>{widths[2]}}"
+            f"  {verdict:7}  {ids}".rstrip()
+            for what, printed, ours, verdict, ids in table
+        )
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{word}</th>" for word in ("", "printed", "ours", "", "where"))
+        rows = "".join(
+            "<tr><td style='text-align:left;border-left:4px solid "
+            f"{_COLOURS.get(verdict, '#666')}'>"
+            f"{html.escape(what)}</td><td>{html.escape(printed)}</td><td>{html.escape(ours)}</td>"
+            f"<td style='text-align:left'>{html.escape(verdict)}</td>"
+            f"<td style='text-align:left'>{ids}</td></tr>"
+            for what, printed, ours, verdict, ids in self._cells()
+        )
+        return f"<table style='margin:0'><tr>{head}</tr>{rows}</table>"
+
+    def _cells(self) -> list[tuple[str, str, str, str, str]]:
+        lines: dict[tuple[str, ...], list[str]] = {}
+        for row in self.rows:
+            fact = row.fact
+            line = (fact.quantity, fact.printed, _number(row.got, fact.unit), row._state())
+            lines.setdefault(line, []).append(fact.id)
+        return [(*line, ", ".join(ids)) for line, ids in lines.items()]
+
+
 def get(id: str) -> Fact:
     """The fact with this id, such as ``"S002-053"``; KeyError names the nearest ids."""
     try:
@@ -185,6 +240,25 @@ def compare(id: str, got: Any) -> Comparison:
         In base units: parameters, MACs, bytes, pixels. Nested sequences are compared item by item.
     """
     return Comparison(get(id), _plain(got))
+
+
+def compare_all(numbers: Mapping[str, Any]) -> Comparisons:
+    """Many numbers at once, as one table.
+
+    Parameters
+    ----------
+    numbers : dict
+        Your number by the fact's id, or by several ids with blanks between: slides repeat each
+        other. ``{"S000-041 S001-076": 854_196_224}``.
+
+    Raises
+    ------
+    KeyError
+        For an id that no fact has.
+    """
+    return Comparisons(
+        tuple(compare(id, got) for ids, got in numbers.items() for id in ids.split())
+    )
 
 
 def all_facts() -> tuple[Fact, ...]:
@@ -321,6 +395,10 @@ def _cells(comparison: Comparison) -> str:
         return ""
     off = sum(not (_equal(a, b) or abs(a - b) < (fact.step or 0)) for a, b in pairs)
     return f", {off} of {len(pairs)} differ"
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _text(heading: str, lines: list[tuple[str, str]]) -> str:

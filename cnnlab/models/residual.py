@@ -57,7 +57,7 @@ def make_shortcut(
 
 
 class ResidualBlock(nn.Module):
-    """``relu(branch(x) + shortcut(x))``, figure 2; a subclass says what the branch is.
+    """``relu(branch(x) + shortcut(x))``, figure 2; a subclass builds and computes the branch.
 
     ``(N, in_channels, H, W)`` to ``(N, channels * expansion, H / stride, W / stride)``.
 
@@ -69,28 +69,11 @@ class ResidualBlock(nn.Module):
         A gate for the branch's output; a callable makes one from the number of channels.
     drop : float
         Probability that training drops the branch.
+    **options
+        Of the branch, and ``device`` and ``dtype``.
     """
 
     expansion = 1
-
-    def __init__(self, in_channels, channels, stride, shortcut, attention, drop, **kw):
-        super().__init__()
-        out_channels = channels * self.expansion
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, **kw)
-        gate = ATTENTION.get(attention, attention)
-        self.attention = nn.Identity() if gate is None else gate(out_channels, **kw)
-        self.drop = StochasticDepth(drop) if drop else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.drop(self.attention(self.branch(x)))
-        if self.downsample is not None:
-            out += self.downsample(x)
-        return self.relu(out)
-
-
-class BasicBlock(ResidualBlock):
-    """Two 3×3 convolutions: figure 5, left. For 18 and 34 layers, and for CIFAR."""
 
     def __init__(
         self,
@@ -99,11 +82,39 @@ class BasicBlock(ResidualBlock):
         stride: int = 1,
         *,
         shortcut: str = "B",
-        attention: str | Callable | None = None,
+        attention: str | Callable[..., nn.Module] | None = None,
         drop: float = 0.0,
-        **kw,
+        device=None,
+        dtype=None,
+        **options,
     ):
-        super().__init__(in_channels, channels, stride, shortcut, attention, drop, **kw)
+        super().__init__()
+        kw = {"device": device, "dtype": dtype}
+        self.build_branch(in_channels, channels, stride, **options, **kw)
+        out_channels = channels * self.expansion
+        gate = ATTENTION.get(attention, attention)
+        if isinstance(gate, str):
+            raise ValueError(f"attention must be one of {sorted(ATTENTION)}, got {gate!r}")
+        self.attention = None if gate is None else gate(out_channels, **kw)
+        self.drop = StochasticDepth(drop) if drop else None
+        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, **kw)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.branch(x)
+        if self.attention is not None:
+            out = self.attention(out)
+        if self.drop is not None:
+            out = self.drop(out)
+        if self.downsample is not None:
+            out += self.downsample(x)
+        return self.relu(out)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3×3 convolutions: figure 5, left. For 18 and 34 layers, and for CIFAR."""
+
+    def build_branch(self, in_channels: int, channels: int, stride: int, **kw) -> None:
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False, **kw)
         self.bn1 = nn.BatchNorm2d(channels, **kw)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False, **kw)
@@ -128,21 +139,17 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def __init__(
+    def build_branch(
         self,
         in_channels: int,
         channels: int,
-        stride: int = 1,
+        stride: int,
         *,
         groups: int = 1,
         base_width: int = 64,
         stride_on: str = "3x3",
-        shortcut: str = "B",
-        attention: str | Callable | None = None,
-        drop: float = 0.0,
         **kw,
-    ):
-        super().__init__(in_channels, channels, stride, shortcut, attention, drop, **kw)
+    ) -> None:
         if stride_on not in ("1x1", "3x3"):
             raise ValueError(f"stride_on must be '1x1' or '3x3', got {stride_on!r}")
         width = channels * base_width // 64 * groups

@@ -1,10 +1,12 @@
 """Pictures drawn from real tensors, each with the same in words."""
 
+from cnnlab.plotting.architecture import architecture
 from cnnlab.plotting.convolution import (
     convolution_animation,
     convolution_step,
     convolution_strip,
 )
+from cnnlab.plotting.cost_bars import cost_bars
 from cnnlab.plotting.explorer import Explorer, explore_convolution
 from cnnlab.plotting.grids import draw_matrix, images, matrices
 from cnnlab.plotting.picture import Picture
@@ -17,9 +19,11 @@ __all__ = [
     "SIGNED",
     "Explorer",
     "Picture",
+    "architecture",
     "convolution_animation",
     "convolution_step",
     "convolution_strip",
+    "cost_bars",
     "draw_matrix",
     "explore_convolution",
     "images",

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"shapes", "data", "facts", "device", "sandbox"},
+    {"shapes", "data", "facts", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
     {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
     {"cli", "__main__", "doctor", "grading", "checks"},
@@ -76,7 +76,9 @@ def test_importing_cnnlab_loads_nothing_heavy():
     assert done.stdout.strip() == "set()", done.stderr
 
 
-@pytest.mark.parametrize("module", ["cnnlab.checks", "cnnlab.plotting", "cnnlab.data"])
+@pytest.mark.parametrize(
+    "module", ["cnnlab.checks", "cnnlab.plotting", "cnnlab.data", "cnnlab.experiments"]
+)
 def test_computing_needs_no_notebook(module):
     """A GPU machine may have torch and no Jupyter: the package still imports there."""
     code = (

@@ -69,6 +69,8 @@ class TestNames:
             get_model("resnet18", shortcuts="A", device="meta")
         with pytest.raises(ValueError, match="'D'"):
             get_model("resnet18", shortcut="D", device="meta")
+        with pytest.raises(ValueError, match=r"\['cbam', 'eca', 'se'\], got 'sa'"):
+            get_model("resnet18", attention="sa", device="meta")
         with pytest.raises(ValueError, match="'5x5'"):
             get_model("resnet50", stride_on="5x5", device="meta")
         with pytest.raises(ValueError, match=r"groups must be one of \[1, 2, 3, 4, 8\], got 5"):

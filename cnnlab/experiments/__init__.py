@@ -1,0 +1,22 @@
+"""Experiments that lectures show: one seed in seconds, beside what several seeds gave.
+
+>>> from cnnlab.experiments import run
+>>> outcome = run("degradation")  # doctest: +SKIP
+>>> outcome.plot()  # doctest: +SKIP
+"""
+
+from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
+from cnnlab.experiments.networks import ConvStack, gradient_norms
+from cnnlab.experiments.outcome import Measured, Outcome, measured, run
+
+__all__ = [
+    "EXPERIMENTS",
+    "Bench",
+    "ConvStack",
+    "Experiment",
+    "Measured",
+    "Outcome",
+    "gradient_norms",
+    "measured",
+    "run",
+]

@@ -1,0 +1,302 @@
+"""The experiments, each a question, a claim of the lectures, and a function of a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from cnnlab.data import ImageSet, digits
+from cnnlab.device import get_device
+from cnnlab.experiments.networks import ConvStack, gradient_norms
+from cnnlab.models import get_model
+from cnnlab.training import Recipe, evaluate, fit, predict
+from cnnlab.transfer import measure_cells
+
+__all__ = ["EXPERIMENTS", "Experiment"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question and how it is asked.
+
+    Attributes
+    ----------
+    question : str
+        What is compared.
+    claim : str
+        What a lecture or a paper says of it.
+    measure : str
+        What the values are.
+    run : callable
+        ``run(seed, bench)`` to a dict from variant to value.
+    logarithmic : bool
+        Draw on a logarithmic scale.
+    percent : bool
+        Values are shares in 0 to 1.
+    """
+
+    question: str
+    claim: str
+    measure: str
+    run: Callable[[int, "Bench"], dict[str, float]]
+    percent: bool = True
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where an experiment runs and how large it is.
+
+    ``scale`` multiplies widths and epochs: 1 on a CPU.
+    """
+
+    device: torch.device
+    scale: int
+
+    @classmethod
+    def here(cls) -> "Bench":
+        """This machine's: twice as wide and as long on a GPU."""
+        device = get_device()
+        return cls(device, 1 if device.type == "cpu" else 2)
+
+    def train(self, model: nn.Module, data: ImageSet, recipe: Recipe) -> nn.Module:
+        fit(
+            model,
+            data,
+            replace(recipe, epochs=recipe.epochs * self.scale),
+            device=self.device,
+            autocast=False,
+            compile=False,
+            progress=False,
+        )
+        return model
+
+    def accuracy(self, model: nn.Module, data: ImageSet) -> float:
+        return evaluate(model, data, device=self.device).accuracy
+
+
+def _few(count: int) -> ImageSet:
+    """So many training digits: where data is scarce, how it is used matters."""
+    whole = digits("train")
+    return ImageSet(
+        whole.images[:count], whole.labels[:count], whole.classes, f"{count} digits (train)"
+    )
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def degradation(seed: int, bench: Bench) -> dict[str, float]:
+    train = digits("train")
+    recipe = Recipe(6, 64, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
+    errors = {}
+    for label, name in (
+        ("plain-20", "plain20_cifar"),
+        ("plain-56", "plain56_cifar"),
+        ("ResNet-56", "resnet56_cifar"),
+    ):
+        model = get_model(name, in_channels=1, width=8 * bench.scale, generator=_seeded(seed))
+        errors[label] = 1 - bench.accuracy(bench.train(model, train, recipe), train)
+    return errors
+
+
+DEPTHS = (2, 4, 8, 16)
+
+
+def _activations() -> dict[str, tuple[Callable[[], nn.Module], float]]:
+    """Each activation with the gain that undoes its slope at 0, so that both start fairly.
+
+    A sigmoid's slope is 1/4 (Glorot and Bengio 2010 treat tanh, whose slope is 1).
+    """
+    return {"ReLU": (nn.ReLU, 2**0.5), "sigmoid": (nn.Sigmoid, 4.0)}
+
+
+def activations(seed: int, bench: Bench) -> dict[str, float]:
+    train, values = digits("train"), {}
+    recipe = Recipe(6, 32, optimizer="adam", learning_rate=0.004, seed=seed)
+    for name, (activation, gain) in _activations().items():
+        for depth in DEPTHS:
+            model = ConvStack(depth, activation=activation, gain=gain, generator=_seeded(seed))
+            values[f"{name}, {depth} layers"] = bench.accuracy(
+                bench.train(model, train, recipe), train
+            )
+    return values
+
+
+def vanishing(seed: int, bench: Bench) -> dict[str, float]:
+    data, values = _few(256), {}
+    images, labels = data.images.to(bench.device), data.labels.to(bench.device)
+    for name, (activation, gain) in _activations().items():
+        for depth in DEPTHS:
+            model = ConvStack(depth, activation=activation, gain=gain, generator=_seeded(seed))
+            first, *_, last = gradient_norms(model.to(bench.device), images, labels)
+            values[f"{name}, {depth} layers"] = first / last
+    return values
+
+
+def batch_norm(seed: int, bench: Bench) -> dict[str, float]:
+    train, values = digits("train"), {}
+    for norm in (False, True):
+        for rate in (0.01, 0.1, 0.5):
+            model = ConvStack(8, batch_norm=norm, generator=_seeded(seed))
+            recipe = Recipe(4, 64, learning_rate=rate, seed=seed)
+            try:
+                accuracy = bench.accuracy(bench.train(model, train, recipe), train)
+            except FloatingPointError:  # diverged: no better than guessing
+                accuracy = 1 / len(train.classes)
+            values[f"{'batch norm' if norm else 'no norm'}, rate {rate}"] = accuracy
+    return values
+
+
+def auxiliary_heads(seed: int, bench: Bench) -> dict[str, float]:
+    train, values = digits("train"), {}
+    recipe = Recipe(6, 32, learning_rate=0.02, seed=seed)
+    for norm in (False, True):
+        for aux in (False, True):
+            model = ConvStack(20, batch_norm=norm, aux=aux, generator=_seeded(seed))
+            label = f"{'batch norm' if norm else 'no norm'}, {'a' if aux else 'no'} second head"
+            values[label] = bench.accuracy(bench.train(model, train, recipe), train)
+    return values
+
+
+def stochastic_depth(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _few(300), digits("test"), {}
+    recipe = Recipe(12, 32, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
+    for drop in (0.0, 0.2, 0.5):
+        model = get_model(
+            "resnet56_cifar",
+            in_channels=1,
+            width=8 * bench.scale,
+            drop=drop,
+            generator=_seeded(seed),
+        )
+        values[f"drop {drop}"] = bench.accuracy(bench.train(model, train, recipe), test)
+    return values
+
+
+def width_or_depth(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _few(300), digits("test"), {}
+    recipe = Recipe(12, 32, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
+    for depth, width in ((8, 26), (20, 14), (56, 8)):
+        model = get_model(
+            "resnet20_cifar",
+            in_channels=1,
+            layers=((depth - 2) // 6,) * 3,
+            width=width * bench.scale,
+            generator=_seeded(seed),
+        )
+        values[f"{depth} layers, {width} wide"] = bench.accuracy(
+            bench.train(model, train, recipe), test
+        )
+    return values
+
+
+def augmentation(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _few(300), digits("test"), {}
+    for augment in ("none", "shift", "affine"):
+        model = ConvStack(4, 32, batch_norm=True, generator=_seeded(seed))
+        recipe = Recipe(20, 32, optimizer="adam", learning_rate=0.002, augment=augment, seed=seed)
+        values[augment] = bench.accuracy(bench.train(model, train, recipe), test)
+    return values
+
+
+def ensemble(seed: int, bench: Bench) -> dict[str, float]:
+    train, test = _few(300), digits("test")
+    probabilities, accuracies = [], []
+    for member in range(7):
+        own = 100 * seed + member
+        model = ConvStack(4, batch_norm=True, generator=_seeded(own))
+        recipe = Recipe(15, 32, optimizer="adam", learning_rate=0.003, seed=own)
+        bench.train(model, train, recipe)
+        accuracies.append(bench.accuracy(model, test))
+        probabilities.append(predict(model, test, device=bench.device))
+    together = torch.stack(probabilities).mean(0).argmax(1)
+    return {
+        "one network": sum(accuracies) / len(accuracies),
+        "best of seven": max(accuracies),
+        "seven together": (together == test.labels).float().mean().item(),
+    }
+
+
+def transfer(seed: int, bench: Bench) -> dict[str, float]:
+    table = measure_cells((seed,), device=bench.device)
+    return {
+        f"{cell}: {strategy}": accuracy
+        for cell, row in table.accuracies.items()
+        for strategy, (accuracy,) in row.items()
+    }
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "degradation": Experiment(
+        "Does a plain network train better when it is deeper, and a residual one?",
+        "The plain 56-layer network has the higher training error, so it is not overfitting; "
+        "with shortcuts the same depth trains well (He et al. 2016, figures 1 and 6).",
+        "training error",
+        degradation,
+    ),
+    "activations": Experiment(
+        "How deep can a network without normalization be and still learn?",
+        "Sigmoid networks stop learning as they get deeper, ReLU networks do not "
+        "(Krizhevsky et al. 2012, section 3.1).",
+        "training accuracy",
+        activations,
+    ),
+    "vanishing": Experiment(
+        "How much of the gradient arrives at the first layer before training?",
+        "A sigmoid passes on at most a quarter of a gradient, a ReLU all of it or nothing.",
+        "gradient norm of the first layer, relative to the last",
+        vanishing,
+        percent=False,
+        logarithmic=True,
+    ),
+    "batch_norm": Experiment(
+        "Which learning rates work with and without batch norm, in four epochs?",
+        "With batch norm training takes higher rates and is much faster "
+        "(Ioffe and Szegedy 2015, section 3.3).",
+        "training accuracy",
+        batch_norm,
+    ),
+    "auxiliary_heads": Experiment(
+        "Does a second classifier halfway help a deep network to train?",
+        "It feeds gradient to the early layers (Szegedy et al. 2014); with batch norm it is no "
+        "longer needed.",
+        "training accuracy",
+        auxiliary_heads,
+    ),
+    "stochastic_depth": Experiment(
+        "Does dropping residual blocks while training help on new images?",
+        "It regularizes: the test error falls (Huang et al. 2016, after 500 passes over CIFAR). "
+        "In a run as short as this one it slows training down more than it helps.",
+        "test accuracy",
+        stochastic_depth,
+    ),
+    "width_or_depth": Experiment(
+        "At about the same number of parameters: wide and shallow, or narrow and deep?",
+        "Width does at least as well as depth and trains faster (Zagoruyko and Komodakis 2016).",
+        "test accuracy",
+        width_or_depth,
+    ),
+    "augmentation": Experiment(
+        "Do changed copies of 300 training images help on new ones?",
+        "Augmentation is the simplest remedy against overfitting "
+        "(Krizhevsky et al. 2012, section 4.1).",
+        "test accuracy",
+        augmentation,
+    ),
+    "ensemble": Experiment(
+        "Are seven networks together better than one?",
+        "Averaging seven networks took AlexNet's top-5 error from 18.2 to 15.4 percent.",
+        "test accuracy",
+        ensemble,
+    ),
+    "transfer": Experiment(
+        "Little or much data, similar or different: which way of using a trained network is best?",
+        "Little and similar: a linear classifier on top; little and different: trouble; much and "
+        "similar: a few layers; much and different: more layers (deck S003).",
+        "test accuracy",
+        transfer,
+    ),
+}

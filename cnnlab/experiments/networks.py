@@ -1,0 +1,85 @@
+"""Small networks in which one thing at a time can be changed."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ConvStack", "gradient_norms"]
+
+
+class ConvStack(nn.Module):
+    """``depth`` convolutions 3×3 of one width, an average pool to 2×2, one linear layer.
+
+    ``(N, in_channels, H, W)`` to scores ``(N, classes)``; a 2×2 max pool stands after a third and
+    after two thirds of the convolutions.
+
+    Parameters
+    ----------
+    depth, width : int
+        Of the convolutions.
+    activation : callable
+        Makes the activation after each.
+    batch_norm : bool
+        Normalize before each activation.
+    aux : bool
+        A second classifier after half of the convolutions, which runs while training only: the
+        output is then a tuple.
+    gain : float
+        The weights' standard deviation is ``gain / sqrt(fan-in)``: sqrt(2) is He's, 1 is the
+        older choice for sigmoid and tanh.
+    generator : torch.Generator
+        Draws the weights.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        width: int = 16,
+        in_channels: int = 1,
+        classes: int = 10,
+        *,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        batch_norm: bool = False,
+        aux: bool = False,
+        gain: float = 2**0.5,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(depth):
+            layer = [nn.Conv2d(in_channels if index == 0 else width, width, 3, padding=1)]
+            layer += [nn.BatchNorm2d(width)] if batch_norm else []
+            layer += [activation()]
+            if index + 1 in (depth // 3, 2 * depth // 3):
+                layer.append(nn.MaxPool2d(2, ceil_mode=True))
+            layers.append(nn.Sequential(*layer))
+        self.layers, self.half = nn.ModuleList(layers), depth // 2
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.aux = nn.Linear(4 * width, classes) if aux else None
+        self.head = nn.Linear(4 * width, classes)
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    fan_in = module.weight[0].numel()
+                    module.weight.normal_(0, gain / fan_in**0.5, generator=generator)
+                    module.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        extra = None
+        for index, layer in enumerate(self.layers):
+            if index == self.half and self.aux is not None and self.training:
+                extra = self.aux(self.pool(x).flatten(1))
+            x = layer(x)
+        scores = self.head(self.pool(x).flatten(1))
+        return scores if extra is None else (scores, extra)
+
+
+def gradient_norms(model: nn.Module, images: Tensor, labels: Tensor) -> list[float]:
+    """Norm of the loss's gradient by each convolution's weights, from the first to the last."""
+    model.train()
+    output = model(images)
+    scores = output[0] if isinstance(output, tuple) else output
+    convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    loss = nn.functional.cross_entropy(scores, labels)
+    return [gradient.norm().item() for gradient in torch.autograd.grad(loss, convolutions)]

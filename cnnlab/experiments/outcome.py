@@ -1,0 +1,162 @@
+"""What an experiment gave, beside what it gave on other seeds."""
+
+import csv
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
+
+__all__ = ["Measured", "Outcome", "measured", "run"]
+
+TABLE = files("cnnlab.experiments") / "measured.csv"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant's value over several seeds.
+
+    Attributes
+    ----------
+    mean, deviation : float
+        Over the seeds; the standard deviation is of one seed, not of the mean.
+    seeds : int
+        How many.
+    """
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+@cache
+def _table() -> dict[str, dict[str, Measured]]:
+    table: dict[str, dict[str, Measured]] = {}
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            values = [float(value) for value in row["values"].split()]
+            table.setdefault(row["experiment"], {})[row["variant"]] = Measured(
+                statistics.mean(values), statistics.stdev(values), len(values)
+            )
+    return table
+
+
+def measured(name: str) -> Mapping[str, Measured]:
+    """What `make experiments` measured: for each variant its mean and spread over the seeds.
+
+    Raises
+    ------
+    ValueError
+        If there is no such experiment.
+    """
+    _find(name)
+    return _table()[name]
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome:
+    """One run of an experiment.
+
+    Attributes
+    ----------
+    name : str
+        Of the experiment.
+    values : dict
+        From variant to value.
+    seconds : float
+        That it took.
+    large : bool
+        Whether it ran in the larger form of a GPU; the measured table is of the small one.
+    """
+
+    name: str
+    values: Mapping[str, float]
+    seconds: float
+    large: bool
+
+    @property
+    def experiment(self) -> Experiment:
+        return EXPERIMENTS[self.name]
+
+    def __repr__(self) -> str:
+        table = measured(self.name)
+        width = max(map(len, self.values)) + 2
+        seeds = next(iter(table.values())).seeds
+        lines = [self.experiment.question, f"{'':{width}}{'this run':>12}{f'{seeds} seeds':>22}"]
+        for variant, value in self.values.items():
+            other = table[variant]
+            spread = f"{self._show(other.mean)} ± {self._show(other.deviation)}"
+            lines.append(f"{variant:{width}}{self._show(value):>12}{spread:>22}")
+        size = "; this run is larger than those" if self.large else ""
+        lines.append(f"{self.experiment.measure}, mean ± standard deviation{size}")
+        return "\n".join(lines)
+
+    def _show(self, value: float) -> str:
+        return f"{value:.1%}" if self.experiment.percent else f"{value:.1e}"
+
+    def plot(self):
+        """This run as dots, the other seeds as bars: a `cnnlab.plotting.Picture`."""
+        from cnnlab.plotting import COLOURS, Picture, new_figure, style
+
+        table, places = measured(self.name), range(len(self.values))[::-1]
+        scale = 100 if self.experiment.percent else 1
+        with style():
+            figure = new_figure(10, 1.3 + 0.5 * len(self.values))
+            axes = figure.subplots()
+            axes.use_sticky_edges = False  # a dot at the end of the axis stays whole
+            seeds = next(iter(table.values())).seeds
+            for place, variant in zip(places, self.values, strict=True):
+                other = table[variant]
+                low, high = other.mean - other.deviation, other.mean + other.deviation
+                if self.experiment.logarithmic:
+                    low = max(low, other.mean / 10)
+                label = f"{seeds} seeds, mean ± deviation" if place == 0 else None
+                axes.barh(
+                    place,
+                    scale * (high - low),
+                    left=scale * low,
+                    height=0.26,
+                    color=COLOURS["sky"],
+                    label=label,
+                )
+                axes.plot(scale * other.mean, place, "|", color="black", markersize=14)
+            values = [scale * value for value in self.values.values()]
+            axes.plot(values, list(places), "o", color=COLOURS["vermillion"], label="this run")
+            axes.set_yticks(list(places), list(self.values))
+            axes.set_ylim(-0.6, len(self.values) - 0.4)
+            axes.set_xlabel(self.experiment.measure + (", %" if self.experiment.percent else ""))
+            if self.experiment.logarithmic:
+                axes.set_xscale("log")
+            axes.grid(axis="x", color="#DDDDDD", linewidth=1)
+            axes.set_axisbelow(True)
+            figure.legend(loc="outside upper right", ncols=2)
+            words = [
+                f"{variant} {self._show(value)} (others {self._show(table[variant].mean)} ± "
+                f"{self._show(table[variant].deviation)})"
+                for variant, value in self.values.items()
+            ]
+            alt = f"{self.experiment.question} {self.experiment.measure}: {'; '.join(words)}."
+            return Picture.from_figure(figure, alt)
+
+
+def run(name: str, seed: int = 0, bench: Bench | None = None) -> Outcome:
+    """Run one of the `EXPERIMENTS`: about ten seconds on two CPU cores, larger on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such experiment.
+    """
+    experiment, bench = _find(name), bench or Bench.here()
+    start = time.perf_counter()
+    values = experiment.run(seed, bench)
+    return Outcome(name, values, time.perf_counter() - start, bench.scale > 1)
+
+
+def _find(name: str) -> Experiment:
+    if name not in EXPERIMENTS:
+        raise ValueError(f"experiment {name!r} is none of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]

@@ -1,0 +1,250 @@
+"""Transfer learning: heads, freezing, features, and the table of four cells."""
+
+import statistics
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from cnnlab.data import digits
+from cnnlab.models import get_model
+from cnnlab.training import Recipe, evaluate, fit
+from cnnlab.transfer import (
+    ADVICE,
+    CELLS,
+    STRATEGIES,
+    CellTable,
+    adapt,
+    as_trunk_input,
+    cell_data,
+    extract_features,
+    freeze,
+    load_trunk,
+    measure_cells,
+    parameter_groups,
+    replace_head,
+    units,
+)
+from cnnlab.transfer.pretrained import FOLDER, SOURCE_SHAPES, TARGET_SHAPES, new_trunk, sources
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("resnet18", "fc"),
+        ("vgg11", "classifier.6"),
+        ("alexnet", "classifier.6"),
+        ("densenet121", "classifier"),
+        ("squeezenet1_1", "classifier.1"),
+        ("mobilenet_v2", "classifier.1"),
+    ],
+)
+def test_torchvisions_networks_get_another_head(name, head):
+    model = torchvision.models.get_model(name, weights=None)
+    before = model.get_submodule(head)
+    model = replace_head(model, 7).eval()
+    after = model.get_submodule(head)
+    assert type(after) is type(before) and after is not before
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "lenet5", "squeezenet1_1", "densenet121", "mobilenet_v1"]
+)
+def test_our_networks_get_another_head(name):
+    model = replace_head(get_model(name), 7).eval()
+    assert model(torch.zeros(1, *model.input_size)).shape == (1, 7)
+
+
+def test_auxiliary_heads_are_replaced_too():
+    model = replace_head(get_model("googlenet"), 7).train()
+    assert {scores.shape for scores in model(torch.zeros(2, 3, 224, 224))} == {(2, 7)}
+
+
+def test_a_new_head_comes_from_its_generator():
+    heads = [
+        replace_head(get_model("lenet5"), 7, torch.Generator().manual_seed(s)).classifier[-1].weight
+        for s in (0, 0, 1)
+    ]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_the_units_of_a_resnet_are_its_stem_its_blocks_and_its_head():
+    names = [name for name, _ in units(torchvision.models.resnet18(weights=None))]
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert names == ["conv1", *blocks, "fc"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "lenet5", "googlenet"])
+def test_the_units_hold_every_parameter_once(name):
+    model = get_model(name)
+    held = [id(p) for _, part in units(model) for p in part.parameters()]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_freezing_by_depth_trains_the_top_only():
+    model, train = load_trunk("patterns", 10), as_trunk_input(digits("validation"))
+    assert freeze(model, 2) == ["layer3.0", "fc"]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, train, Recipe(epochs=1), device="cpu")
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert {name.split(".")[0] for name in changed} == {"layer3", "fc"}
+    assert len(freeze(model, None)) == 5
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_lower_units_learn_more_slowly():
+    model = load_trunk("patterns", 10)
+    groups = parameter_groups(model, 0.1, decay=0.5)
+    assert [group["lr"] for group in groups] == pytest.approx([0.00625, 0.0125, 0.025, 0.05, 0.1])
+    freeze(model, 1)
+    (only,) = parameter_groups(model, 0.1)
+    assert {id(p) for p in only["params"]} == {id(p) for p in model.fc.parameters()}
+    history = fit(
+        model, as_trunk_input(digits("validation")), Recipe(epochs=1), device="cpu",
+        parameters=[only],
+    )  # fmt: skip
+    assert history["learning_rate"] == [0.1]
+
+
+def test_features_and_head_make_what_the_network_makes():
+    model, data = load_trunk("digits").eval(), as_trunk_input(digits("test"))
+    features = extract_features(model, data, device="cpu", batch_size=100)
+    assert features.tensors[0].shape == (353, 64)
+    with torch.no_grad():
+        assert torch.allclose(model.fc(features.tensors[0]), model(data.images), atol=1e-4)
+    assert torch.equal(features.tensors[1], data.labels)
+    assert isinstance(model.fc, nn.Linear)  # the network is as it was
+
+
+def test_features_are_computed_once_for_these_weights_and_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path))
+    model, data = load_trunk("digits"), as_trunk_input(digits("validation"))
+    calls = []
+    model.conv1.register_forward_hook(lambda *_: calls.append(1))
+    first = extract_features(model, data, device="cpu", cache=True)
+    replace_head(model, 3)  # the head does not matter
+    second = extract_features(model, data, device="cpu", cache=True)
+    assert len(calls) == 1 and torch.equal(first.tensors[0], second.tensors[0])
+    with torch.no_grad():
+        model.conv1.weight[0, 0, 0, 0] += 1
+    third = extract_features(model, data, device="cpu", cache=True)
+    assert len(calls) == 2 and not torch.equal(first.tensors[0], third.tensors[0])
+    assert len(list((tmp_path / "features").glob("*.pt"))) == 2
+
+
+# --- the trunks
+
+
+@pytest.mark.parametrize("name", ["patterns", "digits"])
+def test_the_shipped_trunks_know_what_they_learnt(name):
+    accuracy = evaluate(load_trunk(name), sources("test")[name], device="cpu").accuracy
+    assert accuracy >= 0.97
+    assert len((FOLDER / f"{name}.pt").read_bytes()) <= 2_000_000
+
+
+def test_the_target_shapes_are_new_to_the_trunk():
+    assert not set(SOURCE_SHAPES) & set(TARGET_SHAPES)
+    assert len(SOURCE_SHAPES) == 8 and len(TARGET_SHAPES) == 6
+
+
+# --- the four cells
+
+
+def test_the_cells_have_the_data_that_they_say():
+    for cell, classes, each in (
+        ("little, similar", 6, 5),
+        ("little, different", 10, 5),
+        ("much, similar", 6, 100),
+        ("much, different", 10, 100),
+    ):
+        train, test = cell_data(cell, seed=1)
+        assert train.labels.bincount().tolist() == [each] * classes
+        assert train.images.shape[1:] == test.images.shape[1:] == (3, 16, 16)
+        assert train.classes == test.classes
+        other, _ = cell_data(cell, seed=2)
+        assert not torch.equal(train.images, other.images)
+    assert list(CELLS) == list(ADVICE)
+
+
+def test_a_linear_probe_changes_the_head_only():
+    train, _ = cell_data("little, similar")
+    model = adapt("linear probe", train, device="cpu")
+    trunk = load_trunk("patterns").state_dict()
+    for name, value in model.state_dict().items():
+        if not name.startswith("fc"):
+            assert torch.equal(value, trunk[name]), name
+
+
+def test_scratch_knows_nothing_of_the_trunk():
+    train, _ = cell_data("little, similar")
+    first = adapt("scratch", train, "patterns", device="cpu").state_dict()
+    second = adapt("scratch", train, "digits", device="cpu").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fine_tuning_beats_scratch_where_data_is_scarce_and_similar():
+    table = measure_cells(
+        (0, 1), cells=["little, similar"], strategies=["scratch", "fine-tune all"], device="cpu"
+    )
+    row = table.accuracies["little, similar"]
+    assert min(row["fine-tune all"]) > max(row["scratch"])
+
+
+@pytest.mark.slow
+def test_fine_tuning_beats_scratch_by_more_than_twice_the_spread_of_ten_seeds():
+    strategies = ["scratch", "fine-tune all"]
+    table = measure_cells(range(10), cells=["little, similar"], strategies=strategies, device="cpu")
+    scratch, tuned = (table.accuracies["little, similar"][name] for name in strategies)
+    gap = statistics.mean(tuned) - statistics.mean(scratch)
+    spreads = statistics.stdev(scratch), statistics.stdev(tuned)
+    print(f"scratch {statistics.mean(scratch):.1%}, fine-tuned {statistics.mean(tuned):.1%}, "
+          f"spreads {spreads[0]:.1%} and {spreads[1]:.1%}")  # fmt: skip
+    assert gap > 2 * max(spreads)
+
+
+def test_the_table_is_a_text_and_a_picture():
+    table = CellTable(
+        {
+            cell: {name: [0.5 + 0.1 * i, 0.6 + 0.1 * i] for i, name in enumerate(STRATEGIES)}
+            for cell in CELLS
+        }
+    )
+    text = repr(table).splitlines()
+    assert text[0].split("  ")[-1].strip() == "fine-tune all"
+    assert text[1].startswith("little, similar") and text[1].endswith("85.0 ± 7.1 %*")
+    assert text[-1] == "test accuracy, 2 seeds; * is the best of its row"
+    picture = table.plot()
+    assert "much, different: scratch 55%" in picture.alt and len(picture.data) > 5000
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load_trunk("imagenet"), "trunk 'imagenet' is none of digits, patterns"),
+        (lambda: cell_data("some, other"), "cell 'some, other' is none of little, similar;"),
+        (
+            lambda: adapt("hope", cell_data("little, similar")[0]),
+            "strategy 'hope' is none of scratch, linear probe, fine-tune the top, fine-tune all",
+        ),
+        (lambda: freeze(new_trunk(10), 6), "6 units cannot train: the network has 5"),
+        (lambda: replace_head(nn.ReLU(), 3), "ReLU has no linear or convolutional layer"),
+        (lambda: replace_head(new_trunk(10), 0), "classes 0 is below 1"),
+        (lambda: parameter_groups(new_trunk(10), 0.1, 0), "decay 0 is not within 0 to 1"),
+        (
+            lambda: extract_features(get_model("squeezenet1_1"), digits(), device="cpu"),
+            "the head 1 is a Conv2d, not linear",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_nothing_to_train_is_said():
+    model = new_trunk(10)
+    freeze(model, 0)
+    with pytest.raises(ValueError, match="all parameters are frozen"):
+        parameter_groups(model, 0.1)
