@@ -5,6 +5,7 @@ trusted: it holds the judge and the key, and the student's kernel is a sandboxed
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -53,13 +54,13 @@ def work(job: dict) -> dict:
                 if (text := job["notebooks"].get(name)) is None:
                     continue  # nbgrader gives it no points
                 notebook = intake.parse_notebook(text, f"{name}.ipynb")
-                said = intake.repair(notebook, nbformat.reads(release, as_version=4))
+                said = intake.repair(notebook, nbformat.from_dict(json.loads(release)))
                 report["repaired"] += said
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
                 judge.key = job["key"]
                 resources = {"metadata": {"path": folder}}
                 notebook, resources = judge.preprocess(notebook, resources)
-                judged[name] = nbformat.writes(notebook)
+                judged[name] = json.dumps(notebook)
                 found = resources["cnnlab"]
                 report["tasks"] |= found["tasks"]
                 report["evidence"] += found["evidence"]
