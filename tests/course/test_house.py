@@ -144,6 +144,7 @@ def commands_of_the_readme() -> set[str]:
 
 def test_every_make_target_that_is_written_about_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets |= {f"bench-{path.stem}" for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
     assert commands_of_the_readme() and commands_of_the_readme() <= targets
 
 
