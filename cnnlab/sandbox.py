@@ -17,6 +17,7 @@ import fcntl
 import functools
 import os
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -318,10 +319,15 @@ def fork(policy: Policy) -> int:
         return pid
     os.close(reads)
     try:
-        _libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
         os.setsid()
         if not told:
             _confine(policy, uid if privileged else None)
+        # Not before: the kernel forgets it when a process changes its user.
+        _libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+        watched = select.poll()
+        watched.register(writes, select.POLLERR)
+        if watched.poll(0):  # the caller had died before that
+            os._exit(1)
         for kind, bound in _limits(policy.limits).items():
             resource.setrlimit(kind, (bound, bound))
         os.environ.clear()

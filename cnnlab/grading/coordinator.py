@@ -189,7 +189,7 @@ class TakeJudged(NbGraderPreprocessor):
         names = resources["nbgrader"]
         path = Path(self.folder) / f"{names['student']}.judged.json"
         text = json.loads(path.read_text())["notebooks"][names["notebook"]]
-        return nbformat.from_dict(json.loads(text)), resources
+        return nbformat.v4.reads(text), resources
 
 
 class _Session:

@@ -54,7 +54,7 @@ def work(job: dict) -> dict:
                 if (text := job["notebooks"].get(name)) is None:
                     continue  # nbgrader gives it no points
                 notebook = intake.parse_notebook(text, f"{name}.ipynb")
-                said = intake.repair(notebook, nbformat.from_dict(json.loads(release)))
+                said = intake.repair(notebook, nbformat.v4.reads(release))
                 report["repaired"] += said
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
                 judge.key = job["key"]

@@ -99,10 +99,13 @@ def test_nbval_runs_on_it(warm, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_zygote_ends_with_the_process_that_started_it(tmp_path):
+@pytest.mark.parametrize("policy", ["None", "Policy(readable=zygote.readable(), writable=here)"])
+def test_zygote_and_kernels_end_with_the_process_that_started_them(tmp_path, policy):
     code = (
-        "import os\nfrom cnnlab.grading import zygote\n"
-        "pid, _ = zygote.fork_kernel(['-f', 'k.json', '--transport=ipc'], dict(os.environ), '.')\n"
+        "import os\nfrom cnnlab.grading import zygote\nfrom cnnlab.sandbox import Policy\n"
+        "here = os.getcwd()\nkernel = ['-f', here + '/k.json', '--transport=ipc']\n"
+        f"pid, _ = zygote.fork_kernel(kernel, dict(os.environ), here, {policy})\n"
+        "import time; time.sleep(2)\n"
         "print(pid, zygote._children[os.getpid()].pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     env = {k: v for k, v in os.environ.items() if k != zygote.ADDRESS}
