@@ -123,7 +123,9 @@ def page() -> str:
     lines, listed, killed, tried = [], [], 0, 0
     for task in TASKS:
         mutation = mutate(task) if task.kind in MUTATED else Mutation()
-        count = mutation.killed + len(mutation.equal) + len(mutation.escaped)
+        if mutation.escaped:
+            raise SystemExit(f"{task.id} asks too little:\n" + "\n".join(mutation.escaped))
+        count = mutation.killed + len(mutation.equal)
         killed, tried = killed + mutation.killed, tried + count
         row = f"| {count} | {mutation.killed} | {len(mutation.equal)} |" if count else "| | | |"
         lines.append(fixed_columns(task) + row)
