@@ -151,5 +151,7 @@ def test_every_make_target_that_is_written_about_exists():
 def test_the_help_lists_every_target():
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.search(r"\.PHONY: ((?:.*\\\n)*.*)", makefile).group(1).replace("\\", "").split())
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == phony | {"bench-%"}
