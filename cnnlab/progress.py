@@ -3,14 +3,12 @@
 import os
 import sys
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["progress_bar", "somebody_watches"]
 
-LIVE = (
-    "JPY_SESSION_NAME",
-    "VSCODE_PID",
-)  # set by Jupyter's and VS Code's servers, not by nbconvert
+# Set by Jupyter's and VS Code's servers, not by nbconvert.
+LIVE = ("JPY_SESSION_NAME", "VSCODE_PID")
 
 
 def somebody_watches() -> bool:
@@ -28,6 +26,9 @@ def somebody_watches() -> bool:
 
 
 def progress_bar(total: int, title: str, shown: bool | None = None, **options) -> tqdm:
-    """A tqdm bar, silent unless ``shown`` or, where that is None, `somebody_watches`."""
+    """A bar of text, silent unless ``shown`` or, where that is None, `somebody_watches`.
+
+    Not tqdm's widget: with it JupyterLab's page stood still for minutes in lecture 4.
+    """
     shown = somebody_watches() if shown is None else shown
     return tqdm(total=total, desc=title, disable=not shown, leave=False, **options)

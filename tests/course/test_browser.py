@@ -34,7 +34,6 @@ def server(generated_course, tmp_path_factory):
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CNNLAB_DEVICE": "cpu"}
-    env |= {"CNNLAB_PROGRESS": "0"}  # a bar redraws for ever on a busy machine
     env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipy")}
     log = (folder / "server.log").open("w")
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
