@@ -105,8 +105,9 @@ def summary(
 
 def _inputs(trace: Trace, input_size, batch_size: int):
     """Shape tensors: a list of positional inputs, or a dict of named ones."""
-    tensors = itertools.chain(trace.model.parameters(), trace.model.buffers())
-    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    tensors = itertools.chain(trace.parameters.values(), trace.model.buffers())
+    like = next((t for t in tensors if t.is_floating_point()), None)
+    like = torch.empty(0) if like is None else like
     device, dtype = like.device, trace.dtype or like.dtype
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive whole number, got {batch_size!r}")

@@ -128,7 +128,13 @@ class Trace:
         self.ops: list[Op] = []
         self.frame = Frame("", model)
         self.failed: Frame | None = None  # the innermost call that raised
-        self.parameters: dict[int, nn.Parameter] = {}
+        self.modules = list(_modules(model))
+        self.parameters = {
+            id(parameter): parameter
+            for _, module in self.modules
+            for parameter in module._parameters.values()
+            if parameter is not None
+        }
         self.used: set[int] = set()  # ids of the parameters that a row has counted
         self.trains = False  # whether the next operation has taken a parameter to be trained
         self._stand_ins: dict[int, ShapeTensor] = {}
@@ -279,14 +285,10 @@ class Trace:
         with _ONE_AT_A_TIME:
             before, _active = _active, self
             try:
-                for path, module in _modules(self.model):
+                for path, module in self.modules:
                     own = module.__dict__
-                    parameters = own["_parameters"]
-                    for parameter in parameters.values():
-                        if parameter is not None:
-                            self.parameters[id(parameter)] = parameter
                     copy = own.copy()
-                    copy["_parameters"] = _Lent(parameters)
+                    copy["_parameters"] = _Lent(own["_parameters"])
                     copy["_buffers"] = _Lent(own["_buffers"])
                     copy["_modules"] = own["_modules"].copy()
                     copy["_compiled_call_impl"] = functools.partial(
