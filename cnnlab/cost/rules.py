@@ -221,7 +221,7 @@ def adaptive_pool(trace, name, input, output_size, return_indices=False, path=No
     x = input.shape
     axes = _axes(name)
     label = label or name
-    is_mean = "avg" in name.lower() and set(_each(output_size, axes)) == {1}
+    is_mean = axes > 1 and "avg" in name.lower() and set(_each(output_size, axes)) == {1}
     if len(x) < axes or (len(x) - axes not in (1, 2) and not is_mean):  # torch's mean takes any
         raise trace.error(path, label, rank(axes, "C", x))
     sizes = x[-axes:]
