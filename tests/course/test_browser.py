@@ -79,6 +79,7 @@ def open_notebook(page, server: str, path: str):
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lecture", sorted(p.name for p in (ROOT / "lectures").glob("*.ipynb")))
 def test_a_lecture_runs_to_its_end_without_an_error(page, server, lecture):
     open_notebook(page, server, f"lectures/{lecture}")
