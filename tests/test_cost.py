@@ -2,16 +2,20 @@
 
 import csv
 import doctest
+import gc
 import io
 import json
 import math
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 import torchvision
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import cnnlab
@@ -310,12 +314,76 @@ def test_the_model_is_as_it_was():
     assert seen == [2, 1] and [hook.remove() for hook in hooks]
 
 
-def test_works_on_models_of_every_device_and_wrapper():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    expected = summary(network, (3, 8, 8)).to_dict()["rows"]
-    assert summary(network.to("meta"), (3, 8, 8)).to_dict()["rows"] == expected
-    compiled = torch.compile(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
-    assert summary(compiled, (3, 8, 8)).to_dict()["rows"] == expected
+def small():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model.to("meta"),
+        torch.compile,
+        nn.DataParallel,
+        nn.Sequential,
+        lambda model: nn.Sequential(torch.compile(model)),
+        lambda model: model.compile() or model,
+    ],
+    ids=["meta", "compiled", "DataParallel", "nested", "compiled child", "compile()"],
+)
+def test_works_on_every_device_and_wrapper(wrap):
+    result, expected = summary(wrap(small()), (3, 8, 8)), summary(small(), (3, 8, 8))
+    for what in ("type", "output_shape", "macs", "params", "receptive_field"):
+        assert [getattr(row, what) for row in result.rows] == [
+            getattr(row, what) for row in expected.rows
+        ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.weight_norm,
+        lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+    ids=["weight_norm with a hook", "weight_norm", "pruning"],
+)
+def test_weights_that_are_computed(change):
+    layer = change(nn.Conv2d(3, 4, 3))
+    result = summary(nn.Sequential(layer), (3, 8, 8))
+    assert result.total_macs == 4 * 6 * 6 * 27
+    assert result.total_params == sum(p.numel() for p in layer.parameters())
+    assert result.unused_params == 0
+
+
+def test_own_functions_and_checkpoints():
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return 2 * x
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            x = checkpoint(self.conv, Double.apply(x), use_reentrant=False)
+            return checkpoint(self.conv, x, use_reentrant=True)
+
+    result = summary(Net(), (3, 8, 8))
+    assert [row.type for row in result.rows] == ["mul", "Conv2d", "Conv2d"]
+    assert result.output_shape == (1, 3, 8, 8)
+
+
+def test_a_summary_does_not_keep_its_model():
+    model = small()
+    reference, result = weakref.ref(model), summary(model, (3, 8, 8))
+    del model
+    gc.collect()
+    assert reference() is None
+    assert result.total_params == 112 and result.receptive_field == 3
+    assert result.training_memory()["gradients"] == 448
 
 
 def test_groups_by_depth():

@@ -129,7 +129,7 @@ BAD = {
     "a mask": (
         Block(lambda m, x: x[x > 0]),
         IMAGE,
-        "getitem in Block needs the values of a tensor",
+        "getitem in Block has no shape without values",
     ),
     "numpy": (
         Block(lambda m, x: torch.from_numpy(x.numpy())),
@@ -225,6 +225,31 @@ def test_the_table_up_to_the_failing_row():
     assert rows == ["conv", "pool", "flat"]
     assert any("256×6×6" in line or "6×6" in line for line in lines)
     assert error.value.table in "".join(error.value.__notes__)  # shown below the message
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
+            "LazyConv2d '0' cannot be followed: it is lazy",
+        ),
+        (
+            lambda: nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3))),
+            "RecursiveScriptModule '0' is TorchScript, give its source",
+        ),
+        (
+            lambda: Block(lambda m, x: torch.vmap(torch.sum)(x)),
+            "the output in Block does not come from the input",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
+def test_what_cannot_be_followed(build, message):
+    with pytest.raises(CostError) as error:
+        summary(build(), IMAGE)
+    assert str(error.value).startswith(message)
 
 
 def test_errors_keep_their_cause():

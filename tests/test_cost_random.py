@@ -158,6 +158,8 @@ def test_networks_like_torch(program, height, width):
     shapes = {}
 
     def note(layer, _, output):
+        if 0 in output.shape:  # some of torch's kernels let an empty result pass, others raise
+            raise ValueError("nothing is left")
         shapes[f"layers.{list(model.layers).index(layer)}"] = tuple(output.shape)
 
     hooks = [layer.register_forward_hook(note) for layer in model.layers]
@@ -241,7 +243,7 @@ def reached(model, n):
     spans = []
     for unit in y:
         (gradient,) = torch.autograd.grad(unit, x, retain_graph=True)
-        seen = gradient[0, 0].nonzero().flatten().tolist()
+        seen = (gradient[0, 0] > 1e-6).nonzero().flatten().tolist()  # linear: more than rounding
         spans.append((seen[0], seen[-1]) if seen else None)
     return spans
 
@@ -251,8 +253,11 @@ def reached(model, n):
 @example([ones(nn.ConvTranspose1d(1, 1, 1, 3, bias=False)), ones(nn.Conv1d(1, 1, 2, bias=False))])
 def test_receptive_fields_are_what_gradients_reach(stack):
     model, n = Line(stack), 90
-    assume(0 < summary(model, (1, n)).output_shape[-1] <= 200)
-    result = summary(model, (1, n))
+    try:
+        result = summary(model, (1, n))
+    except CostError:
+        assume(False)
+    assume(result.output_shape[-1] <= 200)
     spans = reached(model, n)
     inside = [span for span in spans if span and span[0] > 0 and span[1] < n - 1]
     largest = max((last - first + 1 for first, last in inside), default=0)

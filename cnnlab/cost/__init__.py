@@ -19,11 +19,12 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
-from cnnlab.cost import rules
+from cnnlab.cost import dispatch
 from cnnlab.cost.command import summary_text
 from cnnlab.cost.table import Row, Summary
-from cnnlab.cost.trace import CostError, Trace
+from cnnlab.cost.trace import CostError, ShapeTensor, Trace
 
 __all__ = ["CostError", "CostWarning", "Row", "Summary", "summary", "summary_text"]
 
@@ -81,7 +82,7 @@ def summary(
         what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"summary takes an nn.Module that has been built, got {what}")
     model = getattr(model, "_orig_mod", model)  # of torch.compile
-    trace = Trace(model, rules, dtype)
+    trace = Trace(model, dispatch, dtype)
     inputs = _inputs(trace, input_size, batch_size)
     try:
         with trace.borrowed():
@@ -89,11 +90,18 @@ def summary(
                 output = model(**inputs)
             else:
                 output = model(*inputs)
+        if _is_lost(output):
+            raise trace.error(
+                None,
+                "the output",
+                "does not come from the input: something that cannot be followed has lost it",
+            )
     except Exception as error:
-        raise _explained(error, trace, inputs) from (
+        raise _explained(error, model, trace, inputs) from (
             error.__cause__ if isinstance(error, CostError) else error
         )
-    result = Summary(trace, inputs, output)
+    result = Summary(model, trace, inputs, output)
+    trace.release()
     if result.not_counted:
         warnings.warn(
             f"the MACs of {', '.join(result.not_counted)} are not counted: no rule knows them",
@@ -105,8 +113,9 @@ def summary(
 
 def _inputs(trace: Trace, input_size, batch_size: int):
     """Shape tensors: a list of positional inputs, or a dict of named ones."""
-    tensors = itertools.chain(trace.model.parameters(), trace.model.buffers())
-    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    tensors = itertools.chain(trace.parameters.values(), trace.buffers.values())
+    like = next((t for t in tensors if t.is_floating_point()), None)
+    like = torch.empty(0) if like is None else like
     device, dtype = like.device, trace.dtype or like.dtype
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive whole number, got {batch_size!r}")
@@ -131,15 +140,26 @@ def _inputs(trace: Trace, input_size, batch_size: int):
     return [one(size) for size in input_size] if several else [one(input_size)]
 
 
-def _explained(error: Exception, trace: Trace, inputs) -> CostError:
+def _is_lost(output) -> bool:
+    """Whether only ordinary tensors came out, as after vmap, which hides what it does."""
+    leaves = tree_leaves(output)
+    return bool(leaves) and all(
+        isinstance(leaf, torch.Tensor) and not isinstance(leaf, ShapeTensor) for leaf in leaves
+    )
+
+
+def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> CostError:
     """The error in one sentence that names the layer, with the table up to it."""
     if not isinstance(error, CostError):
         frame = trace.failed or trace.frame
-        kind = type(frame.module).__name__
-        where = f"{kind} '{frame.path}'" if frame.path else kind
+        where = f"{frame.kind} '{frame.path}'" if frame.path else frame.kind
         message = " ".join(str(error).split("\n")[0].split())
-        error = CostError(f"{where} cannot be followed: {type(error).__name__}: {message}")
+        if "uninitialized parameter" in message:
+            message = "it is lazy and has no weights before its first call"
+        else:
+            message = f"{type(error).__name__}: {message}"
+        error = CostError(f"{where} cannot be followed: {message}")
     if trace.ops and not error.table:
-        error.table = str(Summary(trace, inputs))
+        error.table = str(Summary(model, trace, inputs))
         error.add_note(f"\nUp to there:\n{error.table}")
     return error

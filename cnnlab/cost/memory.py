@@ -63,7 +63,7 @@ def kept(inputs: Sequence, ops: Sequence) -> int:
         if not (inputs_need or op.trains):
             continue
         needing.update(id(tensor.base) for tensor in op.outputs)
-        label = op.type.lower()
+        label = op.label.lower()
         if op.kind in ("conv", "linear"):
             if op.trains:
                 keep(*traced(op))
@@ -91,7 +91,7 @@ def kept(inputs: Sequence, ops: Sequence) -> int:
 def _is_mean(op) -> bool:
     """Whether torch runs this pooling layer as a mean over all positions."""
     return (
-        "adaptive" in op.type.lower()
-        and "avg" in op.type.lower()
+        "adaptive" in op.label.lower()
+        and "avg" in op.label.lower()
         and (set(op.outputs[0].shape[2:]) == {1})
     )

@@ -148,9 +148,9 @@ def _after(op, before: list, output, index: int) -> State:
     tensor, state = before[0]
     if op.kind == "matmul":
         return GLOBAL
-    if op.kind in LOCAL or op.type in LOCAL_LABELS or not isinstance(state, Field):
+    if op.kind in LOCAL or op.label in LOCAL_LABELS or not isinstance(state, Field):
         joined = _joined([state for _, state in before])
-        is_global_norm = op.type.startswith(GLOBAL_NORMS) and isinstance(joined, Field)
+        is_global_norm = op.label.startswith(GLOBAL_NORMS) and isinstance(joined, Field)
         return GLOBAL if is_global_norm else joined
     if op.kind == "view":
         return _viewed(op.geometry, index, state, tensor, output)
@@ -158,11 +158,11 @@ def _after(op, before: list, output, index: int) -> State:
         return _windowed(op, state, tensor, output)
     if op.kind == "linear":
         return GLOBAL if -1 in state.dims else state
-    if op.type in RESIZING:
+    if op.label in RESIZING:
         return _resized(op.geometry, state)
-    if op.type in REDUCING:
+    if op.label in REDUCING:
         return _reduced(state, tensor, output)
-    return state if op.type == "AdaptiveAvgPool2d" else UNKNOWN
+    return state if op.label == "AdaptiveAvgPool2d" else UNKNOWN
 
 
 def _viewed(geometry, index: int, state: Field, tensor, output) -> State:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from cnnlab.cost import memory, render
@@ -121,28 +122,33 @@ class Summary(render.Table):
         Operations whose MACs are not in the totals.
     """
 
-    def __init__(self, trace: Trace, inputs, output=None):
-        self._trace = trace
-        self._inputs = inputs
-        self.model_name = type(trace.model).__name__
-        self.training = trace.model.training
+    def __init__(self, model: nn.Module, trace: Trace, inputs, output=None):
+        self.model_name = type(model).__name__
+        self.training = model.training
+        self._ops = trace.ops
+        self._inputs = _leaves(inputs)
+        self._held = [  # so that nothing of the model stays alive with its summary
+            (kind, tensor.numel(), trace.itemsize(tensor), tensor.requires_grad)
+            for kind in ("parameters", "buffers")
+            for tensor in getattr(trace, kind).values()
+        ]
         self.input_shape = tree_map_only(ShapeTensor, lambda t: tuple(t.shape), inputs)
         self.output_shape = tree_map_only(ShapeTensor, lambda t: tuple(t.shape), output)
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
             self.input_shape = self.input_shape[0]
         self.rows = _rows(trace.ops, self._states)
-        self.not_counted = sorted({op.type for op in trace.ops if not op.counted})
+        self.not_counted = sorted({op.label for op in trace.ops if not op.counted})
 
     # --- totals -------------------------------------------------------------------------------
 
     @property
     def total_params(self) -> int:
-        return sum(parameter.numel() for parameter in self._trace.parameters.values())
+        return sum(number for kind, number, *_ in self._held if kind == "parameters")
 
     @property
     def trainable_params(self) -> int:
         """Parameters that require a gradient."""
-        return sum(p.numel() for p in self._trace.parameters.values() if p.requires_grad)
+        return sum(number for _, number, _, trained in self._held if trained)
 
     @property
     def unused_params(self) -> int:
@@ -179,7 +185,7 @@ class Summary(render.Table):
     def forward_memory(self) -> dict[str, int]:
         """Bytes of a forward pass without gradients: what is stored, and the peak of the rest."""
         stored = self._stored()
-        activations = memory.peak(_leaves(self._inputs), self._trace.ops)
+        activations = memory.peak(self._inputs, self._ops)
         return {**stored, "activations": activations, "total": sum(stored.values()) + activations}
 
     def training_memory(self, optimizer: str = "sgd") -> dict[str, int]:
@@ -198,16 +204,12 @@ class Summary(render.Table):
                 f"optimizer must be one of {', '.join(memory.OPTIMIZERS)}, got {optimizer!r}"
             )
         stored = self._stored()
-        gradients = sum(
-            p.numel() * self._itemsize(p)
-            for p in self._trace.parameters.values()
-            if p.requires_grad
-        )
+        gradients = sum(number * size for _, number, size, trained in self._held if trained)
         parts = {
             **stored,
             "gradients": gradients,
             "optimizer": gradients * memory.OPTIMIZERS[optimizer],
-            "activations": memory.kept(_leaves(self._inputs), self._trace.ops),
+            "activations": memory.kept(self._inputs, self._ops),
         }
         return {**parts, "total": sum(parts.values())}
 
@@ -245,15 +247,15 @@ class Summary(render.Table):
     @property
     def sources(self) -> list[list[int]]:
         """For each row the rows whose outputs it takes, in their order; -1 is the model's input."""
-        index = {id(op): number for number, op in enumerate(self._trace.ops)}
-        given = {id(tensor) for tensor in _leaves(self._inputs)}
+        index = {id(op): number for number, op in enumerate(self._ops)}
+        given = {id(tensor) for tensor in self._inputs}
         return [
             [
                 index.get(id(tensor.op), -1)
                 for tensor in op.inputs
                 if tensor.op is not None or id(tensor.base) in given
             ]
-            for op in self._trace.ops
+            for op in self._ops
         ]
 
     @property
@@ -269,31 +271,23 @@ class Summary(render.Table):
 
     def _states(self) -> list:
         if self.__dict__.get("_fields") is None:
-            self._fields = receptive_fields(_leaves(self._inputs), self._trace.ops)
+            self._fields = receptive_fields(self._inputs, self._ops)
         return self._fields
 
     def _stored(self) -> dict[str, int]:
-        buffers = {id(buffer): buffer for buffer in self._trace.model.buffers()}
         return {
-            "parameters": sum(
-                p.numel() * self._itemsize(p) for p in self._trace.parameters.values()
-            ),
-            "buffers": sum(b.numel() * self._itemsize(b) for b in buffers.values()),
+            name: sum(number * size for kind, number, size, _ in self._held if kind == name)
+            for name in ("parameters", "buffers")
         }
-
-    def _itemsize(self, tensor) -> int:
-        dtype = self._trace.dtype
-        return (dtype if dtype and tensor.dtype.is_floating_point else tensor.dtype).itemsize
 
 
 def _rows(ops: Sequence[Op], fields) -> list[Row]:
     rows, seen = [], {}
     for index, op in enumerate(ops):
-        name, label, output = op.path, op.type, op.outputs[0]
+        name, label, output = op.path, op.label, op.outputs[0]
         if op.frame is not None:
-            module = op.frame.module
-            if op.frame.ops == 1 and name and not module._modules:
-                label = type(module).__name__
+            if op.frame.ops == 1 and name and not op.frame.has_children:
+                label = op.frame.kind
             else:
                 name = f"{name}.{label}" if name else label
         times = seen[name] = seen.get(name, 0) + 1

@@ -82,16 +82,16 @@ class Op:
     """One operation of the forward pass, as the rules write it down."""
 
     __slots__ = (
-        "counted", "frame", "fresh", "geometry", "inputs", "kind", "macs", "outputs", "params",
-        "path", "trains", "type",
+        "counted", "frame", "fresh", "geometry", "inputs", "kind", "label", "macs", "outputs",
+        "params", "path", "trains",
     )  # fmt: skip
 
     def __init__(
-        self, kind, type, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
+        self, kind, label, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
         trains,
     ):  # fmt: skip
-        self.kind = kind  # "conv", "linear", "matmul", "pool", "view", ... (see `rules`)
-        self.type = type  # "Conv2d", "add", ...
+        self.kind = kind  # "conv", "linear", "matmul", "pool", "view", ... (see `dispatch`)
+        self.label = label  # "Conv2d", "add", ...
         self.path = path  # of the module, "layer1.0.conv1"
         self.frame = frame  # the call it belongs to; None when it is all that a leaf module does
         self.inputs = inputs
@@ -110,28 +110,47 @@ def traced(op: Op) -> list[ShapeTensor]:
 
 
 class Frame:
-    """One call of a module that is traced from the inside."""
+    """One call of a module that is followed inside."""
 
-    __slots__ = ("module", "ops", "path")
+    __slots__ = ("has_children", "kind", "ops", "path")
 
-    def __init__(self, path, module):
-        self.path, self.module, self.ops = path, module, 0
+    def __init__(self, path: str, module: nn.Module):
+        self.path, self.kind = path, type(module).__name__
+        self.has_children = bool(module._modules)
+        self.ops = 0
 
 
 class Trace:
-    """Runs one forward pass and collects its operations."""
+    """Follows one forward pass and collects its operations.
 
-    def __init__(self, model: nn.Module, rules, dtype=None):
-        self.model = model
-        self.rules = rules
+    ``dispatch`` is the module that says what runs for a function and for a module
+    (`cnnlab.cost.dispatch`).
+    """
+
+    def __init__(self, model: nn.Module, dispatch, dtype=None):
+        self.dispatch = dispatch
         self.dtype = dtype  # of floating-point parameters, None: as they are
         self.ops: list[Op] = []
         self.frame = Frame("", model)
         self.failed: Frame | None = None  # the innermost call that raised
-        self.parameters: dict[int, nn.Parameter] = {}
+        self.modules = list(_modules(model))
+        for path, module in self.modules:
+            if isinstance(module, torch.jit.ScriptModule):
+                raise self.error(path, type(module).__name__, "is TorchScript, give its source")
+        self.parameters = self._own("_parameters")
+        self.buffers = self._own("_buffers")
         self.used: set[int] = set()  # ids of the parameters that a row has counted
         self.trains = False  # whether the next operation has taken a parameter to be trained
         self._stand_ins: dict[int, ShapeTensor] = {}
+
+    def _own(self, kind: str) -> dict[int, torch.Tensor]:
+        """The model's parameters or buffers by id, each once."""
+        return {
+            id(tensor): tensor
+            for _, module in self.modules
+            for tensor in module.__dict__[kind].values()
+            if tensor is not None
+        }
 
     # --- tensors ------------------------------------------------------------------------------
 
@@ -156,6 +175,17 @@ class Trace:
             self._stand_ins[id(origin)] = tensor
         return tensor
 
+    def itemsize(self, tensor: torch.Tensor) -> int:
+        """Bytes of an element of this parameter or buffer."""
+        recast = self.dtype is not None and tensor.dtype.is_floating_point
+        return (self.dtype if recast else tensor.dtype).itemsize
+
+    def release(self) -> None:
+        """Let go of the model; the operations stay."""
+        for tensor in self._stand_ins.values():
+            tensor.origin = True
+        self.modules = self.parameters = self.buffers = self._stand_ins = None
+
     def take(self, *tensors) -> int:
         """Number of parameters among these tensors that no earlier row has counted."""
         count = 0
@@ -173,7 +203,7 @@ class Trace:
     # --- operations ---------------------------------------------------------------------------
 
     def emit(
-        self, kind, type, inputs, outputs, macs=0, params=0, geometry=None, path=None,
+        self, kind, label, inputs, outputs, macs=0, params=0, geometry=None, path=None,
         counted=True, fresh=True,
     ) -> None:  # fmt: skip
         """Write one operation down; ``path`` is given when it is all that a leaf module does."""
@@ -183,7 +213,7 @@ class Trace:
             frame.ops += 1
             path = frame.path
         op = Op(
-            kind, type, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
+            kind, label, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
             self.trains,
         )  # fmt: skip
         self.trains = False
@@ -195,17 +225,23 @@ class Trace:
         """What an operation on shape tensors returns."""
         handler = _HANDLERS.get(func)
         if handler is None:
-            handler = _HANDLERS[func] = self.rules.handler(func)
+            handler = _HANDLERS[func] = self.dispatch.handler(func)
         return handler(self, func, args, kwargs)
 
     def call(self, module: nn.Module, path: str, *args, **kwargs):
         """Call a module from the inside, without its hooks."""
-        frame, before = Frame(path, module), self.frame
+        frame, before, first = Frame(path, module), self.frame, len(self.ops)
         self.frame = frame
         try:
-            return module.forward(*args, **kwargs)
+            result = module.forward(*args, **kwargs)
+            if module._forward_pre_hooks and len(self.ops) > first:
+                # what a hook would have made the weights of (weight norm, pruning) counts here
+                self.ops[first].params += self.take(*module._parameters.copy().values())
+                self.ops[first].trains, self.trains = self.ops[first].trains or self.trains, False
+            return result
         except Exception:
-            self.failed = self.failed or frame
+            if self.failed is None:
+                self.failed = frame
             raise
         finally:
             self.frame = before
@@ -215,7 +251,7 @@ class Trace:
         if path is None:
             frame = self.frame
             where = f" '{frame.path}'" if frame.path else ""
-            return CostError(f"{label} in {type(frame.module).__name__}{where} {text}")
+            return CostError(f"{label} in {frame.kind}{where} {text}")
         return CostError(f"{label} '{path}' {text}" if path else f"{label} {text}")
 
     def on_meta(self, func, args, kwargs, count):
@@ -279,18 +315,14 @@ class Trace:
         with _ONE_AT_A_TIME:
             before, _active = _active, self
             try:
-                for path, module in _modules(self.model):
+                for path, module in self.modules:
                     own = module.__dict__
-                    parameters = own["_parameters"]
-                    for parameter in parameters.values():
-                        if parameter is not None:
-                            self.parameters[id(parameter)] = parameter
                     copy = own.copy()
-                    copy["_parameters"] = _Lent(parameters)
+                    copy["_parameters"] = _Lent(own["_parameters"])
                     copy["_buffers"] = _Lent(own["_buffers"])
                     copy["_modules"] = own["_modules"].copy()
                     copy["_compiled_call_impl"] = functools.partial(
-                        self.rules.leaf(module) or Trace.call, self, module, path
+                        self.dispatch.module_call(module), self, module, path
                     )
                     object.__setattr__(module, "__dict__", copy)
                     lent.append((module, own))

@@ -4,6 +4,10 @@
 >>> network = get_model("resnet18", num_classes=10)
 >>> list_models("vgg16*")
 {'vgg16': 'VGG with 16 layers', 'vgg16_bn': 'VGG with 16 layers, batch norm after each convolution'}
+
+A network is a `torch.nn.Module` in training mode, as torch builds it; call ``.eval()`` to use it.
+Its ReLUs work in place, as torchvision's do: a hook that keeps the output of the layer before one
+must clone it, or will find it rectified.
 """
 
 from importlib import import_module

@@ -7,7 +7,8 @@ Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
 CVPR 2020. https://arxiv.org/abs/1910.03151
 
 The gates are in `cnnlab.layers`; each multiplies a block's branch before the addition. Any
-ResNet takes them: ``get_model("wide_resnet50_2", attention="cbam")``.
+ResNet takes them: ``get_model("wide_resnet50_2", attention="cbam")``. ``init="paper"`` is the
+ResNet paper's.
 """
 
 from cnnlab.models._init import he

@@ -20,7 +20,7 @@ C3_TABLE = (
 
 
 class ScaledTanh(nn.Module):
-    """``1.7159 tanh(2x / 3)``: passes through (±1, ±1), the targets (section III-D)."""
+    """``1.7159 tanh(2x / 3)``: passes through (±1, ±1), the targets (appendix A)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 1.7159 * torch.tanh(x * (2 / 3))

@@ -5,6 +5,7 @@ https://arxiv.org/abs/1603.09382
 
 Block l of L survives with probability ``1 - l / L * (1 - p_L)``, p_L = 0.5 (equation 4). Any
 ResNet here does so when asked: ``get_model("resnet50", drop=0.5)`` with ``drop`` = 1 - p_L.
+``init="paper"`` is the ResNet paper's.
 """
 
 from cnnlab.models._init import he

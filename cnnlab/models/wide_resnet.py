@@ -1,6 +1,7 @@
 """Wide ResNet: fewer layers with k times the channels.
 
 Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016. https://arxiv.org/abs/1605.07146
+``init="paper"`` is the ResNet paper's.
 """
 
 from cnnlab.models._init import he
