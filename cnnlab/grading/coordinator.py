@@ -32,6 +32,7 @@ from traitlets.config import Config
 from cnnlab import checks
 from cnnlab.grading import intake, zygote
 from cnnlab.grading.key import course_key
+from cnnlab.grading.outside import prepare, task_of
 from cnnlab.grading.report import write_class_report
 from cnnlab.grading.similarity import alike
 from cnnlab.grading.worker import in_processes, on_cluster
@@ -125,6 +126,7 @@ def grade(
         if scheduler is not None:
             results = on_cluster(todo, session.job, scheduler)
         else:
+            prepare(session.tasks, session.key)
             results = in_processes(todo, session.job, workers or _cores() + 1, seconds)
         failed = 0
         tqdm.monitor_interval = 0
@@ -229,12 +231,17 @@ class _Session:
                     f"The gradebook does not know {self.name} yet: run `make assignments` first."
                 ) from None
             entered = {(c.name, c.max_score) for n in known.notebooks for c in n.grade_cells}
-        released = {
-            (cell.metadata.nbgrader.grade_id, float(cell.metadata.nbgrader.points))
+        cells = [
+            cell
             for text in self.releases.values()
             for cell in nbformat.reads(text, as_version=4).cells
             if cell.metadata.get("nbgrader", {}).get("grade")
+        ]
+        released = {
+            (cell.metadata.nbgrader.grade_id, float(cell.metadata.nbgrader.points))
+            for cell in cells
         }
+        self.tasks = [task.id for cell in cells if (task := task_of(cell))]
         if entered != released:
             odd = sorted({name for name, _ in entered ^ released})
             raise GradingError(
@@ -390,7 +397,10 @@ def _config(course: Path) -> Config:
     config.CourseDirectory.root = str(course)
     config.Autograde.sanitize_preprocessors = [TakeJudged]
     steps = list(config.Autograde.get("autograde_preprocessors", []))
-    config.Autograde.autograde_preprocessors = [s for s in steps if "JudgeOutside" not in str(s)]
+    done = ("JudgeOutside", "CheckCellMetadata")  # by the worker, or of no use after it
+    config.Autograde.autograde_preprocessors = [
+        step for step in steps if not str(step).endswith(done)
+    ]
     return config
 
 

@@ -15,12 +15,13 @@ import secrets
 import tempfile
 import time
 from asyncio import sleep
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty
 
 import psutil
+import torch
 import zmq
 from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client.utils import ensure_async, run_sync
@@ -36,7 +37,7 @@ from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, tampering, zygote
 from cnnlab.grading.key import course_key
 
-__all__ = ["JudgeOutside"]
+__all__ = ["JudgeOutside", "prepare", "task_of"]
 
 MIB = 1 << 20
 FLOOD = 50 * MIB  # of output: nobody reads that, the cell is stopped
@@ -191,7 +192,7 @@ class JudgeOutside(Execute):
     # --- the cells ---
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
-        task = _task_of(cell)
+        task = task_of(cell)
         began = time.monotonic()
         if task is not None:
             self._show(cell, await self._judge(task, cell, cell_index))
@@ -365,6 +366,18 @@ class JudgeOutside(Execute):
         self.timed_out, self.killed_for = timed_out, killed_for
 
 
+def prepare(task_ids: Iterable[str], key: bytes) -> None:
+    """Compute what answers are compared with, for the workers that this process forks."""
+    torch.set_num_threads(1)  # a fork has none of its parent's other threads
+    for name in task_ids:
+        task, cases = _questions(name, key)
+        if task.kind == "function":
+            for answer in (task.reference, *(m.answer for m in task.misconceptions)):
+                for case in cases:
+                    with contextlib.suppress(Exception):  # a wrong answer may raise
+                        task.expected([case], answer)
+
+
 @functools.lru_cache(maxsize=64)
 def _questions(task_id: str, key: bytes) -> tuple[Task, list[Case]]:
     """A task's questions, and the task with what its answers to them are remembered.
@@ -401,7 +414,7 @@ def _error(message: str) -> NotebookNode:
     return new_output("error", ename="Stopped", evalue=message, traceback=[message])
 
 
-def _task_of(cell: NotebookNode) -> Task | None:
+def task_of(cell: NotebookNode) -> Task | None:
     """The task that a locked, graded cell stands for, if it is one."""
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None

@@ -39,7 +39,8 @@ PASSED_ON = (
 PRELOADED = (
     "torch", "torchvision", "matplotlib.pyplot", "numpy", "PIL.Image", "cnnlab.checks",
     "cnnlab.data", "cnnlab.plotting", "cnnlab.shapes", "ipykernel.kernelapp", "encodings.idna",
-    "sklearn.datasets", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
+    "sklearn.datasets.images", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
+    "IPython.core.pylabtools", "importlib.resources.readers", "zmq.utils.garbage",
 )  # fmt: skip
 _KERNEL_TIMEOUT = 60
 _starting = threading.Lock()
@@ -252,7 +253,7 @@ def _answer(connection: socket.socket) -> None:
             os.environ.update(request["environment"])
         else:
             _take_the_questions_off()
-        _become_a_kernel(request["arguments"])
+        _become_a_kernel(request["arguments"], confined=policy is not None)
     finally:
         os._exit(1)
 
@@ -285,7 +286,7 @@ def _take_the_questions_off() -> None:
     cnnlab.check = checks.check = check
 
 
-def _become_a_kernel(arguments: list[str]) -> None:
+def _become_a_kernel(arguments: list[str], confined: bool) -> None:
     import numpy as np
     import torch
 
@@ -304,7 +305,19 @@ def _become_a_kernel(arguments: list[str]) -> None:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sys.argv = ["ipykernel_launcher", *arguments]
     sys.path = ["", *(entry for entry in sys.path if entry)]
-    _kernel(arguments).start()
+    app = _kernel(arguments)
+    if confined:
+        _draw_figures_once()
+    app.start()
+
+
+def _draw_figures_once() -> None:
+    """The inline backend draws what it shows; pyplot would have drawn it before, for a window."""
+    with contextlib.suppress(ImportError):
+        import matplotlib.pyplot as plt
+        import matplotlib_inline.backend_inline  # noqa: F401 (connects itself to the kernel)
+
+        plt.uninstall_repl_displayhook()
 
 
 def _kernel(arguments: list[str]):

@@ -25,6 +25,9 @@ def server(generated_course, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(generated_course, folder, dirs_exist_ok=True)
     shutil.copytree(ROOT / "lectures", folder / "lectures")
+    tracker = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)  # all cells in the page, not only those in view
+    tracker.write_text('{"windowingMode": "none"}')
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
