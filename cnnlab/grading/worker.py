@@ -174,7 +174,12 @@ def on_cluster(
         If the scheduler does not answer, or is lost.
     """
     try:
-        from distributed import Client, as_completed
+        import dask
+
+        # Its own log would tell of a lost scheduler in tracebacks; we say it in a sentence.
+        quiet = dict.fromkeys(("distributed", "distributed.client", "tornado"), "critical")
+        with dask.config.set(logging=quiet):
+            from distributed import Client, as_completed
     except ModuleNotFoundError:
         raise OSError("Dask is missing: install cnnlab with its extra `cluster`") from None
     waiting, tries = deque(names), {}

@@ -257,7 +257,7 @@ def test_a_lost_scheduler_loses_nothing(course, cluster):
         time.sleep(0.1)
     cluster.running[0].kill()
     printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 1 and "Traceback (most recent" not in printed
+    assert process.returncode == 1 and "Traceback (most recent" not in printed, printed
     course.run("cnnlab", "grade", "a1")
     assert {v[0] for (_, task), v in entered(course).items() if task == "a1-window"} == {6}
 
