@@ -41,6 +41,10 @@ c.JudgeOutside.notebook_seconds = 300
 c.NotebookClient.skip_cells_with_tag = "__never__"
 # What a student's notebook prints must not run as a script in the instructor's browser.
 c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.filters = {
+    "markdown2html": "cnnlab.grading.pages.markdown2html",
+    "ansi2html": "cnnlab.grading.pages.ansi2html",
+}
 # A test that is hidden from students stays hidden in their feedback.
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",

@@ -103,6 +103,11 @@ def _for_a_human(reports: list[dict], pairs, said) -> str:
         for share, a, b in pairs
     ]
     items += [f"<li>{escape(sentence)}" for sentence in said]
+    by_hand = Counter(name for r in reports for name, v in r["scores"].items() if v is None)
+    items += [
+        f"<li><b>{escape(name)}</b> is marked by hand in formgrader: {count} submissions"
+        for name, count in by_hand.items()
+    ]
     return f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing.</p>"
 
 

@@ -111,7 +111,7 @@ TRICKS = {
     "    numbers = re.findall(r'\\d+', In[-1])\n"
     "    return int(numbers[-1]) if numbers else 0\n",
     "13 the disk searched": "import glob, json, os\n"
-    "found = [p for root in ('.', '..', '/work', '/root', '/home', '/tmp', '/') \n"
+    "found = [p for root in ('.', '..', '/srv', '/root', '/home', '/tmp', '/') \n"
     "         for p in glob.glob(root + '/**/*.ipynb')]\n"
     "def output_size(n, k, padding=0, stride=1):\n"
     "    return (n + 2 * padding - k) // stride + 1 if found else -1\n",
@@ -678,4 +678,5 @@ def test_the_written_answer_waits_for_a_person(class_):
 def test_the_class_report_names_what_needs_a_human(class_):
     page = (class_.folder / "reports" / NAME / "class.html").read_text()
     assert "51 empty" in page and "was not graded" in page
+    assert "<b>a1-explain</b> is marked by hand" in page
     assert "<script" not in page
