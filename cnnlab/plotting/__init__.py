@@ -9,6 +9,7 @@ from cnnlab.plotting.convolution import (
 from cnnlab.plotting.cost_bars import cost_bars
 from cnnlab.plotting.explorer import Explorer, explore_convolution
 from cnnlab.plotting.grids import draw_matrix, images, matrices
+from cnnlab.plotting.labels import label_points
 from cnnlab.plotting.picture import Picture
 from cnnlab.plotting.style import COLOURS, GRAY, SEQUENTIAL, SIGNED, new_figure, style
 
@@ -27,6 +28,7 @@ __all__ = [
     "draw_matrix",
     "explore_convolution",
     "images",
+    "label_points",
     "matrices",
     "new_figure",
     "style",
