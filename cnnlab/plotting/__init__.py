@@ -10,6 +10,7 @@ from cnnlab.plotting.cost_bars import cost_bars
 from cnnlab.plotting.explorer import Explorer, explore_convolution
 from cnnlab.plotting.grids import draw_matrix, images, matrices
 from cnnlab.plotting.picture import Picture
+from cnnlab.plotting.roofline import roofline
 from cnnlab.plotting.style import COLOURS, GRAY, SEQUENTIAL, SIGNED, new_figure, style
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "images",
     "matrices",
     "new_figure",
+    "roofline",
     "style",
 ]

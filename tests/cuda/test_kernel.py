@@ -337,3 +337,18 @@ def test_both_compilers_see_the_same_types():
     assert [(p.name, p.base, p.pointer, p.const) for p in ours] == [
         (p.name, p.base, p.pointer, p.const) for p in theirs
     ]
+
+
+def test_where_possible_says_in_a_sentence_that_there_is_no_compiler(monkeypatch, capsys):
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
+    with cuda.where_possible():
+        build(FILL)[1, 32](torch.zeros(5), 1.0, 5)
+        pytest.fail("the launch should not have come so far")
+    assert capsys.readouterr().out.startswith("Not run here, no C++ compiler")
+
+
+def test_where_possible_hides_nothing_else():
+    with pytest.raises(ModuleNotFoundError, match="no_such"), cuda.where_possible():
+        import no_such  # noqa: F401
+    with pytest.raises(cuda.CompileError), cuda.where_possible():
+        build("__global__ void k(int* x) { x[0] = y; }")[1, 1](torch.zeros(1, dtype=torch.int32))
