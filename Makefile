@@ -28,7 +28,7 @@ setup: .venv/.ready  ## build .venv with the exact versions of constraints.txt
 	@touch $@
 
 lab: setup  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)
-	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/01_convolution.ipynb $(LAB_ARGS)
+	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/00_start_here.ipynb $(LAB_ARGS)
 
 test: lint  ## set up, then run all tests but the slow ones
 	$(call stage,unit and course tests,$(PYTEST) --dist loadfile -m 'not slow and not gpu' tests)

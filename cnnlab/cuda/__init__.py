@@ -6,7 +6,7 @@
 >>> report.ok, report.per_output("global")              # doctest: +SKIP
 """
 
-from cnnlab.cuda.compiler import CompileError, CompilerMissing
+from cnnlab.cuda.compiler import CompileError, CompilerMissing, where_possible
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile
 from cnnlab.cuda.report import Finding, Report
@@ -20,4 +20,5 @@ __all__ = [
     "LaunchError",
     "Report",
     "compile",
+    "where_possible",
 ]

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = [
     "launcher",
     "parse_kernels",
     "prepare",
+    "where_possible",
 ]
 
 SIM = Path(__file__).parent / "sim"
@@ -50,6 +52,23 @@ class CompileError(RuntimeError):
 
 class CompilerMissing(RuntimeError):
     """No host compiler: kernels can't be run on this machine's CPU."""
+
+
+@contextlib.contextmanager
+def where_possible() -> Iterator[None]:
+    """Run a block of launches; where this machine has no compiler for them, say so and go on.
+
+    For a notebook, which is to be read to its end on every machine. What is missing is g++, or,
+    for tensors on a GPU, NVIDIA's compiler.
+    """
+    try:
+        yield
+    except CompilerMissing as error:
+        print(f"Not run here, {error}.")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "cuda":
+            raise
+        print("Not run here: kernels on a GPU need NVIDIA's compiler ('pip install cuda-core').")
 
 
 # ---- reading the source -------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
         program = Program(source + _TYPES.format(name=name), "c++", options)
         code = program.compile("cubin", name_expressions=(name,), logs=log)
     except Exception as error:
-        text = str(error).split("compilation log:")[-1]
+        text = str(error).split("compilation log:")[-1].replace("\0", "")  # C's end of the text
         text = "\n".join(
             line for line in text.splitlines() if not re.match(r"\d+ errors? det", line)
         )

@@ -11,6 +11,7 @@ from cnnlab.plotting.explorer import Explorer, explore_convolution
 from cnnlab.plotting.grids import draw_matrix, images, matrices
 from cnnlab.plotting.labels import label_points
 from cnnlab.plotting.picture import Picture
+from cnnlab.plotting.roofline import roofline
 from cnnlab.plotting.style import COLOURS, GRAY, SEQUENTIAL, SIGNED, new_figure, style
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "label_points",
     "matrices",
     "new_figure",
+    "roofline",
     "style",
 ]

@@ -96,3 +96,10 @@ def test_it_runs_anywhere(lecture):
     code = "\n".join(cell.source for cell in code_cells(lecture))
     assert not re.search(r"""["'](/|[A-Z]:\\)""", code), "an absolute path"
     assert not re.search(r"\.cuda\(|pip install|^\s*[!%]", code, re.M)
+
+
+def test_the_map_leads_to_every_lecture():
+    (start,) = (path for path in LECTURES if path.name.startswith("00_"))
+    words = text(nbformat.read(start, as_version=4))
+    missing = [path.name for path in LECTURES if path != start and f"]({path.name})" not in words]
+    assert not missing

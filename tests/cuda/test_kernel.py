@@ -337,3 +337,23 @@ def test_both_compilers_see_the_same_types():
     assert [(p.name, p.base, p.pointer, p.const) for p in ours] == [
         (p.name, p.base, p.pointer, p.const) for p in theirs
     ]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        cuda.CompilerMissing("no C++ compiler: get one"),
+        ModuleNotFoundError("No module named 'cuda'", name="cuda.core"),
+    ],
+)
+def test_where_possible_says_in_a_sentence_what_is_missing(missing, capsys):
+    with cuda.where_possible():
+        raise missing
+    assert "compiler" in capsys.readouterr().out
+
+
+def test_where_possible_hides_nothing_else():
+    with pytest.raises(ModuleNotFoundError, match="no_such"), cuda.where_possible():
+        import no_such  # noqa: F401
+    with pytest.raises(cuda.CompileError), cuda.where_possible():
+        build("__global__ void k(int* x) { x[0] = y; }")[1, 1](torch.zeros(1, dtype=torch.int32))
