@@ -13,8 +13,8 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments experiments grader-quality \
-        release constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures coverage assignments experiments \
+        grader-quality release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ lint: setup  ## ruff on the code and the notebooks
 
 lectures: setup  ## run the lectures again and store their outputs
 	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
+
+coverage: setup  ## write docs/coverage.md: which lecture teaches what
+	$(BIN)/python -m tests.course.what_is_taught
 
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
