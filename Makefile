@@ -2,7 +2,7 @@
 PYTHON   ?= python3
 BIN      := .venv/bin
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PACKAGE  := .[course,test,cluster]
+PACKAGE  := .[course,test,cluster,book]
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py README.md LICENSE
@@ -13,8 +13,8 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures coverage assignments experiments \
-        grader-quality release constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures coverage book assignments \
+        experiments grader-quality release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ assignments: setup  ## generate assignments/ from solutions/
 
 grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
 	$(BIN)/python tests/checks/grader_quality.py
+
+book: setup  ## the lectures, assignments and docs/ as a site that needs no network: dist/book
+	$(BIN)/sphinx-build --quiet --keep-going -c docs/book . dist/book
 
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
