@@ -13,7 +13,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures coverage book assignments \
+.PHONY: help setup lab test test-slow test-gpu lint lectures coverage book slides assignments \
         experiments grader-quality release constraints
 
 help:  ## list the targets
@@ -58,6 +58,9 @@ grader-quality: setup  ## try wrong answers, right ones and mutants on every gra
 
 book: setup  ## the lectures, assignments and docs/ as a site that needs no network: dist/book
 	$(BIN)/sphinx-build --quiet --keep-going -c docs/book . dist/book
+
+slides: setup  ## a lecture as slides that need no network (LECTURE=05): dist/slides
+	$(BIN)/python docs/nbconvert/slides.py lectures/$(LECTURE)*.ipynb
 
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
