@@ -47,7 +47,7 @@ lint: setup  ## ruff on the code and the notebooks
 lectures: setup  ## run the lectures again and store their outputs
 	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
-coverage: setup  ## write docs/coverage.md: which lecture teaches what
+coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what none does
 	$(BIN)/python -m tests.course.what_is_taught
 
 assignments: setup  ## generate assignments/ from solutions/

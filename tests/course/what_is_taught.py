@@ -17,7 +17,9 @@ import nbformat
 
 from cnnlab import facts
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NOT_TAUGHT = "facts_not_taught"
 PAGE = ROOT / "docs" / "coverage.md"
 LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
 KINDS = {
@@ -51,20 +53,20 @@ class Section(NamedTuple):
         return f"[{title}](../lectures/{self.lecture.name}#{anchor})"
 
 
-def sections(lectures: Iterable[Path] = LECTURES) -> list[Section]:
+def sections(lectures: Iterable[Path] | None = None) -> list[Section]:
     """All headings with tags, in the order of the course."""
     return [
         Section(path, cell.source.splitlines()[0].lstrip("# "), cell.metadata.cnnlab.teaches)
-        for path in lectures
+        for path in lectures or LECTURES
         for cell in nbformat.read(path, 4).cells
         if "cnnlab" in cell.metadata
     ]
 
 
-def compared(lectures: Iterable[Path] = LECTURES) -> dict[str, str]:
+def compared(lectures: Iterable[Path] | None = None) -> dict[str, str]:
     """The ids of facts in the lectures' code, each with the first lecture that it stands in."""
     found: dict[str, str] = {}
-    for path in lectures:
+    for path in lectures or LECTURES:
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "code":
                 for node in ast.walk(ast.parse(cell.source)):
@@ -81,7 +83,7 @@ def topics() -> list[dict[str, str]]:
 
 def not_taught() -> dict[str, str]:
     """The reason for each fact that no lecture compares, by its id."""
-    rows = _table("facts_not_taught")
+    rows = _table(NOT_TAUGHT)
     listed = [(id, row["reason"]) for row in rows for id in row["ids"].split()]
     twice = [id for id, count in Counter(id for id, _ in listed).items() if count > 1]
     if twice:
@@ -90,7 +92,7 @@ def not_taught() -> dict[str, str]:
 
 
 def _table(name: str) -> list[dict[str, str]]:
-    text = (Path(__file__).parent / f"{name}.csv").read_text(encoding="utf-8")
+    text = (HERE / f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -118,7 +120,7 @@ def _facts_section() -> str:
         "their own. The others, and why:\n",
         "| facts | why not |\n|---|---|",
     ]
-    for row in _table("facts_not_taught"):
+    for row in _table(NOT_TAUGHT):
         lines.append(f"| {_runs(row['ids'].split())} | {row['reason']} |")
     return "\n".join([*lines, ""])
 
@@ -134,5 +136,17 @@ def _runs(ids: list[str]) -> str:
     return ", ".join(f"{r[0]} to {r[-1][5:]}" if len(r) > 2 else ", ".join(r) for r in runs)
 
 
+def strike_what_is_compared() -> None:
+    """Take the facts that a lecture compares by now off the list of those that none does."""
+    used, rows = compared(), _table(NOT_TAUGHT)
+    for row in rows:
+        row["ids"] = " ".join(id for id in row["ids"].split() if id not in used)
+    with (HERE / f"{NOT_TAUGHT}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["ids", "reason"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["ids"])
+
+
 if __name__ == "__main__":
+    strike_what_is_compared()
     PAGE.write_text(page(), encoding="utf-8")
