@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import SlidesExporter
-from nbconvert.preprocessors import Preprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 
 HERE = Path(__file__).parent
 LARGER = 1.5  # pictures are stored with that many pixels for each one on a page
@@ -76,7 +76,7 @@ def to_slides(lecture: Path) -> str:
             str(files("sphinx_revealjs") / "_static/revealjs"),
             str(files("sphinx-mathjax-offline") / "static/mathjax"),
         ],
-        preprocessors=[Slides],
+        preprocessors=[CoalesceStreamsPreprocessor, Slides],
     )
     return exporter.from_filename(str(lecture))[0]
 

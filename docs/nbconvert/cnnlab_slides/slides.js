@@ -5,21 +5,30 @@
   const USED = 960; // leaves room for the slide's number
   const SMALLEST = 0.7; // of its size; what is still too tall can be scrolled
 
-  const ROWS = "tr:has(td), table ~ *"; // of a table, and what stands below it
+  const PROMPTS = ".jp-Collapser, .jp-InputPrompt, .jp-OutputPrompt";
 
   const bottom = (element) => element.getBoundingClientRect().bottom;
   const top = (element) => element.getBoundingClientRect().top;
   const height = (element) => element.getBoundingClientRect().height;
 
-  // What a cell can be cut between: blocks of text; the code, each output, a long table's rows.
+  // What a cell can be cut between: blocks of text; the code and each output; and in turn the blocks
+  // or rows of one that is "long". What stays on both sides, as a table's head, is not in it.
   const parts = (cell) => {
     const text = cell.querySelector(".jp-RenderedMarkdown");
-    if (text) return [...text.children];
-    const outputs = [...cell.querySelectorAll(".jp-Cell-inputWrapper, .jp-OutputArea-child")];
-    return outputs.flatMap((output) =>
-      output.classList.contains("long") ? [...output.querySelectorAll(ROWS)] : [output]
-    );
+    const outputs = cell.querySelectorAll(".jp-Cell-inputWrapper, .jp-OutputArea-child");
+    return [...(text ? text.children : outputs)].flatMap(divide);
   };
+  const divide = (element) => {
+    if (element.matches(`thead, tr:not(:has(td)), style, ${PROMPTS}`)) return [];
+    return element.classList.contains("long") ? [...element.children].flatMap(divide) : [element];
+  };
+
+  // Says what is taller than the screen and made of several things.
+  function mark(element) {
+    if (height(element) <= USED || element.matches("pre, svg, img")) return;
+    element.classList.toggle("long", element.children.length > 0);
+    for (const child of element.children) mark(child);
+  }
 
   // Whether a part has to stay with what follows: a heading, its minutes, "Here it is:".
   const leads = (part) =>
@@ -58,7 +67,7 @@
       const rest = cell.cloneNode(true);
       parts(rest).slice(0, at).forEach((part) => part.remove());
       parts(cell).slice(at).forEach((part) => part.remove());
-      cell.querySelectorAll(".long:not(:has(td))").forEach((table) => table.remove());
+      for (const empty of cell.querySelectorAll(".long")) if (!divide(empty).length) empty.remove();
       next.append(rest);
     } else {
       next.append(cell);
@@ -68,11 +77,10 @@
   }
 
   function fit(section) {
-    for (const output of section.querySelectorAll(".jp-OutputArea-child:has(td)")) {
-      const table = output.querySelector("table");
-      if (table.scrollWidth > WIDTH) output.style.zoom = WIDTH / table.scrollWidth;
-      output.classList.toggle("long", height(output) > USED);
+    for (const table of section.querySelectorAll("table")) {
+      if (table.scrollWidth > WIDTH) table.style.zoom = WIDTH / table.scrollWidth;
     }
+    for (const cell of section.children) parts(cell).forEach(mark);
     for (let place; (place = overflow(section)); ) section = cut(section, ...place);
   }
 
@@ -80,7 +88,7 @@
   function shrink(section) {
     const size = height(section);
     if (size <= HEIGHT) return;
-    section.firstElementChild.style.zoom = Math.max(SMALLEST, HEIGHT / size);
+    for (const cell of section.children) cell.style.zoom = Math.max(SMALLEST, HEIGHT / size);
     if (height(section) > HEIGHT) section.classList.add("tall");
   }
 
