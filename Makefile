@@ -2,7 +2,7 @@
 PYTHON   ?= python3
 BIN      := .venv/bin
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PACKAGE  := .[course,test,cluster]
+PACKAGE  := .[course,test,cluster,book]
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py README.md LICENSE
@@ -13,8 +13,8 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures assignments experiments grader-quality \
-        release constraints
+.PHONY: help setup lab test test-slow test-gpu lint lectures coverage book slides assignments \
+        experiments grader-quality release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -47,11 +47,20 @@ lint: setup  ## ruff on the code and the notebooks
 lectures: setup  ## run the lectures again and store their outputs
 	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
+coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what none does
+	$(BIN)/python -m tests.course.what_is_taught
+
 assignments: setup  ## generate assignments/ from solutions/
 	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
 
 grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
 	$(BIN)/python tests/checks/grader_quality.py
+
+book: setup  ## the lectures, assignments and docs/ as a site that needs no network: dist/book
+	$(BIN)/sphinx-build --quiet --keep-going -c docs/book . dist/book
+
+slides: setup  ## a lecture as slides that need no network (LECTURE=05): dist/slides
+	$(BIN)/python docs/nbconvert/slides.py lectures/$(LECTURE)*.ipynb
 
 release: setup  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)

@@ -1,5 +1,6 @@
 """What every lecture keeps to, as docs/lectures.md describes it (nbval compares its outputs)."""
 
+import json
 import re
 from pathlib import Path
 from statistics import median
@@ -7,7 +8,10 @@ from statistics import median
 import nbformat
 import pytest
 
-LECTURES = sorted((Path(__file__).parents[2] / "lectures").glob("*.ipynb"))
+ROOT = Path(__file__).parents[2]
+LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
+ASSIGNMENTS = {path.name for path in (ROOT / "solutions").iterdir() if path.is_dir()}
+COMING = {"a2_shapes_and_costs", "a6_cuda_convolution", "a7_transfer_learning"}
 IMAGES = ("image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -57,6 +61,17 @@ def test_every_image_says_in_words_what_it_shows(lecture):
     assert not re.findall(r"!\[\s*\]\(", text(lecture)), "an image in Markdown without alt text"
 
 
+def test_its_outputs_are_small(lecture):
+    assert max(len(json.dumps(output)) for output in outputs(lecture)) <= 250_000
+
+
+def test_no_number_differs_from_the_right_one(lecture):
+    """What `facts.compare` says beside a number that is neither the slide's nor the right one."""
+    for output in outputs(lecture):
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        assert not re.search(r"^  DIFFERS  |  differs  ", text, re.M), text
+
+
 def test_it_stores_no_dead_widgets(lecture):
     assert "widgets" not in lecture.metadata
     assert not [o for o in outputs(lecture) if WIDGET in o.get("data", {})], "run `make lectures`"
@@ -76,6 +91,15 @@ def test_it_has_the_shape_of_a_lecture(lecture):
     assert "../assignments/" in words
 
 
+def test_its_assignments_exist(lecture):
+    named = re.findall(r"\.\./assignments/(\w+)/|`(a\d_\w+)`", text(lecture))
+    assert {link or name for link, name in named} <= ASSIGNMENTS | COMING
+
+
+def test_what_is_coming_is_not_there_yet():
+    assert not COMING & ASSIGNMENTS, "take it out of COMING"
+
+
 def test_its_minutes_add_up(lecture):
     total = int(re.search(r"\*\*Time\*\* \| about (\d+) minutes", text(lecture))[1])
     parts = [int(minutes) for minutes in re.findall(r"^\*(\d+) minutes\*$", text(lecture), re.M)]
@@ -90,6 +114,41 @@ def test_its_tags_say_what_it_teaches(lecture):
         assert set(cell.metadata.cnnlab) == {"teaches"}
         for tag in cell.metadata.cnnlab.teaches:
             assert re.fullmatch(r"[ALTE][1-9]\d?", tag)
+
+
+def drop_alt(lecture):
+    for output in outputs(lecture):
+        for mime in output.get("data", {}).keys() & {*IMAGES}:
+            del output.metadata[mime]["alt"]
+
+
+def add_markdown(words):
+    return lambda lecture: lecture.cells.append(nbformat.v4.new_markdown_cell(words))
+
+
+def add_code(lines, output=""):
+    stored = [nbformat.v4.new_output("stream", text=output)] if output else []
+    cell = nbformat.v4.new_code_cell("\n".join(["x = 1"] * lines), outputs=stored)
+    return lambda lecture: lecture.cells.append(cell)
+
+
+@pytest.mark.parametrize(
+    ("test", "spoil"),
+    [
+        (test_every_image_says_in_words_what_it_shows, drop_alt),
+        (test_every_image_says_in_words_what_it_shows, add_markdown("![](docs/x.png)")),
+        (test_its_code_cells_are_short, add_code(lines=41)),
+        (test_its_outputs_are_small, add_code(1, output="x" * 250_000)),
+        (test_no_number_differs_from_the_right_one, add_code(1, output="a  55  56  differs  S0")),
+        (test_its_assignments_exist, add_markdown("[a9](../assignments/a9_nothing/)")),
+    ],
+)
+def test_a_fault_is_seen(test, spoil):
+    lecture = nbformat.read(LECTURES[0], as_version=4)
+    test(lecture)
+    spoil(lecture)
+    with pytest.raises(AssertionError):
+        test(lecture)
 
 
 def test_it_runs_anywhere(lecture):
