@@ -270,9 +270,11 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
     if found := difference(expected, given, task.rtol, task.atol):
-        if task.kind == "value" and not found.startswith("expected a number"):
+        told = "expected a number" in found or "expected" not in found
+        if task.kind == "value" and not told:
             # The question is the same for everybody: what is expected would be the solution.
-            return f"{call}: {describe(given)} is not right."
+            where = found.rpartition(": expected")[0]
+            return f"{call}: {where or describe(given)} is not right."
         return f"{call}: {found}."
     return None
 
