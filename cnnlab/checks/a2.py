@@ -178,7 +178,7 @@ SIDE = Task(
         Misconception(
             "window in the padding kept",
             _side_rounded(ceil),
-            "After rounding up, a window that would begin beyond the image's last pixel is dropped.",
+            "After rounding up, a window that would begin behind the last pixel is dropped.",
         ),
         Misconception(
             "rounded to the nearest",

@@ -25,13 +25,14 @@ def side_by_formula(n, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=F
 
 
 def side_counted(n, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
-    last = dilation * (kernel_size - 1)
-    windows, start = 0, -padding
-    while start + last < n + padding:
-        windows += 1
-        start += stride
-    cut = start - stride + last + 1 < n + padding
-    return windows + 1 if ceil_mode and cut and start < n else windows
+    windows, end, seen = 0, n + padding, 0
+    for start in range(-padding, end, stride):
+        behind = start + dilation * (kernel_size - 1) + 1
+        if behind <= end:
+            windows, seen = windows + 1, behind
+        elif ceil_mode and seen < end and start < n:
+            windows, seen = windows + 1, end
+    return windows
 
 
 def side_by_torch(n, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
@@ -249,16 +250,13 @@ def needed_backwards(layers, outputs):
 
 
 def needed_tried(layers, outputs):
-    image = 0
-    while True:
-        image += 1
+    for image in range(1, 3000):
         n = image
         for kernel_size, stride, padding in layers:
-            n = (n + 2 * padding - kernel_size) // stride + 1
-            if n < 1:
-                break
+            n = max(0, n + 2 * padding - kernel_size + stride) // stride
         if n == outputs:
             return image
+    return None
 
 
 def training_by_hand(parameters, activations, batch, optimizer):
