@@ -109,6 +109,7 @@ def _side(n, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
 
 
 def _side_cases(rng):
+    yield Case("convolutions", (between(rng, 9, 40), between(rng, 3, 7)))
     for stride, padding in [(1, 0), (2, 0), (3, 1), (4, 2)]:
         k = between(rng, 3, 11)
         n = k - 2 * padding + stride * between(rng, 4, 20)
@@ -122,6 +123,8 @@ def _side_cases(rng):
         options = {"stride": stride, "padding": padding, "dilation": dilation}
         yield Case("dilation", (n + stride - 1, k), options)
         yield Case("dilation", (n, k), options)
+    yield Case("dilation", (between(rng, 20, 40), 3), {"dilation": between(rng, 2, 4)})
+    yield Case("rounding up", (2 * between(rng, 9, 20), 3), {"stride": 2, "ceil_mode": True})
     for k, stride, padding, extra in [(3, 2, 0, 0), (3, 2, 0, 1), (3, 3, 1, 2), (5, 4, 2, 1)]:
         n = k - 2 * padding + stride * between(rng, 4, 20) + extra
         options = {"stride": stride, "padding": padding, "ceil_mode": True}
@@ -245,6 +248,7 @@ def _parameters(in_channels, filters, kernel_size, groups=1, bias=True):
 
 
 def _parameters_cases(rng):
+    yield Case("square kernels", (between(rng, 2, 9), between(rng, 10, 20), (3, 3)))
     for bias in (True, False):
         k = between(rng, 3, 7)
         channels = between(rng, 2, 30), between(rng, 31, 70)
@@ -366,8 +370,9 @@ def _macs(in_channels, height, width, filters, kernel_size, stride=1, padding=0,
 
 
 def _macs_cases(rng):
+    yield Case("stride 1", (between(rng, 3, 9), 8, 11, between(rng, 10, 20), 3))
+    yield Case("strides", (between(rng, 3, 9), 8, 13, between(rng, 10, 20), 3), {"stride": 2})
     for part, stride, padding in [
-        ("stride 1", 1, 0),
         ("stride 1", 1, 2),
         ("strides", 2, 1),
         ("strides", 3, 2),
@@ -538,10 +543,10 @@ def _table_cases(rng):
     def conv(low, high, k, stride=1, padding=0):
         return "conv", between(rng, low, high), k, stride, padding
 
-    image = 3, between(rng, 20, 40), between(rng, 45, 60)
+    image = 3, 2 * between(rng, 10, 20), 2 * between(rng, 23, 30)
     yield Case("convolutions", ([conv(5, 9, 3, 1, 1)], *image))
     yield Case("convolutions", ([conv(5, 9, 5, 2, 2), conv(10, 20, 3)], *image))
-    yield Case("convolutions", ([conv(4, 8, 1), conv(9, 12, 4, 3, 1)], 2, 30, 41))
+    yield Case("convolutions", ([conv(4, 8, 1), conv(9, 12, 4, 3, 1)], 2, 30, 42))
     yield Case("pools", ([("pool", 2, 2)], between(rng, 3, 9), 21, 34), note="an odd side")
     yield Case("pools", ([conv(5, 9, 3, 1, 1), ("pool", 3, 2), conv(5, 9, 3)], *image))
     yield Case("pools", ([conv(3, 9, 3, 2, 1), ("pool", 2, 2), ("pool", 3, 3)], *image))

@@ -296,7 +296,7 @@ def errata_by_torch():
     return {
         "side of conv1": conv(torch.zeros(1, 3, 240, 240, device="meta")).shape[-1],
         "parameters of fc6": parameters(320 * 5 * 5, 3072),
-        "weights of the first layer": parameters(3 * 200 * 300, 1500) - 1500,
+        "weights of the first layer": prod([3, 200, 300, 1500]),
         "MACs of the module": sum(18 * 18 * i * o * k**2 for i, o, k in rows),
         "parameters of fc8": parameters(2048, 150),
     }
