@@ -3,10 +3,10 @@
 from collections import Counter
 
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from torch import nn
 
-from cnnlab.checks import assignment_tasks
 from cnnlab.data import patterns
 from cnnlab.transfer import adapt, freeze, load_trunk, parameter_groups, units
 
@@ -202,9 +202,13 @@ def predict_tuned(images):
         return predict_tuned.network(images).argmax(1)
 
 
-def predict_by_shapes(images):
-    """Whoever knows the answers gets them all."""
-    return assignment_tasks("a7")["a7-train"].reference(images)
+def predict_probe(images):
+    if not hasattr(predict_probe, "model"):
+        features = features_identity(_SMALL.images, "patterns").numpy()
+        model = LogisticRegression(C=10, max_iter=2000)
+        predict_probe.model = model.fit(features, _SMALL.labels.numpy())
+    found = predict_probe.model.predict(features_identity(images, "patterns").numpy())
+    return torch.from_numpy(found)
 
 
 ANSWERS = {
@@ -216,5 +220,5 @@ ANSWERS = {
     "a7-rates": (rates_loop, rates_powers, rates_library),
     "a7-features": (features_identity, features_hooked),
     "a7-nearest-mean": (nearest_loops, nearest_matrices, nearest_library),
-    "a7-train": (predict_tuned, predict_by_shapes),
+    "a7-train": (predict_tuned, predict_probe),
 }
