@@ -270,10 +270,11 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
     if found := difference(expected, given, task.rtol, task.atol):
-        told = "expected a number" in found or "expected" not in found
-        if task.kind == "value" and not told:
+        where = found.rpartition(": expected")[0]
+        if task.kind == "value" and where and found.endswith("got None"):
+            return f"{call}: {where} is not filled in yet."
+        if task.kind == "value" and "expected" in found and "expected a number" not in found:
             # The question is the same for everybody: what is expected would be the solution.
-            where = found.rpartition(": expected")[0]
             return f"{call}: {where or describe(given)} is not right."
         return f"{call}: {found}."
     return None

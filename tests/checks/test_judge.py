@@ -234,7 +234,7 @@ def test_the_right_value_is_not_told():
     "row, words",
     [
         ({"side": 5, "MACs": 8}, "`table['conv1']`: 'MACs' is not right."),
-        ({"side": 5, "MACs": None}, "'MACs': expected a number, got None"),
+        ({"side": 5, "MACs": None}, "'MACs' is not filled in yet."),
         ({"side": 5}, "`table['conv1']`: the key 'MACs' is missing."),
         ([5, 9], "`table['conv1']`: list of 2 is not right."),
     ],
