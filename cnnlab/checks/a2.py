@@ -704,7 +704,7 @@ ALEXNET = Task(
         Misconception(
             "images of 224×224",
             lambda: _alexnet(224),
-            "These images are larger than those of the lecture: read the text again.",
+            "These images are not those of the lecture: read the text again.",
         ),
         Misconception(
             "convolutions not padded",
@@ -776,13 +776,13 @@ VGG = Task(
         ),
         Misconception(
             "channels doubled to the end",
-            lambda: _vgg(widths=(48, 96, 192, 384, 768)),
+            lambda: _vgg(widths=(*_VGG_WIDTHS[:4], 2 * _VGG_WIDTHS[4])),
             "The last stage keeps the channels of the one before it, as VGG does.",
         ),
         Misconception(
             "the widths of the lecture",
             lambda: _vgg(widths=(64, 128, 256, 512, 512)),
-            "This network is narrower than VGG-16: it begins with 48 filters.",
+            "This network is not as wide as VGG-16: take the filters from the table.",
         ),
         Misconception(
             "pools not counted",
@@ -796,8 +796,8 @@ VGG = Task(
         ),
         Misconception(
             "square images",
-            lambda: _vgg(image=(3, 192, 192)),
-            "These images are wider than high: 192×320.",
+            lambda: _vgg(image=(*_VGG_IMAGE[:2], _VGG_IMAGE[1])),
+            "Height and width of these images differ.",
         ),
     ),
 )

@@ -447,7 +447,7 @@ FREEZE = Task(
             "With trainable=2 the head trains, and the unit below it.",
         ),
     ),
-    forbidden=("freeze", "units", "parameter_groups", "adapt"),
+    forbidden=("freeze", "parameter_groups", "adapt"),
 )
 
 
