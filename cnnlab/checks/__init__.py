@@ -71,8 +71,10 @@ def examine(task: Task, namespace: dict) -> Verdict:
 
     def look_up(name: str) -> ast.AST | None:
         found = namespace.get(name)
-        if not inspect.isfunction(found) or found.__module__ != namespace.get("__name__"):
+        if not inspect.isfunction(found):
             return None
+        if found.__module__ != namespace.get("__name__"):  # imported, perhaps under another name
+            return ast.Name(found.__name__, ast.Load()) if found.__name__ != name else None
         try:
             source = textwrap.dedent(inspect.getsource(found))
         except (OSError, TypeError):

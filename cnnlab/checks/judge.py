@@ -270,9 +270,12 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
     if found := difference(expected, given, task.rtol, task.atol):
-        if task.kind == "value" and not found.startswith("expected a number"):
+        where = found.rpartition(": expected")[0]
+        if task.kind == "value" and where and found.endswith("got None"):
+            return f"{call}: {where} is not filled in yet."
+        if task.kind == "value" and "expected" in found and "expected a number" not in found:
             # The question is the same for everybody: what is expected would be the solution.
-            return f"{call}: {describe(given)} is not right."
+            return f"{call}: {where or describe(given)} is not right."
         return f"{call}: {found}."
     return None
 

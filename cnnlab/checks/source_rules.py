@@ -11,7 +11,7 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While, *_COMPREHENSIONS)
 
 
 def definitions(code: str) -> dict[str, ast.AST]:
-    """The functions that notebook code defines at top level, by name; the last one wins."""
+    """What notebook code defines or imports under another name, by name; the last one wins."""
     try:
         tree = ast.parse(textwrap.dedent(code))
     except (SyntaxError, ValueError):
@@ -21,6 +21,8 @@ def definitions(code: str) -> dict[str, ast.AST]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Lambda, ast.Attribute)):
             found |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.asname: alias for alias in node.names if alias.asname}
     return found
 
 
@@ -40,6 +42,7 @@ def violation(
         if name in seen or (tree := look_up(name)) is None:
             continue
         seen.add(name)
+        variables = _variables(tree)
         for node in ast.walk(tree):
             if "loop" in forbidden and isinstance(node, _LOOPS):
                 line = _first_line(node)
@@ -48,11 +51,19 @@ def violation(
             own = isinstance(node, ast.Name) and look_up(node.id) is not None
             if used in ("eval", "exec") and isinstance(node, ast.Name) and not own:
                 return f"`{name}` uses `{used}`, which hides what this task has to see"
+            if isinstance(node, ast.Name) and node.id in variables:
+                continue
             if used in forbidden and not own:
                 return f"`{name}` uses `{used}`, and this task asks you to do without it"
             if own:
                 todo.append(node.id)
     return None
+
+
+def _variables(tree: ast.AST) -> set[str]:
+    """The names that a function assigns: with these it means its own variables."""
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
 def _used_name(node: ast.AST) -> str | None:

@@ -1,10 +1,13 @@
 """The contract of a task: what earns points, and what a student reads otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cnnlab.checks import Case, Misconception, Task, examine, get_task, seed_for
+from cnnlab.checks.source_rules import definitions, violation
 
 
 def double_cases(rng):
@@ -183,6 +186,20 @@ def test_what_a_task_forbids_is_found_also_in_helpers(cell, word):
     assert found.points == 0 and word in found.problem
 
 
+def test_what_a_task_forbids_is_found_under_another_name():
+    task = replace(DOUBLE, forbidden=("summary",))
+    cell = "from cnnlab import summary as s\ndef double(x, shift=0.0): return s(x) or 2 * x + shift"
+    namespace = run_cell(cell)
+    assert "`summary`" in examine(task, namespace).problem
+    written = definitions(cell)
+    assert "`summary`" in violation("double", task.forbidden, written.get)
+
+
+def test_a_variable_of_ones_own_may_bear_a_forbidden_name():
+    cell = "def double(x, shift=0.0):\n    mul = 2 * x\n    return mul + shift"
+    assert examine(DOUBLE, run_cell(cell)).points == 5
+
+
 def test_a_helper_of_ones_own_may_bear_a_forbidden_name():
     cell = "def mul(x): return x + x\ndef double(x, shift=0.0): return mul(x) + shift"
     assert examine(DOUBLE, run_cell(cell)).points == 5
@@ -211,6 +228,24 @@ def test_values_are_judged_key_by_key(numbers, points, words):
 def test_the_right_value_is_not_told():
     found = verdict({"a": 4, "b": 0.25}, NUMBERS)
     assert "`numbers['a']`: 4 is not right." in found.text() and "expected" not in found.text()
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ({"side": 5, "MACs": 8}, "`table['conv1']`: 'MACs' is not right."),
+        ({"side": 5, "MACs": None}, "'MACs' is not filled in yet."),
+        ({"side": 5}, "`table['conv1']`: the key 'MACs' is missing."),
+        ([5, 9], "`table['conv1']`: list of 2 is not right."),
+    ],
+)
+def test_of_a_row_it_is_said_which_entry_is_wrong(row, words):
+    def right():
+        return {"conv1": {"side": 5, "MACs": 9}}
+
+    task = Task("t-table", "value", "table", {"conv1": 2}, right)
+    found = verdict({"conv1": row}, task)
+    assert words in found.text() and "9" not in found.text()
 
 
 def test_grading_asks_other_questions_than_learning_and_the_same_ones_again():
