@@ -59,11 +59,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the examination of a source found out about one part of the task."""
+    """What the examination of a source found out about one part of the task.
+
+    The first line of ``sentence`` is a sentence; what follows is shown as it stands.
+    ``misconception`` is the name of the task's own that the source behaves like, if any.
+    """
 
     part: str
     passed: bool
     sentence: str = ""
+    misconception: str | None = None
 
 
 @dataclass(frozen=True)
