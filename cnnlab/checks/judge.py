@@ -207,13 +207,16 @@ def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
     told = dict.fromkeys(finding.sentence for finding in failed)
     problem, _, block = next(iter(told), "").partition("\n")
     others = (textwrap.fill(s, WIDTH - 4) if "\n" not in s else s for s in list(told)[1:])
-    names = {finding.misconception for finding in failed}
+    name = None
+    if failed and task.explain and task.misconceptions:
+        suspects = {m.name: m.answer() for m in task.misconceptions}
+        name = task.explain(text, suspects, cases[0].args[0])
     return Verdict(
         task.id,
         _parts(task, {finding.part for finding in failed} | unexamined),
         problem=problem,
         detail="\n".join(text for text in (block, *others) if text),
-        **_named(next((m for m in task.misconceptions if m.name in names), None)),
+        **_named(next((m for m in task.misconceptions if m.name == name), None)),
     )
 
 

@@ -1,5 +1,6 @@
 """Tasks whose answer is a CUDA kernel: judged on the CPU, in the sandbox, access by access."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 from cnnlab.checks.task import Finding, Misconception, Task, seed_for
@@ -7,6 +8,9 @@ from cnnlab.cuda import CompilerMissing
 from cnnlab.cuda.grading import SourceSpec, explain, judge_source
 
 __all__ = ["altered_source", "kernel_task"]
+
+UNWRITTEN = "raise NotImplementedError"  # what the release has in the place of a solution
+SEEDS = 1 << 32  # a spec counts on from its seed
 
 
 def altered_source(source: str, *changes: tuple[str, str]) -> str:
@@ -36,33 +40,34 @@ def kernel_task(
     mistakes : mapping of str to (str, str)
         The misconceptions: a wrong kernel and the sentence that helps, by name.
     """
-    suspects = {name: source for name, (source, _) in mistakes.items()}
+
+    def careful(seed: int) -> str:
+        """The isolation for one's own code, or for others'."""
+        return "preferred" if seed == seed_for(id) else "required"
 
     def examine(text: str, seed: int) -> Iterator[Finding]:
-        learning = seed == seed_for(id)
-        isolation = "preferred" if learning else "required"
-        seed %= 1 << 32  # room to count on from it
-        if "raise NotImplementedError" in text:
-            yield from (Finding(part, False, f"`{entry}` is not written yet.") for part in points)
-            return
-        try:
-            verdicts = judge_source(text, spec, seed=seed, isolation=isolation)
-            lost = [v for v in verdicts if not v.passed]
-            compiled = verdicts[0].passed
-            name = None
-            if lost and compiled:
-                name = explain(text, suspects, spec, seed=seed, isolation=isolation)
-        except CompilerMissing as error:
-            if not learning:
-                raise  # the machine's fault, not the student's
-            yield from (Finding(part, False, f"Not judged: {error}.") for part in points)
-            return
-        if not compiled:
-            yield from (Finding(part, False, verdicts[0].sentence) for part in points)
-            return
-        for v in verdicts:
-            if v.aspect in points:
-                yield Finding(v.aspect, v.passed, v.sentence, None if v.passed else name)
+        problem = ""
+        if UNWRITTEN in text:
+            problem = f"`{entry}` is not written yet."
+        else:
+            try:
+                verdicts = judge_source(text, spec, seed=seed % SEEDS, isolation=careful(seed))
+                if not verdicts[0].passed:  # it does not compile
+                    problem = verdicts[0].sentence
+            except CompilerMissing as error:
+                if careful(seed) == "required":
+                    raise  # the grading machine's fault, not the student's
+                problem = f"Not judged: {error}."
+        if problem:
+            yield from (Finding(part, False, problem) for part in points)
+        else:
+            yield from (Finding(v.aspect, v.passed, v.sentence) for v in verdicts[1:])
+
+    def tell(text: str, suspects: Mapping[str, str], seed: int) -> str | None:
+        if UNWRITTEN in text:
+            return None
+        with contextlib.suppress(CompilerMissing):
+            return explain(text, suspects, spec, seed=seed % SEEDS, isolation=careful(seed))
 
     return Task(
         id=id,
@@ -71,6 +76,7 @@ def kernel_task(
         points=points,
         reference=lambda: reference,
         examine=examine,
+        explain=tell,
         misconceptions=tuple(
             Misconception(name, lambda source=source: source, hint)
             for name, (source, hint) in mistakes.items()

@@ -325,10 +325,12 @@ def explain(
     a tenth). Where threads race, outputs mean nothing and are not compared. None where no suspect
     fits, or more than one.
     """
+    outcomes, values = _behaviour(source, spec, seed, isolation)
+    if not any(o.finished or o.found for o in outcomes):
+        return None  # it does not compile
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        sources = [source, *suspects.values()]
-        (outcomes, values), *others = pool.map(
-            lambda text: _behaviour(text, spec, seed, isolation), sources
+        others = list(
+            pool.map(lambda text: _behaviour(text, spec, seed, isolation), suspects.values())
         )
 
     def alike(theirs: list[_Outcome], counters: tuple) -> bool:

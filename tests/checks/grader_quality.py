@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from mutation import mutants
+from mutation import mutants, source_mutants
 
 from cnnlab import checks
 from cnnlab.checks import Task, Verdict, assignment_tasks, judge, seed_for
@@ -21,14 +21,19 @@ PAGE = Path(__file__).parents[2] / "docs" / "grader-quality.md"
 ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
 TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
 KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
-SECONDS_A_MUTANT = 5
-MUTATED = ("function", "module", "value")
+SECONDS_A_MUTANT = {"source": 60}  # 5, unless told
+MUTATED = ("function", "module", "value", "source")
 
 
 def right_answers(task: Task) -> tuple[Callable, ...]:
     """The right answers of other people: ``right_answers/aN.py`` lists them by task."""
     module = importlib.import_module(f"right_answers.{task.id.split('-')[0]}")
     return module.ANSWERS.get(task.id, ())
+
+
+def keys(task: Task) -> list[bytes | None]:
+    """The seeds under which a task is tried: kernels, half a second each, under the public one."""
+    return KEYS[:1] if task.kind == "source" else KEYS
 
 
 @cache
@@ -62,9 +67,10 @@ def mutate(task: Task) -> Mutation:
     """Judge every mutant of a task's right answers under every seed."""
     found = Mutation()
     nameless = replace(task, misconceptions=())
+    make = source_mutants if task.kind == "source" else mutants
     for right in right_answers(task):
-        for change, mutant in mutants(right):
-            accepted = [_accepted(nameless, mutant, key) for key in KEYS]
+        for change, mutant in make(right):
+            accepted = [_accepted(nameless, mutant, key) for key in keys(task)]
             if not any(accepted):
                 found.killed += 1
             elif all(accepted):
@@ -76,7 +82,7 @@ def mutate(task: Task) -> Mutation:
 
 def _accepted(task: Task, mutant: Callable, key: bytes | None) -> bool:
     """Whether a mutant earns all points; one that does not come to an end earns none."""
-    with contextlib.suppress(Exception), _alarm(SECONDS_A_MUTANT):
+    with contextlib.suppress(Exception), _alarm(SECONDS_A_MUTANT.get(task.kind, 5)):
         return judged(task, mutant, key).points == task.max_points
     return False
 

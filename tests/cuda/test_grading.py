@@ -4,7 +4,7 @@
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.cuda.grading import judge_source
+from cnnlab.cuda.grading import explain, judge_source
 from cnnlab.cuda.ladder import LADDER
 
 pytestmark = pytest.mark.skipif(
@@ -70,3 +70,23 @@ def test_what_never_ends_or_does_not_compile():
         "global loads",
     }
     assert "no kernel" in failed("index", ("brighten", "darken"))["compiles"]
+
+
+def test_explain_finds_the_one_suspect_that_goes_wrong_alike():
+    rung, right = LADDER["index"], LADDER["index"].source
+    suspects = {
+        "no guard": right.replace("if (row >= h || col >= w) return;", ""),
+        "half": right.replace("2.0f", "0.5f"),
+    }
+    half = right.replace("2.0f * in[row * w + col]", "in[col + w * row] / 2")
+    assert explain(half, suspects, rung.spec, seed=5) == "half"
+    assert explain(half, suspects | {"again": suspects["half"]}, rung.spec, seed=5) is None
+    assert explain(right.replace("2.0f", "3.0f"), suspects, rung.spec, seed=5) is None
+    assert explain("int", suspects, rung.spec, seed=5) is None
+
+
+def test_explain_compares_counters_where_results_are_right():
+    right = LADDER["constant"].source
+    suspects = {"global filter": right.replace("__constant__", "__device__"), "none": right}
+    slow = right.replace("__constant__", "__device__").replace("int r = row", "const int r = row")
+    assert explain(slow, suspects, LADDER["constant"].spec, seed=5) == "global filter"
