@@ -215,7 +215,7 @@ def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
         task.id,
         _parts(task, {finding.part for finding in failed} | unexamined),
         problem=problem,
-        detail="\n".join(text for text in (block, *others) if text),
+        detail="\n".join(text for text in (block.rstrip(), *others) if text),
         **_named(next((m for m in task.misconceptions if m.name == name), None)),
     )
 

@@ -64,11 +64,13 @@ class Mutation:
 
 
 def mutate(task: Task) -> Mutation:
-    """Judge every mutant of a task's right answers under every seed."""
+    """Judge every mutant of a task's right answers (of a kernel's first) under every seed."""
     found = Mutation()
     nameless = replace(task, misconceptions=())
-    make = source_mutants if task.kind == "source" else mutants
-    for right in right_answers(task):
+    stock, make = right_answers(task), mutants
+    if task.kind == "source":
+        stock, make = stock[:1], source_mutants
+    for right in stock:
         for change, mutant in make(right):
             accepted = [_accepted(nameless, mutant, key) for key in keys(task)]
             if not any(accepted):
@@ -105,16 +107,18 @@ INTRODUCTION = f"""# How good are the graders?
 
 Written by `make grader-quality`; a test fails when it no longer agrees with the tasks. Each answer
 was judged as while grading, under {len(KEYS)} seeds: the public one and {len(KEYS) - 1} keys.
+Kernels (the tasks of kind *source*) were judged under the public one, since each has to be
+compiled and run.
 
 - **Wrong answers**: the task's bank of misconceptions. Each loses points and is told its own
   sentence under every seed.
 - **Right answers**: written independently of the reference and of each other (loops, whole arrays,
   the library). Each earns all points under every seed. The solution notebooks come on top: they go
   through nbgrader itself.
-- **Mutants**: the right answers with one operator, comparison, constant, argument, statement or
-  call changed. *Killed* ones lose points under every seed. Those that make *no difference* answer
-  every question of every seed rightly; they are listed below, for a person to look through. None
-  is accepted under some seeds and refused under others.
+- **Mutants**: the right answers (of a kernel's, the first) with one operator, comparison, constant,
+  argument, statement or call changed. *Killed* ones lose points under every seed. Those that make
+  *no difference* answer every question of every seed rightly; they are listed below, for a person
+  to look through. None is accepted under some seeds and refused under others.
 """
 
 
