@@ -229,6 +229,8 @@ def judge_source(
         verdicts.append(Verdict("clean", 0.3, False, text))
     elif broken:
         verdicts.append(Verdict("clean", 0.3, False, broken))
+    elif len(wrong) > 0.9 * len(cases):  # who only writes zeros makes no mistakes
+        verdicts.append(Verdict("clean", 0.3, False, "Not judged: hardly any result is right."))
     else:
         verdicts.append(
             Verdict(
