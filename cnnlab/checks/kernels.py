@@ -41,8 +41,8 @@ def kernel_task(
         The misconceptions: a wrong kernel and the sentence that helps, by name.
     """
 
-    def careful(seed: int) -> str:
-        """The isolation for one's own code, or for others'."""
+    def isolation(seed: int) -> str:
+        """One's own code, at home, runs also where the host forbids namespaces; others' never."""
         return "preferred" if seed == seed_for(id) else "required"
 
     def examine(text: str, seed: int) -> Iterator[Finding]:
@@ -51,11 +51,11 @@ def kernel_task(
             problem = f"`{entry}` is not written yet."
         else:
             try:
-                verdicts = judge_source(text, spec, seed=seed % SEEDS, isolation=careful(seed))
+                verdicts = judge_source(text, spec, seed=seed % SEEDS, isolation=isolation(seed))
                 if not verdicts[0].passed:  # it does not compile
                     problem = verdicts[0].sentence
             except CompilerMissing as error:
-                if careful(seed) == "required":
+                if isolation(seed) == "required":
                     raise  # the grading machine's fault, not the student's
                 problem = f"Not judged: {error}."
         if problem:
@@ -67,7 +67,7 @@ def kernel_task(
         if UNWRITTEN in text:
             return None
         with contextlib.suppress(CompilerMissing):
-            return explain(text, suspects, spec, seed=seed % SEEDS, isolation=careful(seed))
+            return explain(text, suspects, spec, seed=seed % SEEDS, isolation=isolation(seed))
 
     return Task(
         id=id,

@@ -244,11 +244,21 @@ def judge_source(
             Verdict(x.aspect, share, False, "Not judged until the answers are right.")
             for x in spec.limits
         ]
-    case = spec.measured(seed)
-    kernel = kernels.get(case.name) or compile(
-        source, case.name, isolation=isolation, use_nvrtc=False
-    )
-    report, _ = _run(case, kernel, 4 * spec.timeout)
+    case, reason = spec.measured(seed), ""
+    try:
+        kernel = kernels.get(case.name) or compile(
+            source, case.name, isolation=isolation, use_nvrtc=False
+        )
+        report, out = _run(case, kernel, 4 * spec.timeout)
+    except (CompileError, KernelFailed, LaunchError) as error:
+        reason = f"for {case.label} it does not run: {error}"
+    else:
+        if not report.ok or _difference(case, out, case.expected, spec.tolerance).any():
+            reason = f"for {case.label} it goes wrong"
+    if reason:
+        return verdicts + [
+            Verdict(x.aspect, share, False, f"Not judged: {reason}.") for x in spec.limits
+        ]
     for limit in spec.limits:
         value = limit.measure(report)
         passed = value >= limit.bound if limit.least else value <= limit.bound
@@ -265,7 +275,7 @@ _UNORDERED = {"shared-race", "global-race"}
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What one launch came to: an output, the kinds of findings, and where they struck."""
+    """What one launch came to: an output, and the findings' kinds, spaces and directions."""
 
     case: SourceCase
     finished: bool = False
@@ -308,7 +318,10 @@ def _behaviour(
     )
     if not (right and spec.limits):
         return outcomes, ()
-    report, _ = _run(large, kernels[large.name], 4 * spec.timeout)
+    try:
+        report, _ = _run(large, kernels[large.name], 4 * spec.timeout)
+    except (KernelFailed, LaunchError):
+        return outcomes, ()
     return outcomes, tuple(limit.measure(report) for limit in spec.limits)
 
 

@@ -54,6 +54,16 @@ def test_counters_decide_about_the_idea():
     assert set(failed("layout", ("tile[32][33]", "tile[32][32]"))) == {"bank conflicts"}
 
 
+def test_counters_count_only_where_the_result_is_right():
+    for cheat in (
+        "if (h == 128) { out[row * w + col] = 0; return; }",
+        "if (h == 128) *(int*)0 = 1;",
+    ):
+        verdict = failed("constant", ("    float sum", f"    {cheat}\n    float sum"))
+        assert set(verdict) == {"global loads", "broadcast"}
+        assert "Not judged: for a 128×160 image" in verdict["broadcast"]
+
+
 def test_sizes_that_catch_people_out():
     assert "1×1 image with a 3×3" in failed("uchar", ("c >= 0 && ", ""))["clean"]
     assert "correct" in failed("tiled", ("- K / 2", "- 1"))
