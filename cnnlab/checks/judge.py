@@ -204,12 +204,19 @@ def _examined(task: Task, cases: list[Case], answer: dict) -> Verdict:
     findings = list(task.examine(text, cases[0].args[0]))
     unexamined = set(task.points) - {finding.part for finding in findings}
     failed = [finding for finding in findings if not finding.passed]
-    sentences = list(dict.fromkeys(finding.sentence for finding in failed))
+    told = dict.fromkeys(finding.sentence for finding in failed)
+    problem, _, block = next(iter(told), "").partition("\n")
+    others = (textwrap.fill(s, WIDTH - 4) if "\n" not in s else s for s in list(told)[1:])
+    name = None
+    if failed and task.explain and task.misconceptions:
+        suspects = {m.name: m.answer() for m in task.misconceptions}
+        name = task.explain(text, suspects, cases[0].args[0])
     return Verdict(
         task.id,
         _parts(task, {finding.part for finding in failed} | unexamined),
-        problem=sentences[0] if sentences else "",
-        detail="\n".join(sentences[1:]),
+        problem=problem,
+        detail="\n".join(text for text in (block.rstrip(), *others) if text),
+        **_named(next((m for m in task.misconceptions if m.name == name), None)),
     )
 
 

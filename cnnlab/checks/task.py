@@ -59,7 +59,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the examination of a source found out about one part of the task."""
+    """What the examination of a source found out about one part of the task.
+
+    The first line of ``sentence`` is a sentence; what follows is shown as it stands.
+    """
 
     part: str
     passed: bool
@@ -116,6 +119,9 @@ class Task:
     examine : callable
         *source*: ``examine(text, seed)`` yields :class:`Finding` objects, at least one for
         each part. It runs where it is trusted and must box in what it runs.
+    explain : callable
+        *source*: ``explain(text, suspects, seed)`` is the one among wrong sources, by name, that
+        the text behaves like, or None. It is asked where the examination found a fault.
     rtol, atol : float
         An element may differ from the reference by ``atol + rtol * max|reference|``: wide
         enough for any right algorithm in float32.
@@ -131,6 +137,7 @@ class Task:
     forbidden: tuple[str, ...] = ()
     bands: Mapping[str, float] = field(default_factory=dict)
     examine: Callable[[str, int], Iterable["Finding"]] | None = None
+    explain: Callable[[str, Mapping[str, str], int], str | None] | None = None
     rtol: float = 1e-4
     atol: float = 1e-6
 

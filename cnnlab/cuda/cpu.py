@@ -164,7 +164,15 @@ class _Server:
         answer, theirs = os.pipe()
         out, stopped, end = bytearray(), None, time.monotonic() + seconds
         try:
-            socket.send_fds(self.socket, ["\n".join(map(str, words)).encode()], [*fds, theirs])
+            message = "\n".join(map(str, words)).encode()
+            try:
+                socket.send_fds(self.socket, [message], [*fds, theirs])
+            except OSError as error:
+                self.close()
+                raise KernelFailed(
+                    f"the process that runs kernels did not start ({error.strerror}): it reserves "
+                    f"{_MEMORY >> 30} GB of address space, and a limit here may forbid that"
+                ) from None
             os.close(theirs)
             theirs = None
             while not stopped:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Event
 
 import torch
@@ -17,7 +18,7 @@ from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile
 from cnnlab.cuda.report import Report
 
-__all__ = ["Limit", "SourceCase", "SourceSpec", "Verdict", "judge_source"]
+__all__ = ["Limit", "SourceCase", "SourceSpec", "Verdict", "explain", "judge_source"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _run(case: SourceCase, kernel: Kernel, timeout: float) -> tuple[Report, torc
     return report, out
 
 
-def _run_all(source: str, spec: SourceSpec, cases: list[SourceCase], isolation: str):
+def _run_all(
+    source: str, spec: SourceSpec, cases: list[SourceCase], isolation: str, use_nvrtc: bool | None
+):
     """Compile what the cases need and run them, side by side; the outcome of each, or its error."""
     names = list(dict.fromkeys(case.name for case in cases))
     stop = Event()
@@ -121,7 +124,10 @@ def _run_all(source: str, spec: SourceSpec, cases: list[SourceCase], isolation: 
         # NVIDIA's compiler reads the first one; other instantiations differ in numbers only.
         try:
             kernel = compile(
-                source, name, isolation=isolation, use_nvrtc=None if name == names[0] else False
+                source,
+                name,
+                isolation=isolation,
+                use_nvrtc=use_nvrtc if name == names[0] else False,
             )
             kernel.built("checked")
             return kernel
@@ -166,7 +172,7 @@ def judge_source(
     share = 0.2 / len(spec.limits) if spec.limits else 0.0
     correct_share = 0.4 if spec.limits else 0.6
     cases = spec.cases(seed)
-    kernels, outcomes = _run_all(source, spec, cases, isolation)
+    kernels, outcomes = _run_all(source, spec, cases, isolation, use_nvrtc=None)
     if isinstance(first := kernels[cases[0].name], CompileError):
         rest = [
             ("correct", correct_share),
@@ -223,6 +229,8 @@ def judge_source(
         verdicts.append(Verdict("clean", 0.3, False, text))
     elif broken:
         verdicts.append(Verdict("clean", 0.3, False, broken))
+    elif len(wrong) > 0.9 * len(cases):  # who only writes zeros makes no mistakes
+        verdicts.append(Verdict("clean", 0.3, False, "Not judged: hardly any result is right."))
     else:
         verdicts.append(
             Verdict(
@@ -236,11 +244,21 @@ def judge_source(
             Verdict(x.aspect, share, False, "Not judged until the answers are right.")
             for x in spec.limits
         ]
-    case = spec.measured(seed)
-    kernel = kernels.get(case.name) or compile(
-        source, case.name, isolation=isolation, use_nvrtc=False
-    )
-    report, _ = _run(case, kernel, 4 * spec.timeout)
+    case, reason = spec.measured(seed), ""
+    try:
+        kernel = kernels.get(case.name) or compile(
+            source, case.name, isolation=isolation, use_nvrtc=False
+        )
+        report, out = _run(case, kernel, 4 * spec.timeout)
+    except (CompileError, KernelFailed, LaunchError) as error:
+        reason = f"for {case.label} it does not run: {error}"
+    else:
+        if not report.ok or _difference(case, out, case.expected, spec.tolerance).any():
+            reason = f"for {case.label} it goes wrong"
+    if reason:
+        return verdicts + [
+            Verdict(x.aspect, share, False, f"Not judged: {reason}.") for x in spec.limits
+        ]
     for limit in spec.limits:
         value = limit.measure(report)
         passed = value >= limit.bound if limit.least else value <= limit.bound
@@ -248,3 +266,94 @@ def judge_source(
             Verdict(limit.aspect, share, passed, f"{limit.sentence}; yours: {value:.2f}.")
         )
     return verdicts
+
+
+# ---- which known mistake is it? -----------------------------------------------------------------
+
+_UNORDERED = {"shared-race", "global-race"}
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one launch came to: an output, and the findings' kinds, spaces and directions."""
+
+    case: SourceCase
+    finished: bool = False
+    out: torch.Tensor | None = None
+    found: frozenset = frozenset()
+
+    def like(self, other: "_Outcome", tolerance: float) -> bool:
+        """Whether two kernels did the same here, as far as that is defined at all."""
+        if self.finished != other.finished or self.found != other.found:
+            return False
+        if not self.finished or any(kind in _UNORDERED for kind, *_ in self.found):
+            return True  # what a race leaves behind says nothing about its cause
+        known = ~(self.out.isnan() & other.out.isnan())
+        return not (_difference(self.case, self.out, other.out.double(), tolerance) & known).any()
+
+
+@lru_cache(maxsize=256)
+def _behaviour(
+    source: str, spec: SourceSpec, seed: int, isolation: str
+) -> tuple[list[_Outcome], tuple[float, ...]]:
+    """Outcomes of some six cases of one instantiation; the limits' values if all is right."""
+    cases = spec.cases(seed)
+    large = spec.measured(seed) if spec.measured else cases[0]
+    cases = [case for case in cases if case.name == large.name]
+    cases = cases[:: len(cases) // 6 | 1]  # an odd step, for block shapes and schedules alternate
+    kernels, results = _run_all(source, spec, cases, isolation, use_nvrtc=False)
+    outcomes = []
+    for case, result in zip(cases, results, strict=True):
+        if not isinstance(result, tuple):
+            outcomes.append(_Outcome(case))
+            continue
+        report, out = result
+        found = {(f.kind, f.array.space if f.array else "", f.write) for f in report.findings}
+        outcomes.append(_Outcome(case, report.finished, out, frozenset(found)))
+    right = not any(
+        o.found
+        or not o.finished
+        or _difference(o.case, o.out, o.case.expected, spec.tolerance).any()
+        for o in outcomes
+    )
+    if not (right and spec.limits):
+        return outcomes, ()
+    try:
+        report, _ = _run(large, kernels[large.name], 4 * spec.timeout)
+    except (KernelFailed, LaunchError):
+        return outcomes, ()
+    return outcomes, tuple(limit.measure(report) for limit in spec.limits)
+
+
+def explain(
+    source: str,
+    suspects: Mapping[str, str],
+    spec: SourceSpec,
+    *,
+    seed: int = 0,
+    isolation: str = "required",
+) -> str | None:
+    """The name of the one source among ``suspects`` that goes wrong just as ``source`` does.
+
+    Two sources go wrong alike when they leave the same outputs and the same kinds of findings on
+    each of about six cases; where all of these are right, when their counters are alike (within
+    a tenth). Where threads race, outputs mean nothing and are not compared. None where no suspect
+    fits, or more than one.
+    """
+    outcomes, values = _behaviour(source, spec, seed, isolation)
+    if not any(o.finished or o.found for o in outcomes):
+        return None  # it does not compile
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        others = list(
+            pool.map(lambda text: _behaviour(text, spec, seed, isolation), suspects.values())
+        )
+
+    def alike(theirs: list[_Outcome], counters: tuple) -> bool:
+        return (
+            len(values) == len(counters)
+            and all(a.like(b, spec.tolerance) for a, b in zip(outcomes, theirs, strict=True))
+            and all(abs(a - b) <= 0.1 * max(a, b) for a, b in zip(values, counters, strict=True))
+        )
+
+    found = [name for name, other in zip(suspects, others, strict=True) if alike(*other)]
+    return found[0] if len(found) == 1 else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from mutation import mutants
+from mutation import mutants, source_mutants
 
 from cnnlab import checks
 from cnnlab.checks import Task, Verdict, assignment_tasks, judge, seed_for
@@ -21,14 +21,19 @@ PAGE = Path(__file__).parents[2] / "docs" / "grader-quality.md"
 ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
 TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
 KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
-SECONDS_A_MUTANT = 5
-MUTATED = ("function", "module", "value")
+SECONDS_A_MUTANT = {"source": 60}  # 5, unless told
+MUTATED = ("function", "module", "value", "source")
 
 
 def right_answers(task: Task) -> tuple[Callable, ...]:
     """The right answers of other people: ``right_answers/aN.py`` lists them by task."""
     module = importlib.import_module(f"right_answers.{task.id.split('-')[0]}")
     return module.ANSWERS.get(task.id, ())
+
+
+def keys(task: Task) -> list[bytes | None]:
+    """The seeds under which a task is tried: kernels, half a second each, under the public one."""
+    return KEYS[:1] if task.kind == "source" else KEYS
 
 
 @cache
@@ -59,12 +64,15 @@ class Mutation:
 
 
 def mutate(task: Task) -> Mutation:
-    """Judge every mutant of a task's right answers under every seed."""
+    """Judge every mutant of a task's right answers (of a kernel's first) under every seed."""
     found = Mutation()
     nameless = replace(task, misconceptions=())
-    for right in right_answers(task):
-        for change, mutant in mutants(right):
-            accepted = [_accepted(nameless, mutant, key) for key in KEYS]
+    stock, make = right_answers(task), mutants
+    if task.kind == "source":
+        stock, make = stock[:1], source_mutants
+    for right in stock:
+        for change, mutant in make(right):
+            accepted = [_accepted(nameless, mutant, key) for key in keys(task)]
             if not any(accepted):
                 found.killed += 1
             elif all(accepted):
@@ -76,7 +84,7 @@ def mutate(task: Task) -> Mutation:
 
 def _accepted(task: Task, mutant: Callable, key: bytes | None) -> bool:
     """Whether a mutant earns all points; one that does not come to an end earns none."""
-    with contextlib.suppress(Exception), _alarm(SECONDS_A_MUTANT):
+    with contextlib.suppress(Exception), _alarm(SECONDS_A_MUTANT.get(task.kind, 5)):
         return judged(task, mutant, key).points == task.max_points
     return False
 
@@ -99,16 +107,18 @@ INTRODUCTION = f"""# How good are the graders?
 
 Written by `make grader-quality`; a test fails when it no longer agrees with the tasks. Each answer
 was judged as while grading, under {len(KEYS)} seeds: the public one and {len(KEYS) - 1} keys.
+Kernels (the tasks of kind *source*) were judged under the public one, since each has to be
+compiled and run.
 
 - **Wrong answers**: the task's bank of misconceptions. Each loses points and is told its own
   sentence under every seed.
 - **Right answers**: written independently of the reference and of each other (loops, whole arrays,
   the library). Each earns all points under every seed. The solution notebooks come on top: they go
   through nbgrader itself.
-- **Mutants**: the right answers with one operator, comparison, constant, argument, statement or
-  call changed. *Killed* ones lose points under every seed. Those that make *no difference* answer
-  every question of every seed rightly; they are listed below, for a person to look through. None
-  is accepted under some seeds and refused under others.
+- **Mutants**: the right answers (of a kernel's, the first) with one operator, comparison, constant,
+  argument, statement or call changed. *Killed* ones lose points under every seed. Those that make
+  *no difference* answer every question of every seed rightly; they are listed below, for a person
+  to look through. None is accepted under some seeds and refused under others.
 """
 
 

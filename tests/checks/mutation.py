@@ -2,12 +2,13 @@
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 
-__all__ = ["mutants"]
+__all__ = ["mutants", "source_mutants"]
 
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -99,3 +100,49 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Tuple([second, first, *others], context)
         case ast.Assign() | ast.AugAssign():
             yield ast.Pass()
+
+
+KERNEL_CHANGES = [  # a pattern, and what it becomes
+    (r" \+ ", [" - "]),
+    (r" - ", [" + "]),
+    (r" \* ", [" + "]),
+    (r" / ", [" * "]),
+    (r" % ", [" / "]),
+    (r" < ", [" <= "]),
+    (r" <= ", [" < "]),
+    (r" > ", [" >= "]),
+    (r" >= ", [" > "]),
+    (r" && ", [" || "]),
+    (r" \|\| ", [" && "]),
+    (r" \+= (?=[^;]*;\n)", [" = "]),
+    (r"\bmin\b", ["max"]),
+    (r"\bmax\b", ["min"]),
+    (r"(?<=Idx|Dim)\.x\b", [".y"]),
+    (r"(?<=Idx|Dim)\.y\b", [".x"]),
+    (r"\(int\)", [""]),
+    (r"\b__syncthreads\(\);", ["", "__syncwarp();"]),
+    (r"\bif \([^;{}]*\) return;", [""]),
+]
+
+
+def source_mutants(answer: Callable) -> Iterator[tuple[str, Callable]]:
+    """Every mutant of a CUDA source that ``answer()`` returns, each with its change in words.
+
+    Changed are operators, comparisons, whole numbers, x and y, min and max; left out are casts,
+    barriers and early returns.
+    """
+    source = answer()
+    changes = [
+        (found.span(), after)
+        for pattern, others in KERNEL_CHANGES
+        for found in re.finditer(pattern, source)
+        for after in others
+    ]
+    for found in re.finditer(r"(?<![\w.])\d+(?![\w.])", source):
+        changes += [(found.span(), str(int(found[0]) + step)) for step in (1, -1)]
+    for (start, end), after in changes:
+        line = source.count("\n", 0, start)
+        text = source[:start] + after + source[end:]
+        before, now = (t.splitlines()[line].strip() for t in (source, text))
+        words = f"`{answer.__name__}`: `{before}` became `{now}`"
+        yield words, lambda text=text: text

@@ -8,6 +8,7 @@ from grader_quality import (
     TASKS,
     fixed_columns,
     judged,
+    keys,
     mutate,
     page,
     right_answers,
@@ -21,24 +22,34 @@ RIGHT = [(task, answer) for task in TASKS for answer in right_answers(task)]
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
 def test_the_reference_earns_all_points_whatever_the_questions(task):
-    for key in KEYS:
+    for key in keys(task):
         found = judged(task, task.reference, key)
         assert found.points == task.max_points, found.text()
 
 
 @pytest.mark.parametrize("task, answer", RIGHT, ids=[f"{t.id}: {a.__name__}" for t, a in RIGHT])
 def test_a_right_answer_of_another_kind_earns_all_points(task, answer):
-    for key in KEYS:
+    for key in keys(task):
         found = judged(task, answer, key)
         assert found.points == task.max_points, found.text()
 
 
 @pytest.mark.parametrize("task, misconception", WRONG, ids=[f"{t.id}: {m.name}" for t, m in WRONG])
 def test_a_misconception_loses_points_and_is_named_whatever_the_questions(task, misconception):
-    for key in KEYS:
+    for key in keys(task):
         found = judged(task, misconception.answer, key)
         assert found.points < task.max_points
         assert found.misconception == misconception.name, f"{key}: {found.problem}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [t for t in TASKS if t.kind == "source"], ids=lambda task: task.id)
+def test_kernels_are_told_apart_under_other_seeds_too(task):
+    for key in KEYS[1:4]:
+        for answer in (task.reference, *right_answers(task)):
+            assert judged(task, answer, key).points == task.max_points
+        for misconception in task.misconceptions:
+            assert judged(task, misconception.answer, key).misconception == misconception.name
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.cuda.grading import judge_source
+from cnnlab.cuda.grading import explain, judge_source
 from cnnlab.cuda.ladder import LADDER
 
 pytestmark = pytest.mark.skipif(
@@ -54,6 +54,16 @@ def test_counters_decide_about_the_idea():
     assert set(failed("layout", ("tile[32][33]", "tile[32][32]"))) == {"bank conflicts"}
 
 
+def test_counters_count_only_where_the_result_is_right():
+    for cheat in (
+        "if (h == 128) { out[row * w + col] = 0; return; }",
+        "if (h == 128) *(int*)0 = 1;",
+    ):
+        verdict = failed("constant", ("    float sum", f"    {cheat}\n    float sum"))
+        assert set(verdict) == {"global loads", "broadcast"}
+        assert "Not judged: for a 128×160 image" in verdict["broadcast"]
+
+
 def test_sizes_that_catch_people_out():
     assert "1×1 image with a 3×3" in failed("uchar", ("c >= 0 && ", ""))["clean"]
     assert "correct" in failed("tiled", ("- K / 2", "- 1"))
@@ -70,3 +80,23 @@ def test_what_never_ends_or_does_not_compile():
         "global loads",
     }
     assert "no kernel" in failed("index", ("brighten", "darken"))["compiles"]
+
+
+def test_explain_finds_the_one_suspect_that_goes_wrong_alike():
+    rung, right = LADDER["index"], LADDER["index"].source
+    suspects = {
+        "no guard": right.replace("if (row >= h || col >= w) return;", ""),
+        "half": right.replace("2.0f", "0.5f"),
+    }
+    half = right.replace("2.0f * in[row * w + col]", "in[col + w * row] / 2")
+    assert explain(half, suspects, rung.spec, seed=5) == "half"
+    assert explain(half, suspects | {"again": suspects["half"]}, rung.spec, seed=5) is None
+    assert explain(right.replace("2.0f", "3.0f"), suspects, rung.spec, seed=5) is None
+    assert explain("int", suspects, rung.spec, seed=5) is None
+
+
+def test_explain_compares_counters_where_results_are_right():
+    right = LADDER["constant"].source
+    suspects = {"global filter": right.replace("__constant__", "__device__"), "none": right}
+    slow = right.replace("__constant__", "__device__").replace("int r = row", "const int r = row")
+    assert explain(slow, suspects, LADDER["constant"].spec, seed=5) == "global filter"

@@ -1,0 +1,158 @@
+"""Kernels as answers: what a student is told, at home and while grading."""
+
+import time
+
+import pytest
+from right_answers import a6 as right
+
+from cnnlab import sandbox
+from cnnlab.checks import examine, get_task, judge, seed_for
+from cnnlab.checks.kernels import altered_source
+from cnnlab.checks.runner import answer
+from cnnlab.cuda import CompilerMissing, compiler, grading
+
+pytestmark = pytest.mark.skipif(
+    sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
+)
+MIRROR, BYTES, CONSTANT, TILED = (
+    get_task(f"a6-{name}") for name in ("mirror", "bytes", "constant", "tiled")
+)
+
+
+def at_home(task, source):
+    return examine(task, {task.entry: source})
+
+
+def graded(task, source, key=b"key"):
+    cases = task.make_cases(seed_for(task.id, key))
+    report = answer(task.kind, task.entry, [], {task.entry: source})
+    return judge(task, cases, report, lambda name: None, reveal=False)
+
+
+def changed(source, *changes):
+    return altered_source(source(), *changes)
+
+
+def test_a_mistake_in_another_style_gets_the_same_hint():
+    flipped = changed(right.constant_fused, ("filter[tap++]", "filter[k * k - 1 - tap++]"))
+    assert at_home(CONSTANT, flipped).misconception == "filter upside down"
+    wrapping = changed(right.bytes_helper, ("    if (v < 0) return 0;\n", ""))
+    assert at_home(BYTES, wrapping).misconception == "clamped from above only"
+    hasty = changed(right.tiled_linear, ("    __syncthreads();\n", ""))
+    assert at_home(TILED, hasty).misconception == "barrier missing"
+    direct = changed(
+        right.tiled_linear,
+        (
+            "tile[(threadIdx.y + t / K) * side + threadIdx.x + t % K]",
+            "in[min(max(y + t / K - half, 0), h - 1) * w + min(max(x + t % K - half, 0), w - 1)]",
+        ),
+    )
+    assert at_home(TILED, direct).misconception == "image read again"
+
+
+def test_two_mistakes_at_once_are_no_known_one():
+    both = changed(right.constant_fused, ("tap++", "k * k - 1 - tap++"), ("h - 1", "h - 2"))
+    found = at_home(CONSTANT, both)
+    assert found.points < found.max_points and found.misconception is None and not found.hint
+
+
+def test_each_aspect_earns_its_own_points():
+    raced = changed(
+        right.tiled_with_spare, ("    __syncthreads();\n    float", "    __syncwarp();\n    float")
+    )
+    earned = {part.name: bool(part.earned) for part in at_home(TILED, raced).parts}
+    assert not earned["clean"]
+    slow = changed(right.constant_fused, ("__constant__", "__device__"))
+    earned = {part.name: bool(part.earned) for part in at_home(CONSTANT, slow).parts}
+    assert earned == {"correct": True, "clean": True, "global loads": False, "broadcast": True}
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [
+        ("", "0 of 10 points"),
+        ("__global__ void mirror() {\n    raise NotImplementedError()\n}", "is not written yet."),
+        ("__global__ void reflect(float* a) {}", "no kernel 'mirror'"),
+        ("__global__ void mirror(const float* in, float* out) {}", "takes 2 arguments"),
+        ('__global__ void mirror(float* a) { asm("nop;"); }', "inline PTX (asm) is not supported"),
+        ("#include </etc/passwd>\n__global__ void mirror() {}", "only CUDA's own headers"),
+        (None, "should be source text, and it is None"),
+    ],
+)
+def test_what_is_no_answer_is_refused_in_words(source, words):
+    for found in (at_home(MIRROR, source), graded(MIRROR, source)):
+        assert found.points == 0
+        assert words in " ".join(found.text().split())
+
+
+@pytest.mark.parametrize("task", [MIRROR, BYTES, TILED], ids=lambda task: task.id)
+def test_a_kernel_that_only_writes_zeros_earns_nothing(task):
+    parameters = task.reference().partition(") {")[0]
+    zeros = """) {
+    int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (row < h && col < w) out[row * w + col] = 0;
+}"""
+    found = at_home(task, parameters + zeros)
+    assert found.points == 0 and "hardly any result is right" in found.detail
+
+
+def test_a_compile_error_keeps_its_lines_and_its_caret():
+    found = at_home(MIRROR, changed(right.mirror_swapped, ("if (x", "iff (x")))
+    assert found.points == 0 and found.problem == "The source does not compile:"
+    assert "iff (x" in found.detail and "^" in found.detail
+    assert found.text() == found.text().rstrip()
+
+
+def test_sentences_are_wrapped():
+    found = at_home(MIRROR, changed(right.mirror_swapped, ("if (x < w && y < h) ", "")))
+    assert len(found.detail.splitlines()) > 1
+    assert max(map(len, found.text().splitlines())) <= 80
+
+
+def test_a_kernel_that_never_ends_costs_its_own_points_and_little_time():
+    endless = changed(right.mirror_swapped, ("if (x", "while (w > 0) {}\n    if (x"))
+    began = time.monotonic()
+    found = graded(MIRROR, endless)
+    assert found.points == 0 and "did not end" in found.problem
+    assert time.monotonic() - began < 60
+
+
+def test_a_kernel_that_breaks_out_is_stopped():
+    out = """
+extern "C" int system(const char*);
+__global__ void mirror(const float* in, float* out, int h, int w) { system("touch /tmp/x"); }
+"""
+    assert graded(MIRROR, out).points == 0
+
+
+def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeypatch):
+    def missing():
+        raise CompilerMissing("no C++ compiler: install g++")
+
+    monkeypatch.setattr(compiler, "_compiler", missing)
+    monkeypatch.setattr(compiler, "launcher", missing)
+    grading._behaviour.cache_clear()
+    found = at_home(MIRROR, right.mirror_swapped())
+    assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
+    with pytest.raises(CompilerMissing):
+        graded(MIRROR, right.mirror_swapped())
+
+
+def test_others_code_is_refused_where_it_cannot_be_confined(monkeypatch):
+    asked = []
+    for name in ("judge_source", "explain"):
+        real = getattr(grading, name)
+        monkeypatch.setattr(
+            f"cnnlab.checks.kernels.{name}",
+            lambda *args, real=real, **how: asked.append(how["isolation"]) or real(*args, **how),
+        )
+    upside_down = changed(right.mirror_swapped, ("(y + 1)", "(h - y)"))
+    graded(MIRROR, upside_down)
+    assert asked == ["required", "required"]
+    at_home(MIRROR, upside_down)
+    assert asked[2:] == ["preferred", "preferred"]
+
+
+def test_a_change_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="does not hold 'grid'"):
+        altered_source("kernel", ("grid", "block"))
