@@ -1,4 +1,4 @@
-"""Sphinx's settings for `make book`: lectures, assignments and docs/ without a network."""
+"""Sphinx's settings for `make book`: lectures, assignments and texts without a network."""
 
 import sys
 from importlib.resources import files
@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 project = "CNN Lab"
 author = "the authors of CNN Lab"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "notebooks"]
-include_patterns = ["docs/*.md", "docs/book/index.md", "lectures/*.ipynb", "assignments/*/*.ipynb"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/book/index.md"]
+include_patterns += ["lectures/*.ipynb", "assignments/*/*.ipynb"]
 exclude_patterns = [".*", "**/.*", "cnnlab", "tests", "solutions", "dist", "build", "submitted"]
 root_doc = "docs/book/index"
 

@@ -84,6 +84,36 @@ def test_in_a_browser_every_slide_fits_and_nothing_is_lost(deck, page, browser):
     tab.close()
 
 
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+def test_a_long_table_goes_on_with_its_head_and_long_text_is_scrolled(browser, tmp_path):
+    rows = "".join(f"<tr><td>{i}</td></tr>" for i in range(60))
+    table = f"<table><thead><tr><th>n</th></tr></thead>{rows}</table>"
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"text/html": table}),
+        nbformat.v4.new_output("stream", text="line\n" * 80),
+    ]
+    cells = [nbformat.v4.new_markdown_cell("# 1 · A"), nbformat.v4.new_markdown_cell("the end")]
+    cells.insert(1, nbformat.v4.new_code_cell("show()", outputs=outputs))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    (tmp_path / "a.html").write_text(slides.to_slides(tmp_path / "a.ipynb"), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 1600, "height": 1000})
+    tab.goto((tmp_path / "a.html").as_uri())
+    tab.wait_for_function("window.Reveal && Reveal.isReady()")
+    found = tab.evaluate("""() => Reveal.getSlides().map(slide => ({
+        heads: slide.querySelectorAll("th").length,
+        rows: [...slide.querySelectorAll("td")].map(cell => cell.textContent),
+        lines: (slide.textContent.match(/line/g) || []).length,
+        scrolls: slide.classList.contains("tall"),
+        end: slide.textContent.includes("the end"),
+    }))""")
+    tab.close()
+    tables = [slide for slide in found if slide["rows"]]
+    assert len(tables) > 1 and {slide["heads"] for slide in tables} == {1}
+    assert [row for slide in tables for row in slide["rows"]] == [str(i) for i in range(60)]
+    assert [slide["lines"] for slide in found if slide["scrolls"]] == [80]
+    assert found[-1] == {"heads": 0, "rows": [], "lines": 0, "scrolls": False, "end": True}
+
+
 def types(*sources):
     """The kinds of slides that cells of text with these sources become."""
     cells = [nbformat.v4.new_markdown_cell(source) for source in ("# 1 · A", *sources)]

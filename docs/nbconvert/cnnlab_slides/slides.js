@@ -43,6 +43,12 @@
     return previous && [previous, parts(previous).length - 1];
   }
 
+  // The part after it.
+  const after = ([cell, at]) => {
+    if (at + 1 < parts(cell).length) return [cell, at + 1];
+    return cell.nextElementSibling && [cell.nextElementSibling, 0];
+  };
+
   // Where a slide is to be cut: before the first part that ends below the screen, or a little
   // earlier, to leave code with its picture and a text with what it leads to.
   function overflow(section) {
@@ -53,7 +59,8 @@
       const whole = cell.classList.contains("jp-CodeCell") && height(cell) <= USED;
       let place = whole && top(cell) - top(section) > 0.4 * USED ? [cell, 0] : [cell, at];
       for (let b = before(place); b && leads(parts(b[0])[b[1]]); b = before(place)) place = b;
-      return before(place) ? place : before([cell, at]) ? [cell, at] : null;
+      if (!before(place)) place = [cell, at];
+      return before(place) ? place : after(place);
     }
     return null;
   }
