@@ -364,9 +364,9 @@ def _trained_cases(rng):
     yield Case("the head", (1, classes + 4))
     yield Case("the top", (2, classes))
     yield Case("the top", (3, classes + 1))
-    yield Case("nearly all", (4, classes))
-    yield Case("nearly all", (5, classes + 2), note="nothing frozen")
-    yield Case("nearly all", (0, classes), note="everything frozen")
+    yield Case("the top", (4, classes))
+    yield Case("everything or nothing", (5, classes + 2), note="nothing frozen")
+    yield Case("everything or nothing", (0, classes), note="everything frozen")
 
 
 def _is_norm(name):
@@ -377,7 +377,7 @@ FREEZE = Task(
     id="a7-freeze",
     kind="function",
     entry="trained",
-    points={"the head": 3, "the top": 4, "nearly all": 3},
+    points={"the head": 3, "the top": 4, "everything or nothing": 3},
     reference=lambda trainable, classes: _trained(trainable, classes),
     cases=_trained_cases,
     misconceptions=(

@@ -19,7 +19,11 @@ def definitions(code: str) -> dict[str, ast.AST]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     found = {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Lambda, ast.Attribute)):
+        another_name = isinstance(node, ast.Assign) and (
+            isinstance(node.value, (ast.Lambda, ast.Attribute))
+            or (isinstance(node.value, ast.Name) and node in tree.body)
+        )
+        if another_name:
             found |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
         if isinstance(node, ast.ImportFrom):
             found |= {alias.asname: alias for alias in node.names if alias.asname}

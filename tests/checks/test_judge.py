@@ -191,8 +191,8 @@ def test_what_a_task_forbids_is_found_under_another_name():
     cell = "from cnnlab import summary as s\ndef double(x, shift=0.0): return s(x) or 2 * x + shift"
     namespace = run_cell(cell)
     assert "`summary`" in examine(task, namespace).problem
-    written = definitions(cell)
-    assert "`summary`" in violation("double", task.forbidden, written.get)
+    for code in (cell, "from cnnlab import summary\ndouble = summary"):
+        assert "`summary`" in violation("double", task.forbidden, definitions(code).get)
 
 
 def test_a_variable_of_ones_own_may_bear_a_forbidden_name():
