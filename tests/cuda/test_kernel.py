@@ -310,10 +310,6 @@ def test_no_compiler_is_said_plainly(monkeypatch):
         compiler._compiler.cache_clear()
 
 
-nvrtc = pytest.mark.skipif(not nvidia.installed(), reason="NVRTC is not installed")
-
-
-@nvrtc
 def test_another_machine_is_told_before_anything_is_compiled(monkeypatch):
     monkeypatch.setattr(compiler.platform, "system", lambda: "Darwin")
     compiler._compiler.cache_clear()
@@ -325,6 +321,10 @@ def test_another_machine_is_told_before_anything_is_compiled(monkeypatch):
         compiler._compiler.cache_clear()
 
 
+nvrtc = pytest.mark.skipif(not nvidia.installed(), reason="NVRTC is not installed")
+
+
+@nvrtc
 def test_nvidias_compiler_reads_the_ladder():
     from battery import make
 
