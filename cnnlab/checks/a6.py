@@ -143,6 +143,8 @@ def _signed(case: SourceCase) -> SourceCase:
     image, taps, out, *sizes = case.arguments
     taps = 3 * taps.to(torch.int8) - 4
     taps[len(taps) // 2, len(taps) // 2] = 5  # or a filter of one tap would leave nothing but zeros
+    if len(taps) == 7:
+        taps *= 8  # so that sums leave 16 bits
     sums, _ = _sums(image, taps, "constant")
     return replace(
         case,
@@ -200,6 +202,10 @@ BYTES = kernel_task(
         "clamped from below only": (
             _bytes(("min(max(sum, 0), 255)", "max(sum, 0)")),
             "Sums exceed 255 as well: what becomes of 260 in a byte?",
+        ),
+        "sum in 16 bits": (
+            _bytes(("int sum", "short sum")),
+            "49 products of a byte and a tap can leave the 16 bits of a short: sum in an int.",
         ),
         "magnitude for clamp": (
             _bytes(("max(sum, 0)", "sum < 0 ? -sum : sum")),

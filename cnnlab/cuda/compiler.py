@@ -5,6 +5,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -218,6 +219,10 @@ def parse_kernels(source: str) -> list[Declaration]:
 
 @functools.cache
 def _compiler() -> str:
+    if (here := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
+        raise CompilerMissing(
+            f"kernels run on the CPU on Linux x86-64 only, this is {' '.join(here)}"
+        )
     for name in (os.environ.get("CNNLAB_CXX"), "g++"):
         if name and (path := shutil.which(name)):
             return os.path.realpath(path)
@@ -237,8 +242,6 @@ def _fills_locals() -> bool:
 @functools.cache
 def launcher() -> Path:
     """The trusted program that runs kernels: built once, cached by its source and its compiler."""
-    if (machine := os.uname().machine) != "x86_64" or os.uname().sysname != "Linux":
-        raise CompilerMissing(f"kernels run on the CPU on Linux x86-64 only, this is {machine}")
     source, compiler = SIM / "launcher.cpp", _compiler()
     flags = ["-std=c++17", "-O2", "-rdynamic", *os.environ.get("CNNLAB_SIM_FLAGS", "").split()]
     stamp = os.stat(compiler)

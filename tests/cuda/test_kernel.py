@@ -310,6 +310,17 @@ def test_no_compiler_is_said_plainly(monkeypatch):
         compiler._compiler.cache_clear()
 
 
+def test_another_machine_is_told_before_anything_is_compiled(monkeypatch):
+    monkeypatch.setattr(compiler.platform, "system", lambda: "Darwin")
+    compiler._compiler.cache_clear()
+    try:
+        with pytest.raises(cuda.CompilerMissing, match="Linux x86-64 only, this is Darwin"):
+            cuda.compile("__global__ void k() {}", use_nvrtc=False).built("checked")
+    finally:
+        monkeypatch.undo()
+        compiler._compiler.cache_clear()
+
+
 nvrtc = pytest.mark.skipif(not nvidia.installed(), reason="NVRTC is not installed")
 
 
