@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
 ASSIGNMENTS = {path.name for path in (ROOT / "solutions").iterdir() if path.is_dir()}
-COMING = {"a2_shapes_and_costs", "a6_cuda_convolution", "a7_transfer_learning"}
 IMAGES = ("image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -93,11 +92,7 @@ def test_it_has_the_shape_of_a_lecture(lecture):
 
 def test_its_assignments_exist(lecture):
     named = re.findall(r"\.\./assignments/(\w+)/|`(a\d_\w+)`", text(lecture))
-    assert {link or name for link, name in named} <= ASSIGNMENTS | COMING
-
-
-def test_what_is_coming_is_not_there_yet():
-    assert not COMING & ASSIGNMENTS, "take it out of COMING"
+    assert {link or name for link, name in named} <= ASSIGNMENTS
 
 
 def test_its_minutes_add_up(lecture):
