@@ -292,13 +292,20 @@ def _call(task: Task, case: Case) -> str:
         return f"`{task.entry}[{case.part!r}]`" if case.args else f"`{task.entry}`"
     if task.kind == "source":
         return f"`{task.entry}`"
-    arguments = [describe(a) for a in case.args]
-    arguments += [f"{key}={describe(value)}" for key, value in case.kwargs.items()]
+    arguments = [_argument(a) for a in case.args]
+    arguments += [f"{key}={_argument(value)}" for key, value in case.kwargs.items()]
     note = f" ({case.note})" if case.note else ""
     if case.inputs:
         mode = "training" if case.training else "evaluation"
         note = f" on {', '.join(map(describe, case.inputs))}, in {mode} mode{note}"
     return f"`{task.entry}({', '.join(arguments)})`{note}"
+
+
+def _argument(value) -> str:
+    """A list of plain values in full where it is short, such as the layers of a network."""
+    text = repr(value)
+    plain = isinstance(value, (list, tuple, dict)) and "tensor(" not in text
+    return text if plain and len(text) <= 2 * WIDTH else describe(value)
 
 
 def _unwritten(answer: dict) -> bool:

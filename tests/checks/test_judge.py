@@ -248,6 +248,14 @@ def test_of_a_row_it_is_said_which_entry_is_wrong(row, words):
     assert words in found.text() and "9" not in found.text()
 
 
+def test_a_short_list_of_layers_is_shown_in_full():
+    def cases(rng):
+        yield Case("all", ([("conv", 3), ("pool", 2)], [torch.ones(2)]))
+
+    task = Task("t-layers", "function", "f", {"all": 1}, lambda layers, maps: 1, cases)
+    assert "`f([('conv', 3), ('pool', 2)], list of 1)`" in verdict(lambda a, b: 2, task).problem
+
+
 def test_grading_asks_other_questions_than_learning_and_the_same_ones_again():
     def asked(key):
         return DOUBLE.make_cases(seed_for("t-double", key))[0].args[0]
