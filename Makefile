@@ -45,7 +45,7 @@ lint: setup  ## ruff on the code and the notebooks
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 lectures: setup  ## run the lectures again and store their outputs
-	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False lectures/*.ipynb
+	CNNLAB_DEVICE=cpu CNNLAB_WIDGETS=off $(BIN)/jupyter nbconvert --to notebook --execute --inplace --coalesce-streams --ExecutePreprocessor.record_timing=False lectures/*.ipynb
 
 coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what none does
 	$(BIN)/python -m tests.course.what_is_taught
