@@ -438,18 +438,6 @@ def test_exports_hold_the_same_numbers(tmp_path):
     assert html.count("<tr>") == len(result) + 1 and "linear-gradient" in html
 
 
-def test_plot_shows_the_three_charts():
-    figure = net("alexnet_slides").plot()
-    assert [axes.get_title() for axes in figure.axes] == [
-        "Memory (KB)", "Parameters (thousand)", "MACs (million)",
-    ]  # fmt: skip
-    macs = figure.axes[2]
-    names = [label.get_text() for label in macs.get_yticklabels()]
-    widths = [bar.get_width() for bar in macs.patches]
-    assert names[0] == "conv1" and "relu1" not in names
-    assert dict(zip(names, widths, strict=True))["conv4"] == pytest.approx(149.520384)
-
-
 def test_lookup_by_name():
     result = net("resnet18_v1")
     with pytest.raises(KeyError, match="did you mean conv1"):

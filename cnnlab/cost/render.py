@@ -1,4 +1,4 @@
-"""A table of rows as text, HTML, CSV, markdown, LaTeX, JSON-ready numbers and bar charts."""
+"""A table of rows as text, HTML, CSV, markdown, LaTeX and JSON-ready numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _BARS = {"memory": "#56b4e9", "params": "#e69f00", "macs": "#009e73"}  # distinc
 
 
 class Table:
-    """Rows with the totals below them; shows itself in a terminal and in a notebook."""
+    """Rows with the totals below them; shows itself in a terminal and in a notebook.
+
+    `cnnlab.plotting.cost_bars` draws its memory, parameters and MACs as bar charts.
+    """
 
     def __init__(self, rows: Sequence[Row], summary: Summary):
         self.rows = list(rows)
@@ -131,35 +134,6 @@ class Table:
         lines += [r"\bottomrule", r"\end{tabular}"]
         lines += [f"% {line}" for line in self._footer()]
         return _write("\n".join([*lines, ""]), path)
-
-    def plot(self, figsize=None):
-        """Three bar charts: memory, parameters and MACs of each row that has any.
-
-        Returns a matplotlib Figure; `to_markdown` has the same numbers as text.
-        """
-        from matplotlib.figure import Figure
-
-        rows = [row for row in self.rows if row.params or row.macs]
-        names = [row.name for row in rows]
-        charts = (
-            ("memory", "Memory (KB)", 1024),
-            ("params", "Parameters (thousand)", 1e3),
-            ("macs", "MACs (million)", 1e6),
-        )
-        figure = Figure(
-            figsize=figsize or (13, max(3.5, 0.24 * len(rows) + 1.4)), layout="constrained"
-        )
-        for axes, (key, title, unit) in zip(figure.subplots(1, 3), charts, strict=True):
-            values = [getattr(row, key) / unit for row in rows]
-            bars = axes.barh(range(len(rows)), values, color=_BARS[key])
-            axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=9)
-            axes.set_yticks(range(len(rows)), names, fontsize=10)
-            axes.invert_yaxis()
-            axes.margins(x=0.2)
-            axes.set_title(title, fontsize=13)
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.suptitle(self._title(), fontsize=13)
-        return figure
 
     # --- parts --------------------------------------------------------------------------------
 
