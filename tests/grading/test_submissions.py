@@ -325,8 +325,8 @@ RUINED = {
     "36 os._exit": "def output_size(n, k, padding=0, stride=1):\n    import os; os._exit(1)",
     "36 a segfault": "def output_size(n, k, padding=0, stride=1):\n"
     "    import ctypes; ctypes.string_at(0)",
-    "38 three gigabytes": "def output_size(n, k, padding=0, stride=1):\n"
-    "    return len(bytearray(3 << 30)) and (n + 2 * padding - k) // stride + 1",
+    "38 six gigabytes": "def output_size(n, k, padding=0, stride=1):\n"
+    "    return len(bytearray(6 << 30)) and (n + 2 * padding - k) // stride + 1",
     "40 files without end": "def output_size(n, k, padding=0, stride=1):\n"
     "    for i in range(10**6):\n"
     "        open(f'big{i}', 'wb').write(b'0' * (8 << 20))",
