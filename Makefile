@@ -31,12 +31,12 @@ lab: setup  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its a
 	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/00_start_here.ipynb $(LAB_ARGS)
 
 test: lint  ## set up, then run all tests but the slow ones
-	$(call stage,unit and course tests,$(PYTEST) --dist loadfile -m 'not slow and not gpu' tests)
+	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
 	$(call stage,lectures give their stored outputs,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval --nbval-cell-timeout=120 lectures)
 	$(call stage,solutions run,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval-lax --nbval-cell-timeout=120 solutions)
 
 test-slow: setup  ## the proofs that take minutes
-	$(call stage,slow tests,$(PYTEST) --dist loadfile -m 'slow and not gpu' tests)
+	$(call stage,slow tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu' tests)
 
 test-gpu:  ## the tests that need a GPU, with an interpreter that is there (PYTHON=python3)
 	$(PYTHON) -m pytest -m gpu --ignore=tests/course --ignore=tests/grading tests
