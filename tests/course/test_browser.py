@@ -1,4 +1,7 @@
-"""The course as a student meets it: JupyterLab in a real browser."""
+"""The course as a student meets it: JupyterLab in a real browser.
+
+That every lecture runs there, with its knobs turned, is shown in `test_widgets.py`.
+"""
 
 import os
 import re
@@ -10,6 +13,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -76,25 +80,28 @@ def page(browser):
 
 
 def open_notebook(page, server: str, path: str):
-    """Open a notebook and wait until its kernel is ready."""
-    page.goto(f"{server}/lab/tree/{path}?token=token&reset")
+    """Open a notebook in a workspace of its own, and wait until its kernel is ready.
+
+    (``?reset`` would empty the common workspace and then load the page once more.)
+    """
+    page.goto(f"{server}/lab/workspaces/{uuid4().hex}/tree/{path}?token=token")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lecture", sorted(p.name for p in (ROOT / "lectures").glob("*.ipynb")))
-def test_a_lecture_runs_to_its_end_without_an_error(page, server, lecture):
-    open_notebook(page, server, f"lectures/{lecture}")
+def test_the_first_lecture_runs_to_its_end_without_an_error(page, server):
+    from playwright.sync_api import TimeoutError
+
+    open_notebook(page, server, "lectures/01_convolution.ipynb")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    last_cell_ran = """() => {
-        const counts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-        return document.querySelector(
-            '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
-        ) && counts.every(e => /\\[\\d+\\]/.test(e.textContent));
-    }"""
-    page.wait_for_function(last_cell_ran, timeout=3 * MINUTE, polling=500)
+    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+    idle = "document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')"
+    all_ran = f"() => {idle} && {prompts}.every(e => /\\[\\d+\\]/.test(e.textContent))"
+    try:
+        page.wait_for_function(all_ran, timeout=3 * MINUTE, polling=500)
+    except TimeoutError:
+        pytest.fail(f"{page.evaluate(f'() => {prompts}.map(e => e.textContent)')}")
     assert page.locator(".jp-RenderedText[data-mime-type*='error']").count() == 0
     assert page.locator(".jp-CodeCell").count() > 5
 

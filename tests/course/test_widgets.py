@@ -10,6 +10,7 @@ import time
 import urllib.request
 from operator import eq, ne
 from pathlib import Path
+from uuid import uuid4
 
 import nbformat
 import pytest
@@ -84,7 +85,7 @@ def page(lab, browser, request):
     nbformat.write(notebook, folder / request.param.name)
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.set_default_timeout(2 * MINUTE)
-    page.goto(f"{address}/lab/tree/{request.param.name}?token=token&reset")
+    page.goto(f"{address}/lab/workspaces/{uuid4().hex}/tree/{request.param.name}?token=token")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
     page.get_by_role("menuitem", name="Run", exact=True).click()
