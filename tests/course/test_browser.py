@@ -89,10 +89,12 @@ def open_notebook(page, server: str, path: str):
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 
+@pytest.mark.slow
 def test_the_first_lecture_runs_to_its_end_without_an_error(page, server):
     from playwright.sync_api import TimeoutError
 
     open_notebook(page, server, "lectures/01_convolution.ipynb")
+    page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
