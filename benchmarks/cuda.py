@@ -127,7 +127,7 @@ def _numba_tiled(image, taps, out):
         out[row, col] = total
 
 
-def numba_times(side: int = 64, rounds: int = 3) -> None:
+def numba_times(side: int = 256, rounds: int = 3) -> None:
     """The same kernels in numba's CUDA simulator."""
     global numba_cuda, float32
     os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # numba reads it when it is imported
@@ -145,7 +145,7 @@ def numba_times(side: int = 64, rounds: int = 3) -> None:
         candidates[title, "ours"] = lambda launch=launch, to=alone[title]: to.append(
             launch().milliseconds / 1e3
         )
-    seconds = interleaved(candidates, rounds=rounds, warmup=1)
+    seconds = interleaved(candidates, rounds=rounds, warmup=0)
     save(
         "cuda_simulators",
         title="A CPU in place of a GPU: numba's simulator",
@@ -171,7 +171,7 @@ def numba_times(side: int = 64, rounds: int = 3) -> None:
         ],
         packages=["torch", "numba"],
         notes=[
-            "Both compiled beforehand. cnnlab's time holds its process and its report; the kernel "
+            "Both compiled beforehand; cnnlab's time holds its process and its report; the kernel "
             "alone is the processor time of the checked grid."
         ],
     )

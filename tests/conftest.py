@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,9 +20,13 @@ class Course:
 
     def run(self, module: str, *args: str, status: int = 0, **env: str) -> str:
         """What ``python -m module args`` prints; it has to exit with ``status``."""
+        return self.python("-m", module, *args, status=status, **env)
+
+    def python(self, *args: str, status: int = 0, **env: str) -> str:
+        """The same of ``python args``."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
-            [sys.executable, "-m", module, *args],
+            [sys.executable, *args],
             cwd=self.folder,
             env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env},
             capture_output=True,
@@ -38,18 +43,36 @@ class Course:
         (folder / f"{assignment}.ipynb").write_text(notebook)
 
 
+GENERATE = """
+from nbgrader.apps import NbGrader
+from nbgrader.apps.api import NbGraderAPI
+
+course = NbGrader()
+course.load_config_file()
+api = NbGraderAPI(config=course.config)
+for name in sorted(api.get_source_assignments()):
+    made = api.generate_assignment(name)
+    assert made["success"], made["log"]
+"""
+
+
 @pytest.fixture(scope="session")
-def generated_course(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("generated")
-    shutil.copy(ROOT / "nbgrader_config.py", folder)
-    shutil.copytree(
-        ROOT / "solutions",
-        folder / "solutions",
-        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
-    )
-    course = Course(folder)
-    for source in sorted((folder / "solutions").iterdir()):
-        course.run("nbgrader", "generate_assignment", source.name)
+def generated_course(tmp_path_factory, worker_id) -> Path:
+    """The course with its releases: made once, also where several processes test."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "generated"
+    ready = folder.with_suffix(".ready")
+    with FileLock(folder.with_suffix(".lock")):
+        if ready.exists():
+            return folder
+        shutil.copytree(
+            ROOT / "solutions",
+            folder / "solutions",
+            ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+        )
+        shutil.copy(ROOT / "nbgrader_config.py", folder)
+        Course(folder).python("-c", GENERATE)
+        ready.touch()
     return folder
 
 

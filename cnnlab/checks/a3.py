@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, draw, true_digits, unseen_digits
+from cnnlab.checks.authoring import altered, between, digits_task, draw
 from cnnlab.checks.task import Case, Misconception, Task
 
 # --- the warm-up: how often is a classifier right? ---
@@ -920,22 +920,7 @@ SLIDE = Task(
 
 # --- training ---
 
-TRAIN = Task(
-    id="a3-train",
-    kind="predictions",
-    entry="predict",
-    points={"better than guessing": 4, "good": 4, "very good": 4},
-    bands={"better than guessing": 0.5, "good": 0.88, "very good": 0.94},
-    reference=true_digits,
-    cases=lambda rng: [Case("very good", (unseen_digits(rng, 16),))],
-    misconceptions=(
-        Misconception(
-            "counted from one",
-            lambda images: true_digits(images) + 1,
-            "The classes count from 0: the position of the largest score is the digit.",
-        ),
-    ),
-)
+TRAIN = digits_task("a3-train", side=16, points=(4, 4, 4), accuracies=(0.5, 0.88, 0.94))
 
 TASKS = (
     ACCURACY,

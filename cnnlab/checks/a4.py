@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, draw, true_digits, unseen_digits
+from cnnlab.checks.authoring import altered, between, digits_task, draw
 from cnnlab.checks.task import Case, Misconception, Task
 
 
@@ -996,22 +996,7 @@ LOSS = Task(
 
 # --- training ---
 
-TRAIN = Task(
-    id="a4-train",
-    kind="predictions",
-    entry="predict",
-    points={"better than guessing": 3, "good": 3, "very good": 2},
-    bands={"better than guessing": 0.5, "good": 0.85, "very good": 0.92},
-    reference=true_digits,
-    cases=lambda rng: [Case("very good", (unseen_digits(rng, 16),))],
-    misconceptions=(
-        Misconception(
-            "counted from one",
-            lambda images: true_digits(images) + 1,
-            "The classes count from 0: the position of the largest score is the digit.",
-        ),
-    ),
-)
+TRAIN = digits_task("a4-train", side=16, points=(3, 3, 2), accuracies=(0.5, 0.85, 0.92))
 
 TASKS = (
     POOL,

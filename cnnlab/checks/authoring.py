@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from cnnlab.checks.task import Case, Misconception, Task
 from cnnlab.data import ImageSet, digits
 
-__all__ = ["altered", "between", "draw", "true_digits", "unseen_digits"]
+__all__ = ["altered", "between", "digits_task", "draw", "true_digits", "unseen_digits"]
 
 
 def draw(rng: np.random.Generator, *shape: int) -> torch.Tensor:
@@ -62,3 +63,34 @@ def true_digits(images: torch.Tensor) -> torch.Tensor:
     """The classes of :func:`unseen_digits`: those of the nearest image of the test split."""
     known = _test_digits(images.shape[-1])
     return known.labels[torch.cdist(images.flatten(1), known.images.flatten(1)).argmin(1)]
+
+
+def digits_task(
+    task_id: str, side: int, points: tuple[float, ...], accuracies: tuple[float, ...]
+) -> Task:
+    """A task whose ``predict`` has to read handwritten digits that the student has not seen.
+
+    Parameters
+    ----------
+    side : int
+        Of the images, in pixels.
+    points, accuracies : tuple of three floats
+        What each band is worth, and the share of right answers that it begins at.
+    """
+    bands = ("better than guessing", "good", "very good")
+    return Task(
+        id=task_id,
+        kind="predictions",
+        entry="predict",
+        points=dict(zip(bands, points, strict=True)),
+        bands=dict(zip(bands, accuracies, strict=True)),
+        reference=true_digits,
+        cases=lambda rng: [Case("very good", (unseen_digits(rng, side),))],
+        misconceptions=(
+            Misconception(
+                "counted from one",
+                lambda images: true_digits(images) + 1,
+                "The classes count from 0: the position of the largest score is the digit.",
+            ),
+        ),
+    )

@@ -1,7 +1,6 @@
 """`make book`: lectures, assignments and docs/ as pages that need no network."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from tests.course import lab
+
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted(path.stem for path in (ROOT / "lectures").glob("*.ipynb"))
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
 
 
 class Book:
@@ -122,16 +122,11 @@ def test_pictures_of_a_lecture_keep_their_words(book, lecture):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with lab.chromium() as browser:
         yield browser
-        browser.close()
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+@lab.needs_chromium
 def test_pages_open_without_an_error_and_without_a_network(book, browser):
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     faults = []
@@ -148,7 +143,7 @@ def test_pages_open_without_an_error_and_without_a_network(book, browser):
     page.close()
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+@lab.needs_chromium
 def test_formulas_are_drawn(book, browser):
     page = browser.new_page()
     page.goto((book.folder / "lectures" / "02_shapes.html").as_uri())

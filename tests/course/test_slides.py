@@ -1,7 +1,6 @@
 """`make slides`: each lecture as slides that fit the screen and need no network."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from docs.nbconvert import slides
+from tests.course import lab
 
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
 
 
 @pytest.fixture(scope="module", params=LECTURES, ids=lambda path: path.stem)
@@ -31,13 +30,8 @@ def page(deck) -> BeautifulSoup:
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with lab.chromium() as browser:
         yield browser
-        browser.close()
 
 
 def test_every_section_begins_a_column(page):
@@ -67,7 +61,7 @@ SIZES = """() => Reveal.getSlides().map(slide => {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+@lab.needs_chromium
 def test_in_a_browser_every_slide_fits_and_nothing_is_lost(deck, page, browser):
     tab = browser.new_page(viewport={"width": 1600, "height": 1000})
     faults = []
@@ -84,7 +78,7 @@ def test_in_a_browser_every_slide_fits_and_nothing_is_lost(deck, page, browser):
     tab.close()
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+@lab.needs_chromium
 def test_a_long_table_goes_on_with_its_head_and_long_text_is_scrolled(browser, tmp_path):
     rows = "".join(f"<tr><td>{i}</td></tr>" for i in range(60))
     table = f"<table><thead><tr><th>n</th></tr></thead>{rows}</table>"

@@ -1,100 +1,39 @@
 """Each lecture's knobs in JupyterLab, in a real browser: they move, and redraw their picture."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from operator import eq, ne
-from pathlib import Path
-from uuid import uuid4
 
-import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
-MINUTE = 60_000
-END = "the lecture has ended"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`"),
-]
+from tests.course import lab
+
+LECTURES = sorted((lab.ROOT / "lectures").glob("*.ipynb"))
+pytestmark = [pytest.mark.slow, lab.needs_chromium]
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def server(tmp_path_factory):
     """A JupyterLab on an empty folder: the folder and its address."""
     folder = tmp_path_factory.mktemp("lab")
-    settings = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"windowingMode": "none"}))  # all cells are in the page
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
-        f"--port={port}", "--IdentityProvider.token=token", f"--ServerApp.root_dir={folder}",
-    ]  # fmt: skip
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {key: value for key, value in os.environ.items() if key != "CNNLAB_WIDGETS"}
-    env |= {"PATH": path, "PYTHONPATH": str(ROOT), "CNNLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipy")}
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/api", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.25)
-        else:
-            pytest.fail((folder / "server.log").read_text())
+    with lab.serve(folder) as address:
         yield folder, address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with lab.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=LECTURES, ids=lambda path: path.stem)
-def page(lab, browser, request):
+def page(server, browser, request):
     """A lecture that has been run to its end; its kernel goes when the test is done."""
-    folder, address = lab
-    notebook = nbformat.read(request.param, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(f'print("{END}")'))
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, folder / request.param.name)
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.set_default_timeout(2 * MINUTE)
-    page.goto(f"{address}/lab/workspaces/{uuid4().hex}/tree/{request.param.name}?token=token")
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    error = ".jp-RenderedText[data-mime-type*='error']"
-    page.wait_for_selector(f".jp-OutputArea-output:has-text('{END}'), {error}", timeout=4 * MINUTE)
-    assert page.locator(error).all_inner_texts() == []
-    yield page
-    page.close()
+    folder, address = server
+    with lab.new_page(browser) as page:
+        lab.run_to_the_end(page, address, folder, request.param)
+        yield page
     for kernel in json.load(urllib.request.urlopen(f"{address}/api/kernels?token=token")):
         url = f"{address}/api/kernels/{kernel['id']}?token=token"
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE")).close()
