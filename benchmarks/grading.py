@@ -175,18 +175,28 @@ def main() -> None:
         reference = seconds["stock nbgrader"]
         rows = [
             [name, time(found), statistics.median(found) / options.submissions,
-             ratio(reference, found)]
+             ratio(reference, found), ""]
             for name, found in seconds.items()
         ]  # fmt: skip
-        for workers in options.cluster:
+        scaled = {}
+        for workers in [1, *options.cluster] if options.cluster else []:
             with cluster(workers) as address:
-                forget(ours)
-                began = perf_counter()
-                grade_ours("--scheduler", address)
-                took = perf_counter() - began
+                some = [f"--student=student{i:03}" for i in range(2 * workers)]
+                forget(ours)  # each worker has graded before: its start does not count
+                grade_ours("--scheduler", address, *some)
+                for told in [some[:1], []] if workers == 1 else [[]]:
+                    forget(ours)
+                    began = perf_counter()
+                    grade_ours("--scheduler", address, *told)
+                    scaled[workers, len(told)] = perf_counter() - began
+        for workers in options.cluster:
+            took, start = scaled[workers, 0], scaled[1, 1]
+            busy = min(workers, os.cpu_count())
+            foreseen = start + (scaled[1, 0] - start) / busy
             once = [statistics.median(reference)]
             rows.append([f"on a Dask cluster of {workers} workers", time([took]),
-                         took / options.submissions, ratio(once, [took])])  # fmt: skip
+                         took / options.submissions, ratio(once, [took]),
+                         f"{foreseen:.1f} s"])  # fmt: skip
         notes = [
             f"{equal} of {len(a)} grades of {options.submissions} submissions are equal.",
             "A submission in its worker, medians: kernel ready {kernel:.2f} s, its cells "
@@ -194,6 +204,13 @@ def main() -> None:
             f"Load of the machine at the end: {os.getloadavg()[1]:.1f} processes on "
             f"{os.cpu_count()} cores.",
         ]
+        if options.cluster:
+            notes.append(
+                f"Predicted: a cluster of one worker took {scaled[1, 0]:.1f} s, for one submission "
+                f"{scaled[1, 1]:.1f} s; what lies between is shared by as many workers as there "
+                f"are cores, {os.cpu_count()}. One run each; on processors of their own more "
+                "workers would go on gaining."
+            )
         if options.many:
             few, _ = peak_memory(ours)
             many = Path(temporary, "many")
@@ -208,7 +225,7 @@ def main() -> None:
             title="Grading a class",
             question=f"How long do {options.submissions} submissions of assignment 1 take, from "
             "the command to the gradebook?",
-            columns=["grader", "all", "seconds each", "times as fast"],
+            columns=["grader", "all", "seconds each", "times as fast", "predicted"],
             rows=rows,
             packages=["nbgrader", "torch", "ipykernel"],
             notes=notes,

@@ -7,6 +7,7 @@ the place of the execution, so that its scores, comments and late penalties are 
 """
 
 import functools
+import gc
 import hashlib
 import hmac
 import json
@@ -127,6 +128,7 @@ def grade(
             results = on_cluster(todo, session.job, scheduler)
         else:
             prepare(session.tasks, session.key)
+            gc.freeze()  # what is loaded stays: no collection here or in a worker need look at it
             results = in_processes(todo, session.job, workers or _cores() + 1, seconds)
         failed = 0
         tqdm.monitor_interval = 0

@@ -164,6 +164,7 @@ def serve(listener_handle: int) -> None:
     """Preload, then fork a kernel for each request until standard input ends."""
     listener = socket.socket(fileno=listener_handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # hardly any of what is imported ever goes
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -175,8 +176,8 @@ def serve(listener_handle: int) -> None:
 
     tampering.remember()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    gc.collect()
     gc.freeze()
+    gc.enable()
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:

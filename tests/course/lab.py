@@ -1,0 +1,120 @@
+"""JupyterLab and a browser for it, as the tests of the course start and drive them."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MINUTE = 60_000
+END = "the lecture has ended"
+ERROR = ".jp-RenderedText[data-mime-type*='error']"
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """Debian's chromium without a window, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def new_page(browser) -> Iterator:
+    """A tab of the size of a laptop's screen."""
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.set_default_timeout(2 * MINUTE)
+    yield page
+    page.close()
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """The address of a JupyterLab on this folder, whose token is ``token``."""
+    tracker = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)  # all cells in the page, not only those in view
+    tracker.write_text('{"windowingMode": "none"}')
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        f"--port={port}", "--IdentityProvider.token=token", f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {key: value for key, value in os.environ.items() if key != "CNNLAB_WIDGETS"}
+    env |= {"PATH": path, "PYTHONPATH": str(ROOT), "CNNLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipy")}
+    log = (folder / "server.log").open("w")
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/api", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            pytest.fail((folder / "server.log").read_text())
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def open_notebook(page, address: str, path: str) -> None:
+    """Open a notebook in a workspace of its own, and wait until its kernel is ready.
+
+    (``?reset`` would empty the common workspace and then load the page once more.)
+    """
+    page.goto(f"{address}/lab/workspaces/{uuid4().hex}/tree/{path}?token=token")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+
+
+def run_to_the_end(page, address: str, folder: Path, lecture: Path) -> None:
+    """Put a lecture into the server's folder without its outputs, open it and run all its cells.
+
+    A page that is still settling can lose the click on the menu: it is clicked until a cell runs.
+    """
+    from playwright.sync_api import TimeoutError
+
+    notebook = nbformat.read(lecture, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(f'print("{END}")'))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, folder / lecture.name)
+    open_notebook(page, address, lecture.name)
+    for _ in range(5):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        began = page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile("[*0-9]"))
+        try:
+            began.first.wait_for(timeout=MINUTE / 4)
+            break
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    else:
+        pytest.fail("Run All Cells was clicked five times and no cell ran.")
+    ended = f".jp-OutputArea-output:has-text('{END}'), {ERROR}"
+    page.wait_for_selector(ended, timeout=4 * MINUTE)
+    assert page.locator(ERROR).all_inner_texts() == []
