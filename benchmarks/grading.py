@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--submissions", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cluster", type=int, nargs="*", default=[2, 4], metavar="WORKERS")
-    parser.add_argument("--many", type=int, default=0, help="also the memory of so many")
+    parser.add_argument("--many", type=int, default=500, help="also the memory of so many; 0: no")
     options = parser.parse_args()
     config = (ROOT / "nbgrader_config.py").read_text()
     stock = config[: config.index("# Grading, whoever starts it")]

@@ -63,9 +63,10 @@ class Mutation:
     escaped: list[str] = field(default_factory=list)
 
 
-def mutate(task: Task) -> Mutation:
+@cache
+def mutate(task_id: str) -> Mutation:
     """Judge every mutant of a task's right answers (of a kernel's first) under every seed."""
-    found = Mutation()
+    task, found = checks.get_task(task_id), Mutation()
     nameless = replace(task, misconceptions=())
     stock, make = right_answers(task), mutants
     if task.kind == "source":
@@ -132,7 +133,7 @@ def page() -> str:
     """The page, made anew: some minutes."""
     lines, listed, killed, tried = [], [], 0, 0
     for task in TASKS:
-        mutation = mutate(task) if task.kind in MUTATED else Mutation()
+        mutation = mutate(task.id) if task.kind in MUTATED else Mutation()
         if mutation.escaped:
             raise SystemExit(f"{task.id} asks too little:\n" + "\n".join(mutation.escaped))
         count = mutation.killed + len(mutation.equal)
