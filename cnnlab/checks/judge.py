@@ -303,8 +303,8 @@ def _call(task: Task, case: Case) -> str:
 
 def _argument(value) -> str:
     """A list of plain values in full where it is short, such as the layers of a network."""
-    text = repr(value)
-    plain = isinstance(value, (list, tuple, dict)) and "tensor(" not in text
+    text = repr(value) if isinstance(value, (list, tuple, dict)) else ""
+    plain = text and "tensor(" not in text
     return text if plain and len(text) <= 2 * WIDTH else describe(value)
 
 
