@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
@@ -112,6 +113,12 @@ def peak_memory(folder: Path) -> tuple[int, float]:
     return largest >> 20, perf_counter() - began
 
 
+def busy() -> float:
+    """Seconds that this machine's processors have worked."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
+
+
 @contextmanager
 def cluster(workers: int):
     """Dask's scheduler and workers on this machine; gives the address."""
@@ -136,6 +143,34 @@ def cluster(workers: int):
         for process in running:
             process.kill()
             process.wait()
+
+
+def on_clusters(folder: Path, counts: list[int], grade: Callable) -> tuple[list, str]:
+    """``(workers, seconds, predicted seconds)`` of each cluster, and whence the prediction."""
+
+    def timed(address: str, *students: str) -> tuple[float, float]:
+        forget(folder)
+        began, spent = perf_counter(), busy()
+        grade("--scheduler", address, *students)
+        return perf_counter() - began, busy() - spent
+
+    measured = {}
+    for workers in [1, *counts]:
+        with cluster(workers) as address:
+            some = [f"--student=student{i:03}" for i in range(2 * workers)]
+            timed(address, *some)  # each worker has graded before: its start does not count
+            measured[workers], _ = alone = timed(address)
+            if workers == 1:
+                (wall, work), (start, least) = alone, timed(address, some[0])
+    cores = os.cpu_count()
+    rows = [
+        (w, measured[w], start + max((wall - start) / w, (work - least) / cores)) for w in counts
+    ]
+    return rows, (
+        f"Predicted from a cluster of one worker, which took {wall:.1f} s, and {start:.1f} s for "
+        "one submission: what lies between is divided among the workers, but not below the "
+        f"{work - least:.1f} s of processor time in it, divided among {cores} cores."
+    )
 
 
 def main() -> None:
@@ -178,25 +213,6 @@ def main() -> None:
              ratio(reference, found), ""]
             for name, found in seconds.items()
         ]  # fmt: skip
-        scaled = {}
-        for workers in [1, *options.cluster] if options.cluster else []:
-            with cluster(workers) as address:
-                some = [f"--student=student{i:03}" for i in range(2 * workers)]
-                forget(ours)  # each worker has graded before: its start does not count
-                grade_ours("--scheduler", address, *some)
-                for told in [some[:1], []] if workers == 1 else [[]]:
-                    forget(ours)
-                    began = perf_counter()
-                    grade_ours("--scheduler", address, *told)
-                    scaled[workers, len(told)] = perf_counter() - began
-        for workers in options.cluster:
-            took, start = scaled[workers, 0], scaled[1, 1]
-            busy = min(workers, os.cpu_count())
-            foreseen = start + (scaled[1, 0] - start) / busy
-            once = [statistics.median(reference)]
-            rows.append([f"on a Dask cluster of {workers} workers", time([took]),
-                         took / options.submissions, ratio(once, [took]),
-                         f"{foreseen:.1f} s"])  # fmt: skip
         notes = [
             f"{equal} of {len(a)} grades of {options.submissions} submissions are equal.",
             "A submission in its worker, medians: kernel ready {kernel:.2f} s, its cells "
@@ -205,12 +221,14 @@ def main() -> None:
             f"{os.cpu_count()} cores.",
         ]
         if options.cluster:
-            notes.append(
-                f"Predicted: a cluster of one worker took {scaled[1, 0]:.1f} s, for one submission "
-                f"{scaled[1, 1]:.1f} s; what lies between is shared by as many workers as there "
-                f"are cores, {os.cpu_count()}. One run each; on processors of their own more "
-                "workers would go on gaining."
-            )
+            found, note = on_clusters(ours, options.cluster, grade_ours)
+            once = [statistics.median(reference)]
+            rows += [
+                [f"on a Dask cluster of {workers} workers", time([took]),
+                 took / options.submissions, ratio(once, [took]), f"{foreseen:.1f} s"]
+                for workers, took, foreseen in found
+            ]  # fmt: skip
+            notes.append(note)
         if options.many:
             few, _ = peak_memory(ours)
             many = Path(temporary, "many")

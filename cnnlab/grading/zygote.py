@@ -87,6 +87,7 @@ def start() -> str:
 
 def _stop(owner: int, folder: str) -> None:
     if os.getpid() == owner and (process := _children.pop(owner, None)):
+        process.terminate()  # it may still be importing; its kernels end with it
         process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
