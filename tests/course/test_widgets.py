@@ -1,8 +1,6 @@
 """Each lecture's knobs in JupyterLab, in a real browser: they move, and redraw their picture."""
 
-import json
 import time
-import urllib.request
 from operator import eq, ne
 
 import pytest
@@ -34,9 +32,7 @@ def page(server, browser, request):
     with lab.new_page(browser) as page:
         lab.run_to_the_end(page, address, folder, request.param)
         yield page
-    for kernel in json.load(urllib.request.urlopen(f"{address}/api/kernels?token=token")):
-        url = f"{address}/api/kernels/{kernel['id']}?token=token"
-        urllib.request.urlopen(urllib.request.Request(url, method="DELETE")).close()
+    lab.stop_kernels(address)
 
 
 class Knob:
