@@ -132,9 +132,10 @@ class SandboxProvisioner(WarmProvisioner):
             "USER": "student",
         }
         checks = Path(sandbox.__file__).parent / "checks"
+        answers = [*sorted(checks.glob("a[0-9]*")), checks / "authoring.py", checks / "__pycache__"]
         return sandbox.Policy(
             readable=zygote.readable(),
-            hidden=[*map(str, sorted(checks.glob("a[0-9]*"))), str(checks / "__pycache__")],
+            hidden=list(map(str, answers)),
             writable=cwd,
             devices=list(self.devices),
             environment=environment,

@@ -159,6 +159,19 @@ def test_the_kernel_sees_no_secret_of_the_environment(tmp_path, monkeypatch):
     assert "got 'clean'" in grade(tmp_path, output_size=asks)["output-size"][1]
 
 
+def test_the_truth_about_the_digits_is_not_there_to_be_imported(tmp_path):
+    notebook = nbformat.read(next(SOLUTION.parents[1].glob("a3_*/*.ipynb")), 4)
+    check = next(cell for cell in notebook.cells if cell.source == 'check("a3-train")')
+    known = "from cnnlab.checks.authoring import true_digits as predict"
+    notebook.cells = [nbformat.v4.new_code_cell(known), check]
+    (tmp_path / "key").write_text("k" * 64)
+    config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})
+    done, _ = JudgeOutside(config=config).preprocess(
+        notebook, {"metadata": {"path": str(tmp_path)}}
+    )
+    assert done.cells[1].outputs[1].data["text/plain"] == "0.0", done.cells[1].outputs[0].text
+
+
 def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):
     notebook = nbformat.read(SOLUTION, 4)
     notebook.cells = [c for c in notebook.cells if c.source == 'check("a1-window")']
