@@ -53,19 +53,29 @@ def serve(folder: Path) -> Iterator[str]:
     tracker = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)  # all cells in the page, not only those in view
     tracker.write_text('{"windowingMode": "none"}')
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {key: value for key, value in os.environ.items() if key != "CNNLAB_WIDGETS"}
+    env |= {"PATH": path, "CNNLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipy")}
+    with start_server(folder, "jupyterlab", "--no-browser", env=env) as address:
+        yield address
+
+
+@contextmanager
+def start_server(folder: Path, module: str, *options: str, env: dict) -> Iterator[str]:
+    """The address of a Jupyter server on this folder, once it answers; its token is ``token``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
-        f"--port={port}", "--IdentityProvider.token=token", f"--ServerApp.root_dir={folder}",
+        sys.executable, "-m", module, "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", "--IdentityProvider.token=token",
+        f"--ServerApp.root_dir={folder}", *options,
     ]  # fmt: skip
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {key: value for key, value in os.environ.items() if key != "CNNLAB_WIDGETS"}
-    env |= {"PATH": path, "PYTHONPATH": str(ROOT), "CNNLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipy")}
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env={**env, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):

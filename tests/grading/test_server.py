@@ -3,21 +3,18 @@
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-ROOT = Path(__file__).parents[2]
+from tests.course import lab
+
 EXTENSIONS = [
     "cnnlab.grading.server",
     "nbgrader.server_extensions.formgrader",
@@ -28,35 +25,18 @@ EXTENSIONS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(ROOT / "nbgrader_config.py", folder)
+    shutil.copy(lab.ROOT / "nbgrader_config.py", folder)
     slow = new_notebook(cells=[new_code_cell("import time\ntime.sleep(6)")])
     nbformat.write(slow, folder / "slow.ipynb")
     (folder / "other").mkdir()
     (folder / "other/nbgrader_config.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config")}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "jupyter_server", "--allow-root", f"--port={port}",
-                "--ServerApp.port_retries=0", "--IdentityProvider.token=token",
-                f"--ServerApp.jpserver_extensions={dict.fromkeys(EXTENSIONS, True)}",
-                "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
-            ],
-            cwd=folder, env=env, stdout=log, stderr=log,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(400):
-        try:
-            urllib.request.urlopen(f"{address}/api", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.25)
-    yield folder, address
-    process.terminate()
-    process.wait(30)
+    options = [
+        f"--ServerApp.jpserver_extensions={dict.fromkeys(EXTENSIONS, True)}",
+        "--ServerApp.disable_check_xsrf=True",
+    ]
+    env = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    with lab.start_server(folder, "jupyter_server", *options, env=env) as address:
+        yield folder, address
 
 
 def get(address: str, data: dict | None = None) -> bytes:
