@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MINUTE = 60_000
 END = "the lecture has ended"
-ERROR = ".jp-RenderedText[data-mime-type*='error']"
+ERROR = ".jp-OutputArea-output:has-text('Traceback (most recent call last)')"
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: `apt install chromium`")
 
