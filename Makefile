@@ -1,11 +1,12 @@
 # One line a target that a person can read. `make help` lists them.
 PYTHON   ?= python3
+TORCH    ?=
 BIN      := .venv/bin
+SET_UP   := "$(PYTHON)" set_up.py --torch '$(TORCH)'
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PACKAGE  := .[course,test,cluster,book]
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
-HANDOUT  := assignments lectures cnnlab Makefile pyproject.toml constraints.txt environment.yml \
-            nbgrader_config.py README.md LICENSE
+HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
+            nbgrader_config.py LICENSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # $(call stage,NAME,COMMAND) runs a command and prints how long it took.
@@ -13,23 +14,18 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu lint lectures coverage book slides assignments \
+.PHONY: help setup lab test test-slow test-gpu gpu lint lectures coverage book slides assignments \
         experiments grader-quality release constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/.ready  ## build .venv with the exact versions of constraints.txt
+setup:  ## build .venv with the exact versions of constraints.txt (TORCH=cpu, TORCH=installed)
+	@$(SET_UP) course test cluster book
 
-.venv/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed and this is " + sys.version.split()[0] + ": make setup PYTHON=/path/to/a/newer/python3")'
-	$(call stage,set-up,$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(PACKAGE)')
-	@$(BIN)/jupyter server extension enable --sys-prefix cnnlab.grading.server 2>/dev/null
-	@touch $@
-
-lab: setup  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)
+lab:  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)
+	@$(SET_UP) course
 	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/00_start_here.ipynb $(LAB_ARGS)
-
 test: lint  ## set up, then run all tests but the slow ones
 	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
 	$(call stage,lectures give their stored outputs,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval --nbval-cell-timeout=120 lectures)
@@ -62,14 +58,14 @@ book: setup  ## the lectures, assignments and docs/ as a site that needs no netw
 slides: setup  ## a lecture as slides that need no network (LECTURE=05): dist/slides
 	$(BIN)/python docs/nbconvert/slides.py lectures/$(LECTURE)*.ipynb
 
-release: setup  ## an archive for students: no solutions, no tests, no key
+release:  ## an archive for students: no solutions, no tests, no key
 	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
 
-bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
+	@$(SET_UP) course bench
 	$(BIN)/python -m benchmarks.$*
 
-constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
+constraints: setup  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
 
 experiments: setup  ## run the lectures' experiments on many seeds and store their table (SEEDS=5)
