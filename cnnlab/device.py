@@ -2,11 +2,12 @@
 
 import os
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-__all__ = ["get_device", "seed_everything"]
+__all__ = ["draw_into", "get_device", "seed_everything"]
 
 
 def get_device() -> torch.device:
@@ -51,3 +52,21 @@ def seed_everything(seed: int = 0) -> torch.Generator:
     np.random.seed(seed % 2**32)  # noqa: NPY002 (students' own code may use the global state)
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+def draw_into(
+    tensor: torch.Tensor, draw: Callable[..., object], generator: torch.Generator | None
+) -> None:
+    """Fill a tensor with random numbers that are drawn where the generator is.
+
+    ``draw(tensor, generator=generator)`` fills in place, as `torch.nn.init` does. PyTorch wants
+    both on one device; here the numbers are drawn on the generator's and copied, so that a CPU
+    generator gives a network the same weights on every device.
+    """
+    if generator is None or generator.device == tensor.device:
+        draw(tensor, generator=generator)
+        return
+    with torch.no_grad():
+        drawn = torch.empty_like(tensor, device=generator.device)
+        draw(drawn, generator=generator)
+        tensor.copy_(drawn)

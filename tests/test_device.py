@@ -3,8 +3,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from cnnlab import get_device, seed_everything
+from cnnlab.device import draw_into, get_device, seed_everything
+from cnnlab.experiments.networks import ConvStack
+from cnnlab.layers import dropout, stochastic_depth
+from cnnlab.models import get_model, list_models
+from cnnlab.transfer import replace_head
 
 
 def test_the_environment_chooses_the_device(monkeypatch):
@@ -39,6 +44,56 @@ def test_a_seed_repeats_every_source_of_chance():
     assert draw() == draw()
     seed_everything(8)
     assert random.random() != draw()[0]
+
+
+class OneDevice(TorchFunctionMode):
+    """Random numbers only where their generator is, as CUDA wants it; large ones are not drawn."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        generator = kwargs.get("generator")
+        if generator is None:
+            return function(*args, **kwargs)
+        drawn = kwargs.get("tensor", args[0] if args else None)
+        if not isinstance(drawn, torch.Tensor):
+            drawn = function(*args, **kwargs)
+        assert drawn.device == generator.device, f"{function.__name__} on {drawn.device}"
+        return drawn
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("init", ["he", "paper"])
+@pytest.mark.parametrize("name", list_models())
+def test_a_network_on_another_device_than_its_generator(name, init, generator):
+    with OneDevice():
+        try:
+            get_model(name, generator=generator, init=init, device="meta")
+        except ValueError as error:
+            assert "states no initialization" in str(error)
+        with torch.device("meta"):
+            replace_head(get_model(name, generator=generator), 3, generator)
+
+
+def test_layers_and_experiments_on_another_device(generator):
+    x = torch.empty(4, 3, device="meta")
+    with OneDevice(), torch.device("meta"):
+        dropout(x, 0.5, generator)
+        stochastic_depth(x, 0.5, "row", generator)
+        ConvStack(3, generator=generator)
+
+
+def test_every_device_gets_the_generator_s_numbers(generator):
+    class Elsewhere(torch.Tensor):  # as a tensor of another device
+        device = torch.device("cuda", 7)
+
+    want = torch.empty(5).normal_(generator=generator)
+    got = torch.zeros(5).as_subclass(Elsewhere)
+    draw_into(got, torch.nn.init.normal_, generator.manual_seed(0))
+    assert got.tolist() == want.tolist()
 
 
 @pytest.mark.gpu

@@ -101,7 +101,7 @@ class Batches:
         count = self.images * self.world
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-            order = torch.randperm(len(self.data), generator=generator)[:count]
+            order = torch.randperm(len(self.data), generator=generator, device="cpu")[:count]
         else:
             order = torch.arange(count)
         order = order[self.rank :: self.world]

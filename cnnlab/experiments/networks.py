@@ -1,9 +1,12 @@
 """Small networks in which one thing at a time can be changed."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from cnnlab.device import draw_into
 
 __all__ = ["ConvStack", "gradient_norms"]
 
@@ -62,7 +65,8 @@ class ConvStack(nn.Module):
             for module in self.modules():
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     fan_in = module.weight[0].numel()
-                    module.weight.normal_(0, gain / fan_in**0.5, generator=generator)
+                    draw = partial(nn.init.normal_, std=gain / fan_in**0.5)
+                    draw_into(module.weight, draw, generator)
                     module.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ The names cross in the literature: timm's ``DropPath`` is `StochasticDepth` with
 import torch
 from torch import Tensor, nn
 
+from cnnlab.device import draw_into
+
 __all__ = ["DropPath", "Dropout", "StochasticDepth", "dropout", "stochastic_depth"]
 
 
@@ -17,7 +19,8 @@ def _check(p: float) -> None:
 
 def _keep(x: Tensor, shape, p: float, generator) -> Tensor:
     """Scale kept entries by 1 / (1 - p), so that the expectation stays what it was."""
-    noise = torch.rand(shape, dtype=torch.float32, device=x.device, generator=generator)
+    noise = torch.empty(shape, dtype=torch.float32, device=x.device)
+    draw_into(noise, torch.Tensor.uniform_, generator)
     mask = (noise >= p).to(x.dtype)
     return x * (mask / (1 - p) if p < 1 else mask)
 

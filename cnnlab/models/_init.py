@@ -1,10 +1,13 @@
 """How weights start: a default that trains from scratch, and what the papers did."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from cnnlab.device import draw_into
 
 __all__ = ["he", "normal", "skip_random_init", "xavier"]
 
@@ -27,8 +30,8 @@ def he(network: nn.Module, generator: torch.Generator | None = None) -> None:
     """
     *hidden, output = _weighted(network)
     for layer in hidden:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-    nn.init.normal_(output.weight, std=0.01, generator=generator)
+        draw_into(layer.weight, partial(nn.init.kaiming_normal_, nonlinearity="relu"), generator)
+    draw_into(output.weight, partial(nn.init.normal_, std=0.01), generator)
     _zero_biases(network)
     if isinstance(output, nn.Conv2d):
         nn.init.ones_(output.bias)
@@ -37,7 +40,7 @@ def he(network: nn.Module, generator: torch.Generator | None = None) -> None:
 def xavier(network: nn.Module, generator: torch.Generator | None = None) -> None:
     """Glorot and Bengio 2010 (https://proceedings.mlr.press/v9/glorot10a.html); biases 0."""
     for layer in _weighted(network):
-        nn.init.xavier_uniform_(layer.weight, generator=generator)
+        draw_into(layer.weight, nn.init.xavier_uniform_, generator)
     _zero_biases(network)
 
 
@@ -46,7 +49,7 @@ def normal(std: float) -> Initialization:
 
     def initialize(network: nn.Module, generator: torch.Generator | None = None) -> None:
         for layer in _weighted(network):
-            nn.init.normal_(layer.weight, std=std, generator=generator)
+            draw_into(layer.weight, partial(nn.init.normal_, std=std), generator)
         _zero_biases(network)
 
     return initialize

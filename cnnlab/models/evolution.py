@@ -126,7 +126,7 @@ def digits_accuracy(
     images = torch.tensor(images, dtype=torch.float32, device=device).reshape(-1, 1, 8, 8) / 8 - 1
     labels = torch.tensor(labels, device=device)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(labels), generator=generator)
+    order = torch.randperm(len(labels), generator=generator, device="cpu")
     train, test = order[:1000], order[1000:]
     network = get_model(
         "nasnet_a_mobile",
@@ -143,7 +143,8 @@ def digits_accuracy(
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
     for _ in range(steps):
-        batch = train[torch.randint(len(train), (64,), generator=generator)]
+        chosen = torch.randint(len(train), (64,), generator=generator, device="cpu")
+        batch = train[chosen]
         loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()

@@ -4,9 +4,12 @@ LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document 
 Proceedings of the IEEE 1998. http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
+from cnnlab.device import draw_into
 from cnnlab.models._network import Network
 from cnnlab.models._registry import register
 
@@ -65,7 +68,10 @@ class RadialBasis(nn.Module):
     def __init__(self, in_features: int, num_classes: int, device=None, dtype=None):
         super().__init__()
         bits = torch.randint(
-            2, (num_classes, in_features), generator=torch.Generator().manual_seed(0)
+            2,
+            (num_classes, in_features),
+            generator=torch.Generator().manual_seed(0),
+            device="cpu",
         )
         self.register_buffer("codes", (2 * bits - 1).to(device, dtype or torch.get_default_dtype()))
 
@@ -157,8 +163,9 @@ def _uniform_by_fan_in(network: nn.Module, generator: torch.Generator | None = N
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 2.4 / layer.weight[0].numel()
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            draw = partial(nn.init.uniform_, a=-bound, b=bound)
+            draw_into(layer.weight, draw, generator)
+            draw_into(layer.bias, draw, generator)
 
 
 _mnist = {"input_size": (1, 28, 28), "num_classes": 10}

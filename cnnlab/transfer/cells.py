@@ -54,7 +54,8 @@ def cell_data(cell: str, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         train = patterns("train", each * len(classes), SIZE, classes=classes, seed=seed + 1)
         return train, patterns("test", 600, SIZE, classes=classes)
     whole, test = as_trunk_input(digits("train")), as_trunk_input(digits("test"))
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(whole), generator=generator, device="cpu")
     chosen = torch.cat([order[whole.labels[order] == digit][:each] for digit in range(10)])
     train = ImageSet(whole.images[chosen], whole.labels[chosen], whole.classes, whole.name)
     return train, test

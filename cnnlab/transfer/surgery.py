@@ -1,9 +1,12 @@
 """Operations on a trained network: another head, frozen layers, learning rates by depth."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import nn
+
+from cnnlab.device import draw_into
 
 __all__ = ["freeze", "head_of", "parameter_groups", "replace_head", "units"]
 
@@ -57,9 +60,9 @@ def replace_head(
             new = nn.Linear(old.in_features, classes, **options)
         else:
             new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, **options)
-        with torch.no_grad():
-            new.weight.copy_(torch.empty(new.weight.shape).normal_(0, 0.01, generator=generator))
-            new.bias.zero_()
+        small = partial(nn.init.normal_, std=0.01)
+        draw_into(new.weight, small, generator or torch.default_generator)
+        nn.init.zeros_(new.bias)
         setattr(parent, name, new)
     return model
 

@@ -15,7 +15,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 
 HERE = Path(__file__).parent
 LARGER = 1.5  # pictures are stored with that many pixels for each one on a page
-BREAKS = re.compile(r'\n(?=#{2,3} |<div class="alert alert-info">)')
+BREAKS = re.compile(r'\n(?=#{2,3} |<div class="alert alert-predict")')
 
 
 class Slides(Preprocessor):

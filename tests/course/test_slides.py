@@ -117,7 +117,7 @@ def types(*sources):
 
 
 def test_slides_begin_at_headings_and_at_the_answer_to_a_question():
-    box = '<div class="alert alert-info">\n\n**Predict first.** 1 or 2?\n\n</div>'
+    box = '<div class="alert alert-predict">\n\n**Predict first.** 1 or 2?\n\n</div>'
     assert types("## 1.1 · B", "words", f"so:\n\n{box}", "1", "more") == [
         "slide", "-", "-", "-", "subslide", "-",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What this machine lacks is no failure: a test that needs it is skipped and says what is missing."""
+"""What a machine lacks is no failure: the test that needs it is skipped and says what."""
 
 import shutil
 
