@@ -25,6 +25,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ def save(
         "notes": list(notes),
         "machine": _machine(),
         "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages},
+        | {package: _version(package) for package in packages},
         "date": datetime.date.today().isoformat(),
     }
     path = docs / "benchmarks" / f"{name}.json"
@@ -158,6 +159,8 @@ def section(record: Mapping) -> str:
     where = f"{machine['processor']}, {machine['cores']} cores"
     if machine["gpu"]:
         where += f", {machine['gpu']}"
+    if machine.get("driver"):
+        where += f" (driver {machine['driver']})"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines += ["", *(f"{note}\n" for note in record["notes"])]
     return "\n".join([*lines, f"*{record['date']}; {where}; {versions}.*\n"])
@@ -201,8 +204,27 @@ def _machine() -> dict:
                 processor = line.split(":", 1)[1].strip()
                 break
     torch = sys.modules.get("torch")
-    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
-    return {"processor": processor, "cores": os.cpu_count(), "gpu": gpu}
+    machine = {"processor": processor, "cores": os.cpu_count(), "gpu": None}
+    if torch and torch.cuda.is_available():
+        machine |= {"gpu": torch.cuda.get_device_name(), "driver": _driver()}
+    return machine
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver, as ``nvidia-smi`` tells it."""
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.split()[0] if told.split() else "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 if __name__ == "__main__":

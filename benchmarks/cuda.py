@@ -5,10 +5,12 @@
 
 import functools
 import importlib.util
+import itertools
 import os
 import platform
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,8 +92,7 @@ def cpu_times(rounds: int = 11) -> None:
             "Checked: every load and store is observed. Cold leaves NVRTC out, which reads a "
             "source first where it is installed (0.04 to 0.1 s, and once 0.2 s to import it); the "
             "grading row has it in a process of its own.",
-            "What the kernels reach on a GPU is unverified until a dated run stands in "
-            "docs/benchmarks/cuda_gpu.json; `make bench-cuda` on a machine with a GPU writes it.",
+            "What the kernels reach on a GPU stands under 'The ladder on a GPU'.",
         ],
     )
 
@@ -207,6 +208,27 @@ def _gpu_seconds(
 
 def gpu_image_times(side: int = 16384) -> list[dict]:
     """Each single-channel rung as a fraction of a device-to-device copy of the same image."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the rungs are float32
+        points, rows = _image_points(side)
+    save(
+        "cuda_gpu",
+        title="The ladder on a GPU",
+        question=f"How near does each rung come to a copy of a {side}×{side} float image?",
+        columns=["filter", "kernel", "time", "of copy"],
+        rows=rows,
+        packages=["torch", "cuda-core"],
+        notes=[
+            _gpu_note(),
+            "CUDA events, inputs rotated; of copy: the copy's time over the kernel's.",
+            "![Each rung's TFLOP/s over its FLOPs a byte, below the roof of memory and arithmetic.]"
+            "(benchmarks/cuda_roofline.png)",
+        ],
+    )
+    return points
+
+
+def _image_points(side: int) -> tuple[list[dict], list[list]]:
+    """The points of the roofline and the rows of the table, filter by filter."""
     images = [torch.randn(side, side, device="cuda") for _ in range(3)]
     out = torch.empty(side, side, device="cuda")
     points, rows = [], []
@@ -254,19 +276,7 @@ def gpu_image_times(side: int = 16384) -> list[dict]:
             )
             median = statistics.median(seconds[title])
             points.append({"k": k, "title": title, "pixels_per_second": side * side / median})
-    save(
-        "cuda_gpu",
-        title="The ladder on a GPU",
-        question=f"How near does each rung come to a copy of a {side}×{side} float image?",
-        columns=["filter", "kernel", "time", "of copy"],
-        rows=rows,
-        packages=["torch", "cuda-core"],
-        notes=[
-            _gpu_note(),
-            "CUDA events, inputs rotated; of copy: the copy's time over the kernel's.",
-        ],
-    )
-    return points
+    return points, rows
 
 
 def gpu_layer_times() -> None:
@@ -313,18 +323,20 @@ def _gpu_note() -> str:
     return f"On {torch.cuda.get_device_name()}, driver API {torch.version.cuda}."
 
 
-def draw_roofline(points: list[dict]) -> None:
-    """The measured rungs under the roof that this run's copy and the card's own clocks give."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+def peak_float32() -> float:
+    """FLOP/s of this card: two in each of 128 lanes of each multiprocessor, at its highest clock."""
     card = torch.cuda.get_device_properties(0)
-    lanes = card.multi_processor_count * 128
-    peak = 2 * lanes * getattr(card, "clock_rate", 1.98e6) * 1e3  # FLOP/s; clock_rate is in kHz
+    kilohertz = getattr(card, "clock_rate", 1.98e6)  # not every torch tells it
+    return 2 * 128 * card.multi_processor_count * kilohertz * 1e3
+
+
+def draw_roofline(points: list[dict], card: str, peak: float, docs: Path = DOCS):
+    """The measured rungs under the roof that this run's copy and the card's own clocks give."""
+    from matplotlib.figure import Figure
+
     copy = 8 * max(p["pixels_per_second"] for p in points if p["title"] == "copy")  # bytes/s
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     intensity = np.logspace(-0.5, 2, 100)
     axes.loglog(
         intensity,
@@ -332,11 +344,8 @@ def draw_roofline(points: list[dict]) -> None:
         color="black",
         label="roof: this run's copy, peak float32",
     )
-    for marker, title in zip(
-        "osv^",
-        dict.fromkeys(p["title"] for p in points if p["title"] not in ("copy",)),
-        strict=False,
-    ):
+    titles = [t for t in dict.fromkeys(p["title"] for p in points) if t != "copy"]
+    for marker, title in zip(itertools.cycle("os^Dv*PX"), titles, strict=False):
         chosen = [p for p in points if p["title"] == title]
         flops = [2 * p["k"] ** 2 for p in chosen]
         axes.plot(
@@ -344,13 +353,10 @@ def draw_roofline(points: list[dict]) -> None:
             [p["pixels_per_second"] * f / 1e12 for p, f in zip(chosen, flops, strict=True)],
             marker=marker, label=title,
         )  # fmt: skip
-    axes.set(
-        xlabel="FLOPs a byte of DRAM traffic (8 bytes a pixel)",
-        ylabel="TFLOP/s",
-        title=torch.cuda.get_device_name(),
-    )
+    axes.set(xlabel="FLOPs a byte of DRAM traffic (8 bytes a pixel)", ylabel="TFLOP/s", title=card)
     axes.legend(fontsize=9)
-    figure.savefig(DOCS / "benchmarks" / "cuda_roofline.png", dpi=120)
+    figure.savefig(docs / "benchmarks" / "cuda_roofline.png", dpi=120)
+    return figure
 
 
 def main() -> None:
@@ -362,7 +368,7 @@ def main() -> None:
     else:
         print("numba is not installed: the simulators were not compared")
     if torch.cuda.is_available():
-        draw_roofline(gpu_image_times())
+        draw_roofline(gpu_image_times(), torch.cuda.get_device_name(), peak_float32())
         gpu_layer_times()
     else:
         print("no GPU here: the GPU tables were not made")

@@ -101,7 +101,7 @@ def main(rounds: int = 60) -> None:
     rows = [row for name in NAMES for row in compare(name, device, rounds)]
     on_gpu = device.type == "cuda"
     save(
-        "models-gpu" if on_gpu else "models",
+        "models_gpu" if on_gpu else "models",
         title=f"Networks against torchvision's, on a {'GPU' if on_gpu else 'processor'}",
         question="Does code that is written to be read cost time?",
         columns=[

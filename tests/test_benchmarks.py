@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import _report
+from benchmarks import _report, cuda
 
 
 def test_candidates_take_turns():
@@ -61,3 +61,13 @@ def test_page_is_what_the_figures_say():
     assert (_report.DOCS / "benchmarks.md").read_text(encoding="utf-8") == _report.page(), (
         "run: python -m benchmarks._report"
     )
+
+
+def test_the_roofline_shows_every_rung(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    titles = ["copy", *(f"rung {i}" for i in range(9))]
+    points = [{"k": k, "title": t, "pixels_per_second": 1e9} for t in titles for k in (3, 5)]
+    axes = cuda.draw_roofline(points, "a card", 6e13, tmp_path).axes[0]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown[1:] == titles[1:] and len(axes.get_lines()) == 10
+    assert (tmp_path / "benchmarks/cuda_roofline.png").stat().st_size > 0
