@@ -324,7 +324,7 @@ def _gpu_note() -> str:
 
 
 def peak_float32() -> float:
-    """FLOP/s of this card: two in each of 128 lanes of each multiprocessor, at its highest clock."""
+    """FLOP/s of this card: two in each of 128 lanes of a multiprocessor, at the highest clock."""
     card = torch.cuda.get_device_properties(0)
     kilohertz = getattr(card, "clock_rate", 1.98e6)  # not every torch tells it
     return 2 * 128 * card.multi_processor_count * kilohertz * 1e3
