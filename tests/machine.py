@@ -1,30 +1,36 @@
 """What a machine lacks is no failure: the test that needs it is skipped and says what."""
 
+import functools
+import re
 import shutil
 
 import pytest
 
 NO_COMPILER = "no C++ compiler here: `apt install g++`"
+# Here a missing compiler becomes a verdict on the student's kernel, and no exception.
+JUDGED = re.compile(r"tests/cuda/test_grading|tests/checks/test_kernel_tasks|\ba6\b")
+
+
+@functools.cache
+def _text(path):
+    return path.read_text(encoding="utf-8")
 
 
 def pytest_collection_modifyitems(items):
-    """Cells that run a student's CUDA C++; nbval cannot skip a notebook by a mark of its own."""
     if shutil.which("g++"):
         return
-    needing = {}
     for item in items:
-        if item.path.suffix == ".ipynb":
-            if item.path not in needing:
-                needing[item.path] = "cuda.compile" in item.path.read_text(encoding="utf-8")
-            if needing[item.path]:
-                item.add_marker(pytest.mark.skip(reason=NO_COMPILER))
+        if JUDGED.search(item.nodeid) or (
+            item.path.suffix == ".ipynb" and "cuda.compile" in _text(item.path)
+        ):
+            item.add_marker(pytest.mark.skip(reason=NO_COMPILER))
 
 
 def _skip_without_compiler():
     try:
         return (yield)
-    except RuntimeError as error:
-        if type(error).__name__ == "CompilerMissing" and not shutil.which("g++"):
+    except Exception as error:
+        if "no C++ compiler" in str(error) and not shutil.which("g++"):
             pytest.skip(NO_COMPILER)
         raise
 
