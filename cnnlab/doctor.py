@@ -2,6 +2,7 @@
 
 import importlib
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ __all__ = ["CHECKS", "Finding", "examine_machine"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 ENOUGH_DISK_GB = 2
+OLDEST_TORCH = "2.11"
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,17 @@ def _system() -> Finding:
     here = f"{name} {machine}"
     if (name, machine) == ("Linux", "x86_64"):
         return Finding(OK, f"{here}, the system that the course is tested on")
-    advice = "use WSL 2, where the course sees Linux" if name == "Windows" else "it should work"
-    return Finding(
-        WARN, f"{here} is not tested (Linux x86-64 is; macOS and WSL should work): {advice}"
-    )
+    advice = {
+        "Windows": "use WSL 2, where the course sees Linux",
+        "Darwin": "with Apple silicon and macOS 14 the lectures should work",
+    }.get(name, "the lectures should work")
+    return Finding(WARN, f"{here} is not tested: {advice}; CUDA kernels run on Linux x86-64 only")
 
 
 def _python() -> Finding:
     found = platform.python_version()
     if sys.version_info < (3, 11):  # noqa: UP036 (run from a checkout, any Python comes by here)
-        return Finding(FAIL, f"{found}: install Python 3.11 or newer, then `make setup`")
+        return Finding(FAIL, f"{found}: install Python 3.11 or newer, then `make lab`")
     return Finding(OK, found)
 
 
@@ -47,7 +50,7 @@ def _torch() -> Finding:
     try:
         import torch
     except ImportError as error:
-        return Finding(FAIL, f"torch cannot be imported ({error}): run `make setup`")
+        return Finding(FAIL, f"torch cannot be imported ({error}): run `make lab`")
     pair = f"torch {torch.__version__}, torchvision {_version_of('torchvision')}"
     try:
         import torchvision
@@ -60,8 +63,14 @@ def _torch() -> Finding:
             reason += "; the well-known sign of two builds that do not belong together"
         return Finding(
             FAIL,
-            f"{pair} do not agree ({reason}): install both at once with "
-            "`pip install --force-reinstall -c constraints.txt torch torchvision`",
+            f"{pair} do not agree ({reason}): remove .venv and run `make lab` again; with "
+            "TORCH=installed, install both at once where they come from",
+        )
+    if _older(torch.__version__, OLDEST_TORCH):
+        return Finding(
+            FAIL,
+            f"{pair}: the course needs torch {OLDEST_TORCH} or newer; run `make lab TORCH=cuda` or "
+            "`make lab TORCH=cpu`, which bring their own",
         )
     return Finding(OK, f"{pair}, C++ operators load")
 
@@ -91,10 +100,13 @@ def _gpu() -> Finding:
 
 
 def _compiler() -> Finding:
-    for name in ("g++", "clang++"):
-        if line := _first_line(name, "--version"):
-            return Finding(OK, line)
-    return Finding(WARN, "none: the CUDA lab needs g++ (Debian, Ubuntu: `apt install g++`)")
+    from cnnlab.cuda import CompilerMissing, compiler
+
+    try:
+        path = compiler._compiler()
+    except CompilerMissing as error:
+        return Finding(WARN, f"none for the CUDA lab: {error}")
+    return Finding(OK, _first_line(path, "--version") or path)
 
 
 def _nvrtc() -> Finding:
@@ -116,16 +128,25 @@ def _nbgrader() -> Finding:
     try:
         found = version("nbgrader")
     except PackageNotFoundError:
-        return Finding(FAIL, "not installed: run `make setup`")
+        return Finding(FAIL, "not installed: run `make lab`")
     from jupyter_core.paths import jupyter_path
 
     folders = [Path(p) for p in jupyter_path("labextensions")]
     if not any((folder / "@jupyter" / "nbgrader").is_dir() for folder in folders):
-        return Finding(FAIL, f"{found} without its JupyterLab extension: run `make setup` anew")
+        return Finding(FAIL, f"{found} without its JupyterLab extension: remove .venv, `make lab`")
     try:
         importlib.import_module("nbgrader.server_extensions.formgrader")
     except ImportError as error:
-        return Finding(FAIL, f"{found}, but formgrader cannot be imported ({error}): `make setup`")
+        return Finding(
+            FAIL, f"{found}, but formgrader cannot be imported ({error}): remove .venv, `make lab`"
+        )
+    from jupyter_core.paths import jupyter_config_path
+
+    ours = "jupyter_server_config.d/cnnlab.json"
+    if not any((Path(folder) / ours).is_file() for folder in jupyter_config_path()):
+        return Finding(
+            FAIL, f"{found}, but Jupyter is not told of cnnlab's extension ({ours}): `make lab`"
+        )
     return Finding(OK, f"{found}, JupyterLab extension and formgrader found")
 
 
@@ -133,7 +154,7 @@ def _kernel() -> Finding:
     try:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     except ImportError:
-        return Finding(FAIL, "jupyter is not installed: run `make setup`")
+        return Finding(FAIL, "jupyter is not installed: run `make lab`")
     try:
         spec = KernelSpecManager().get_kernel_spec("python3")
     except NoSuchKernel:
@@ -148,20 +169,16 @@ def _kernel() -> Finding:
 def _namespaces() -> Finding:
     if platform.system() != "Linux":
         return Finding(WARN, "only Linux has them: grade submissions of others on Linux")
-    if not shutil.which("unshare"):
-        return Finding(WARN, "not tried: `unshare` (package util-linux) is missing")
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "true"],
-        capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
-    if done.returncode:
+    from cnnlab import sandbox
+
+    if reason := sandbox.unavailable():
         return Finding(
             WARN,
-            "not allowed here, so untrusted work cannot be boxed in: set "
+            f"not to be had ({reason}), so submissions of others cannot be boxed in: set "
             "kernel.apparmor_restrict_unprivileged_userns=0 or "
             "kernel.unprivileged_userns_clone=1 by sysctl, or ask the administrator",
         )
-    return Finding(OK, "allowed")
+    return Finding(OK, "allowed: submissions of others are boxed in")
 
 
 def _disk() -> Finding:
@@ -218,6 +235,12 @@ def examine_machine() -> int:
         print(f"{finding.status:<4}  {name:<12}  {finding.text}", flush=True)
         worst |= finding.status == FAIL
     return int(worst)
+
+
+def _older(version: str, floor: str) -> bool:
+    """Whether ``2.9.1+cu130`` comes before ``2.11``."""
+    numbers = (tuple(map(int, re.findall(r"\d+", v)[:2])) for v in (version, floor))
+    return next(numbers) < next(numbers)
 
 
 def _version_of(package: str) -> str:

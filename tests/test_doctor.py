@@ -1,7 +1,6 @@
 """The doctor says what is wrong and what to do, and fails only where the course cannot run."""
 
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 
 from cnnlab import doctor
 from cnnlab.cli import main
+from cnnlab.cuda import compiler
 
 
 def test_a_healthy_machine_gets_a_line_a_check(capsys):
@@ -26,7 +26,7 @@ def test_mismatched_torchvision_is_named_and_fails(monkeypatch, capsys):
     assert main(["doctor"]) == 1
     (line,) = [li for li in capsys.readouterr().out.splitlines() if li[6:11] == "torch"]
     assert line.startswith("FAIL") and "torchvision::nms does not exist" in line
-    assert "do not agree" in line and "pip install" in line
+    assert "do not agree" in line and "make lab" in line
 
 
 def test_a_torchvision_that_cannot_be_imported_fails(monkeypatch):
@@ -50,14 +50,32 @@ def test_gpu_and_driver(monkeypatch, driver, cuda, words):
     assert words in doctor.CHECKS["gpu"]().text
 
 
-def test_a_missing_compiler_and_missing_namespaces_are_warnings(monkeypatch):
-    refused = subprocess.CompletedProcess([], 1, "", "")
-    monkeypatch.setattr(doctor, "_first_line", lambda *command: "")
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: refused)
-    assert doctor.CHECKS["c++ compiler"]().status == "WARN"
-    assert "apt install g++" in doctor.CHECKS["c++ compiler"]().text
+def test_a_missing_compiler_is_a_warning_in_the_lab_s_own_words(monkeypatch):
+    def missing():
+        raise compiler.CompilerMissing("no C++ compiler: 'apt install g++'")
+
+    monkeypatch.setattr(compiler, "_compiler", missing)
+    found = doctor.CHECKS["c++ compiler"]()
+    assert found.status == "WARN" and "apt install g++" in found.text
+
+
+def test_missing_namespaces_are_a_warning_and_say_what_to_set(monkeypatch):
+    monkeypatch.setattr("cnnlab.sandbox.unavailable", lambda: "clone: not permitted")
     found = doctor.CHECKS["namespaces"]()
-    assert found.status == "WARN" and "sysctl" in found.text
+    assert found.status == "WARN" and "clone: not permitted" in found.text
+    assert "sysctl" in found.text
+
+
+def test_a_torch_that_is_too_old_fails(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
+    found = doctor.CHECKS["torch"]()
+    assert found.status == "FAIL" and "needs torch 2.11" in found.text
+
+
+def test_an_extension_that_jupyter_does_not_know_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr("jupyter_core.paths.jupyter_config_path", lambda: [str(tmp_path)])
+    found = doctor.CHECKS["nbgrader"]()
+    assert found.status == "FAIL" and "not told of cnnlab's extension" in found.text
 
 
 def test_a_folder_that_cannot_be_written_fails(monkeypatch, tmp_path):
