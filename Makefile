@@ -7,6 +7,8 @@ AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py LICENSE
+STUDENTS := README.md Makefile etc/jupyter/labconfig/page_config.json \
+            etc/jupyter/jupyter_server_config.d/student.json
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # $(call stage,NAME,COMMAND) runs a command and prints how long it took.
@@ -34,8 +36,11 @@ test: lint  ## set up, then run all tests but the slow ones
 test-slow: setup  ## the proofs that take minutes
 	$(call stage,slow tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu' tests)
 
-test-gpu:  ## the tests that need a GPU, with an interpreter that is there (PYTHON=python3)
-	$(PYTHON) -m pytest -m gpu --ignore=tests/course --ignore=tests/grading tests
+test-gpu:  ## the tests that need a GPU, with a Python that has torch, pytest and hypothesis (PYTHON=python3)
+	"$(PYTHON)" -m benchmarks.gpu tests
+
+gpu:  ## all that only a GPU can show, with that Python: tests, lectures, benchmarks: docs/benchmarks/gpu*.json
+	"$(PYTHON)" -m benchmarks.gpu
 
 lint: setup  ## ruff on the code and the notebooks
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
@@ -58,8 +63,9 @@ book: setup  ## the lectures, assignments and docs/ as a site that needs no netw
 slides: setup  ## a lecture as slides that need no network (LECTURE=05): dist/slides
 	$(BIN)/python docs/nbconvert/slides.py lectures/$(LECTURE)*.ipynb
 
-release:  ## an archive for students: no solutions, no tests, no key
-	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
+release:  ## an archive for students, with handout/ on top: no solutions, no tests, no key
+	mkdir -p dist && git archive --format=tar.gz --output=dist/cnnlab.tar.gz \
+	    $(foreach f,$(STUDENTS),--prefix=$(dir cnnlab/$(f)) --add-file=handout/$(f)) --prefix=cnnlab/ HEAD -- $(HANDOUT)
 
 bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
 	@$(SET_UP) course bench

@@ -90,6 +90,7 @@ def save(
     packages: Sequence[str] = ("torch",),
     notes: Sequence[str] = (),
     docs: Path = DOCS,
+    quiet: bool = False,
 ) -> None:
     """Write ``docs/benchmarks/<name>.json``, make the page again and print the new section.
 
@@ -101,6 +102,8 @@ def save(
         Distributions whose versions belong to the figures.
     notes : sequence of str
         Sentences below the table: what is counted, what is unverified.
+    quiet : bool
+        Do not print the section.
     """
     record = {
         "name": name,
@@ -118,7 +121,8 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_page(docs)
-    print(section(record))
+    if not quiet:
+        print(section(record))
 
 
 def write_page(docs: Path = DOCS) -> None:

@@ -362,11 +362,12 @@ def draw_roofline(points: list[dict], card: str, peak: float, docs: Path = DOCS)
 def main() -> None:
     if platform.system() != "Linux":
         sys.exit("the CUDA lab runs on Linux")
-    cpu_times()
-    if importlib.util.find_spec("numba"):
-        numba_times()
-    else:
-        print("numba is not installed: the simulators were not compared")
+    if "--gpu-only" not in sys.argv:
+        cpu_times()
+        if importlib.util.find_spec("numba"):
+            numba_times()
+        else:
+            print("numba is not installed: the simulators were not compared")
     if torch.cuda.is_available():
         draw_roofline(gpu_image_times(), torch.cuda.get_device_name(), peak_float32())
         gpu_layer_times()
