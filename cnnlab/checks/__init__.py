@@ -53,7 +53,17 @@ def check(task_id: str) -> float:
     validating = os.environ.get("NBGRADER_EXECUTION") == "validate"
     failed = verdict.points < verdict.max_points
     print(verdict.text(), file=sys.stderr if validating and failed else sys.stdout)
-    return verdict.points
+    return Points(verdict.points)
+
+
+class Points(float):
+    """Points that a notebook does not show: the sentences above them have said how many.
+
+    As text they are the number, which is what stock nbgrader reads from a cell's output.
+    """
+
+    def _repr_html_(self) -> str:
+        return ""
 
 
 def examine(task: Task, namespace: dict) -> Verdict:

@@ -12,7 +12,6 @@ import io
 import json
 import re
 import sys
-import sysconfig
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,10 +81,15 @@ def installed() -> bool:
         return False
 
 
+def _sites() -> list[Path]:
+    """Where packages lie: more than one folder where torch is lent by a lab machine's Python."""
+    return [Path(entry) for entry in sys.path if entry.endswith("-packages")]
+
+
 def _headers() -> list[str]:
     """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's or Triton's wheels."""
-    site = Path(sysconfig.get_paths()["purelib"])
-    found = [*site.glob("nvidia/*/include"), site / "triton/backends/nvidia/include"]
+    found = [folder for site in _sites() for folder in site.glob("nvidia/*/include")]
+    found += [site / "triton/backends/nvidia/include" for site in _sites()]
     whole = [p for p in found if (p / "cuda_fp16.h").exists()]
     whole.sort(key=lambda p: not (p / "crt/mma.h").exists())
     return [str(p) for p in whole + [p / "cccl" for p in found if (p / "cccl").exists()]]
@@ -154,7 +158,7 @@ def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     places = {
         sys.prefix,
         sys.base_prefix,
-        *(sysconfig.get_paths()[k] for k in ("purelib", "platlib")),
+        *map(str, _sites()),
     }
     policy = sandbox.Policy(
         readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],

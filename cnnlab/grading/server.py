@@ -3,7 +3,7 @@
 Validate runs a whole notebook inside the request and the server stands still meanwhile; here it
 runs in a process of its own. ``formgrader?path=DIR`` executes ``DIR/nbgrader_config.py`` in the
 instructor's server, so that a link in a student's notebook would do; here it is refused.
-``jupyter server extension enable --sys-prefix cnnlab.grading.server`` turns it on.
+It is on wherever cnnlab is installed (``etc/jupyter/jupyter_server_config.d/cnnlab.json``).
 """
 
 import asyncio

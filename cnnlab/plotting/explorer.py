@@ -66,7 +66,7 @@ class Explorer:
                 style={"description_width": "7em"},
                 layout={"width": "24em"},
             )
-        screen = ipywidgets.HTML()
+        screen = ipywidgets.HTML(layout={"width": "100%"})  # so that the picture fits the page
 
         def redraw(_=None):
             try:
@@ -80,7 +80,7 @@ class Explorer:
             control.observe(redraw, names="value")
         redraw()
         knobs = ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"})
-        return ipywidgets.VBox([knobs, screen])
+        return ipywidgets.VBox([knobs, screen], layout={"width": "100%"})
 
     def _ipython_display_(self) -> None:
         live = {}

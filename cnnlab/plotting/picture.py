@@ -85,7 +85,9 @@ class Picture:
     def to_html(self) -> str:
         """An ``<img>`` element that holds the picture and its words."""
         source = f"data:{self.mime};base64,{b64encode(self.data).decode()}"
-        return f'<img src="{source}" width="{self.width}" alt="{html.escape(self.alt)}">'
+        fit = "max-width: 100%; height: auto"
+        alt = html.escape(self.alt)
+        return f'<img src="{source}" width="{self.width}" alt="{alt}" style="{fit}">'
 
     def __repr__(self) -> str:
         return self.alt

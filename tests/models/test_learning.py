@@ -17,7 +17,7 @@ RATES = {"plain": 3e-3, "nin": 3e-4}
 
 
 def build(name, device):
-    generator = torch.Generator(device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)  # the same weights on every device
     network = get_model(name, num_classes=10, device=device, generator=generator).train()
     for module in network.modules():  # what drops at random would keep one batch from fitting
         if isinstance(getattr(module, "p", None), float):
@@ -33,11 +33,9 @@ def batch(network, name, device):
         # On one pixel a 3×3 filter is a 1×1 filter, and without shortcuts 44 such layers lose the
         # image. That is the paper's point, not a fault.
         side = 8
-    generator = torch.Generator(device).manual_seed(1)
     shape = (BATCH, network.input_size[0], side, side)
-    return torch.randn(shape, device=device, generator=generator), torch.arange(
-        BATCH, device=device
-    )
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    return images.to(device), torch.arange(BATCH, device=device)
 
 
 def loss_of(network, x, labels):
