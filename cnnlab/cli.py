@@ -1,6 +1,7 @@
 """The ``cnnlab`` command. Each sub-command calls one function of the package."""
 
 import argparse
+import io
 import os
 import sys
 
@@ -57,11 +58,19 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_grade)
 
     args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✓ gets a ?
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read, as in `cnnlab doctor | head -1`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _doctor(args: argparse.Namespace) -> int:
