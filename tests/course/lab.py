@@ -78,7 +78,7 @@ def start_server(folder: Path, module: str, *options: str, env: dict) -> Iterato
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(480):
             try:
                 urllib.request.urlopen(f"{address}/api", timeout=1).close()
                 break
