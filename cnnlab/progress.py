@@ -3,7 +3,10 @@
 import os
 import sys
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ModuleNotFoundError:  # a lab machine's own Python, which runs what only a GPU can show
+    tqdm = None
 
 __all__ = ["progress_bar", "somebody_watches"]
 
@@ -25,10 +28,29 @@ def somebody_watches() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def progress_bar(total: int, title: str, shown: bool | None = None, **options) -> tqdm:
+class _NoBar:
+    """What is asked of a bar, where there is none."""
+
+    disable = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        pass
+
+    def _ignore(self, *args, **options):
+        pass
+
+    close = set_description = set_postfix_str = update = _ignore
+
+
+def progress_bar(total: int, title: str, shown: bool | None = None, **options) -> "tqdm | _NoBar":
     """A bar of text, silent unless ``shown`` or, where that is None, `somebody_watches`.
 
     Not tqdm's widget: with it JupyterLab's page stood still for minutes in lecture 4.
     """
     shown = somebody_watches() if shown is None else shown
+    if tqdm is None:
+        return _NoBar()
     return tqdm(total=total, desc=title, disable=not shown, leave=False, **options)
