@@ -390,11 +390,8 @@ def _questions(task: Task, key: bytes) -> tuple[Task, list[Case]]:
 
     A class is asked the same questions, so a worker computes their answers once.
     """
-    if (id(task), key) not in _asked:
-        _asked[id(task), key] = (
-            task,
-            *_remembered(task, key),
-        )  # the task stays, and with it its id
+    if (id(task), key) not in _asked:  # the task is kept, and so its id is its own
+        _asked[id(task), key] = (task, *_remembered(task, key))
     return _asked[id(task), key][1:]
 
 
