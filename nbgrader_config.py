@@ -16,6 +16,8 @@ c.CourseDirectory.ignore = [
     ".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "tasks.py", "right_answers.py",
 ]  # fmt: skip
 
+# Beside each release, what `check` needs of its tasks: questions and answers, no code.
+c.GenerateAssignment.preprocessors.prepend(["cnnlab.checks.release.Prepare"])
 c.ClearSolutions.code_stub = {
     "python": "# YOUR CODE HERE\n"
     'raise NotImplementedError("Write this part, then delete this line.")'

@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 from cnnlab.checks import wire
-from cnnlab.checks.course import TasksError, get_task, load_tasks, tasks_from
+from cnnlab.checks.course import get_task, load_tasks, tasks_from
 from cnnlab.checks.judge import Verdict, judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.source_rules import definitions
@@ -16,6 +16,7 @@ from cnnlab.checks.task import (
     Finding,
     Misconception,
     Task,
+    TasksError,
     seed_for,
 )
 
@@ -43,18 +44,22 @@ def check(task_id: str) -> float:
     questions from a public seed. Grading asks other questions, so what counts is that the
     answer is right, not that these pass.
 
+    Where the tasks cannot be read it says so, and gives no points.
+
     Raises
     ------
     KeyError
         If there is no such task; the message names the nearest one.
     """
-    task = get_task(task_id)
-    verdict = examine(task, sys._getframe(1).f_globals)
+    try:
+        verdict = examine(get_task(task_id), sys._getframe(1).f_globals)
+        text, points, failed = verdict.text(), verdict.points, verdict.points < verdict.max_points
+    except TasksError as error:
+        text, points, failed = f"{task_id}: not checked. {error}", 0.0, True
     # nbgrader's Validate shows a cell's stderr, and nothing else, as what is wrong with it.
     validating = os.environ.get("NBGRADER_EXECUTION") == "validate"
-    failed = verdict.points < verdict.max_points
-    print(verdict.text(), file=sys.stderr if validating and failed else sys.stdout)
-    return verdict.points
+    print(text, file=sys.stderr if validating and failed else sys.stdout)
+    return points
 
 
 def examine(task: Task, namespace: dict) -> Verdict:

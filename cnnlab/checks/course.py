@@ -7,21 +7,21 @@ an assignment to be found, and nothing of the package knows its name.
 import functools
 import hashlib
 import os
+import re
 import sys
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
-from cnnlab.checks.task import Task
+from cnnlab.checks.edition import SUFFIX, read_edition
+from cnnlab.checks.task import Task, TasksError
+from cnnlab.checks.variant import Variant, chosen
 
-__all__ = ["TasksError", "course_of", "get_task", "load_module", "load_tasks", "tasks_from"]
-
-
-class TasksError(Exception):
-    """An assignment's ``tasks.py`` cannot be used; the message says why, in one sentence."""
+__all__ = ["course_of", "get_task", "load_module", "load_tasks", "tasks_from"]
 
 
-def load_tasks(folder: str | os.PathLike) -> dict[str, Task]:
+def load_tasks(folder: str | os.PathLike, variant: str = "") -> dict[str, Task]:
     """The tasks of the assignment whose source is ``folder``, by id.
 
     Raises
@@ -31,16 +31,16 @@ def load_tasks(folder: str | os.PathLike) -> dict[str, Task]:
     """
     path = Path(folder, "tasks.py")
     try:
-        return tasks_from(path.read_text(encoding="utf-8"), str(path))
+        return tasks_from(path.read_text(encoding="utf-8"), str(path), variant)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise TasksError(f"{path} cannot be read ({reason}).") from None
 
 
 @functools.cache
-def tasks_from(text: str, path: str = "tasks.py") -> dict[str, Task]:
+def tasks_from(text: str, path: str = "tasks.py", variant: str = "") -> dict[str, Task]:
     """The same from the text of ``tasks.py``, wherever it stands."""
-    tasks = getattr(_run(text, path), "TASKS", None)
+    tasks = getattr(_run(text, path, variant), "TASKS", None)
     if not isinstance(tasks, (list, tuple)) or not all(isinstance(task, Task) for task in tasks):
         raise TasksError(f"{path} has no list TASKS of `Task` objects.")
     found: dict[str, Task] = {}
@@ -51,19 +51,34 @@ def tasks_from(text: str, path: str = "tasks.py") -> dict[str, Task]:
     return found
 
 
-def load_module(path: str | os.PathLike) -> ModuleType:
-    """A Python file beside an assignment as a module."""
-    return _run(Path(path).read_text(encoding="utf-8"), str(path))
+def pieces(text: str, path: str = "tasks.py", variant: str = "") -> dict[str, str]:
+    """The pieces of text that state a variant's constants, by those of the default."""
+    declared = [v for v in vars(_run(text, path, variant)).values() if isinstance(v, Variant)]
+    return {old: new for each in declared for old, new in each.changes().items()}
+
+
+def exchanged(text: str, changes: Mapping[str, str]) -> str:
+    """``text`` with every piece of it that is a key of ``changes`` exchanged, all at once."""
+    if not changes:
+        return text
+    longest_first = sorted(changes, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda m: changes[m[0]], text)
+
+
+def load_module(path: str | os.PathLike, changes: Mapping[str, str] | None = None) -> ModuleType:
+    """A Python file beside an assignment as a module, with pieces of its text exchanged."""
+    return _run(exchanged(Path(path).read_text(encoding="utf-8"), changes or {}), str(path))
 
 
 @functools.cache
-def _run(text: str, path: str) -> ModuleType:
-    name = "tasks_" + hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()[:16]
+def _run(text: str, path: str, variant: str = "") -> ModuleType:
+    name = f"tasks_{hashlib.sha256(f'{path}/{variant}/{text}'.encode()).hexdigest()[:16]}"
     module = ModuleType(name)
     module.__file__ = path
     sys.modules[name] = module
     try:
-        exec(compile(text, path, "exec"), module.__dict__)
+        with chosen(variant):
+            exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         frames, trace = [], error.__traceback__
@@ -83,23 +98,49 @@ def course_of(start: str | os.PathLike = ".") -> Path | None:
 
 
 def get_task(task_id: str, start: str | os.PathLike = ".") -> Task:
-    """The task of that id in the course around the folder ``start``; a KeyError names the nearest.
+    """The task of that id, as somebody who works in the folder ``start`` means it.
+
+    The student's edition in the folder itself comes first, then the ``tasks.py`` of the course
+    around it, then the student's editions there.
 
     Raises
     ------
     KeyError
-        If there is no such task.
+        If there is no such task; the message names the nearest one.
     TasksError
-        If the ``tasks.py`` that may hold it cannot be used.
+        If it cannot be read.
     """
-    course = course_of(start)
-    paths = sorted(course.glob("*/*/tasks.py")) if course and task_id else []
-    quoted = {path: f'"{task_id}"' in path.read_text(encoding="utf-8") for path in paths}
-    known: list[str] = []
-    for path in sorted(paths, key=quoted.get, reverse=True):
-        tasks = load_tasks(path.parent)
+    here, course, known = Path(start), course_of(start), []
+    sources = _likely_first(course.glob("*/*/tasks.py"), task_id) if course else []
+    editions = [*here.glob("*" + SUFFIX), *(course.glob("*/*/*" + SUFFIX) if course else ())]
+    beside = len(list(here.glob("*" + SUFFIX)))
+    for path in (*editions[:beside], *sources, *editions[beside:]):
+        tasks = load_tasks(path.parent) if path.name == "tasks.py" else _edition(path)
         if task_id in tasks:
             return tasks[task_id]
         known += tasks
+    if beside and not get_close_matches(task_id, known, n=1):
+        held = ", ".join(path.name for path in editions[:beside])
+        raise TasksError(f"{held} is another assignment's: it holds no task {task_id!r}.")
+    if not known:
+        raise TasksError(
+            f"There are no checks in {here.resolve()}: the file of the assignment that ends in "
+            f"{SUFFIX} has to lie beside the notebook."
+        )
     near = get_close_matches(task_id, known, n=1)
     raise KeyError(f"There is no task {task_id!r}" + (f"; {near[0]!r}?" if near else "."))
+
+
+def _edition(path: Path) -> dict[str, Task]:
+    status = path.stat()
+    return _edition_of(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _edition_of(path: Path, when: int, size: int) -> dict[str, Task]:
+    return read_edition(path)
+
+
+def _likely_first(paths: Iterable[Path], task_id: str) -> list[Path]:
+    """Those whose text holds the id come first: then the others need not be run."""
+    return sorted(paths, key=lambda p: (f'"{task_id}"' not in p.read_text("utf-8", "replace"), p))

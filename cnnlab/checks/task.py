@@ -10,9 +10,13 @@ import torch
 
 from cnnlab.checks.runner import run_module
 
-__all__ = ["Case", "Finding", "Misconception", "Task", "seed_for"]
+__all__ = ["Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
 
 KINDS = ("function", "module", "value", "predictions", "source")
+
+
+class TasksError(Exception):
+    """The tasks of an assignment cannot be used; the message says why, in one sentence."""
 
 
 @dataclass(frozen=True)

@@ -435,7 +435,11 @@ def _full_name(assignment: str, api: NbGraderAPI) -> str:
 
 
 def _others(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ipynb"]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".ipynb", ".checks")
+    ]
 
 
 def _answers(notebooks: dict[str, str]) -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 
     monkeypatch.setattr(compiler, "_compiler", missing)
     monkeypatch.setattr(compiler, "launcher", missing)
-    grading._behaviour.cache_clear()
+    grading.behaviour.cache_clear()
     found = at_home(MIRROR, right.mirror_swapped())
     assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
     with pytest.raises(CompilerMissing):
