@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.authoring import between, draw
+from cnnlab.assignments.authoring import between, draw
 from cnnlab.checks.task import Case, Misconception, Task
 
 LIBRARY = ("conv1d", "conv2d", "conv3d", "Conv2d", "convolution", "correlate2d", "convolve2d")

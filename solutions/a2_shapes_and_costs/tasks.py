@@ -2,7 +2,7 @@
 
 from math import ceil, floor
 
-from cnnlab.checks.authoring import between
+from cnnlab.assignments.authoring import between
 from cnnlab.checks.task import Case, Misconception, Task
 
 # What does this arithmetic already: writing it is the assignment.

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.kernels import altered_source, kernel_task
+from cnnlab.assignments.kernels import altered_source, kernel_task
 from cnnlab.checks.task import Misconception, Task
 from cnnlab.cuda.grading import SourceCase, SourceSpec
 from cnnlab.cuda.ladder import LADDER

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mutation import mutants, source_mutants
 
-from cnnlab.checks import Task, Verdict, judge, load_tasks, seed_for
-from cnnlab.checks.course import load_module
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.course import load_module
+from cnnlab.checks import Task, Verdict, judge, seed_for
 from cnnlab.checks.runner import answer
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from conftest import Course
 from nbgrader.api import Gradebook
 
-from cnnlab.checks import load_tasks
+from cnnlab.assignments import load_tasks
 
 ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "solutions").iterdir() if path.is_dir())

@@ -18,13 +18,13 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 
 import cnnlab
-from cnnlab.checks.course import exchanged, pieces, tasks_from
-from cnnlab.checks.edition import SUFFIX, write_edition
+from cnnlab.assignments.course import exchanged, pieces, tasks_from
+from cnnlab.assignments.edition import SUFFIX, write_edition
 from cnnlab.checks.judge import judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.task import Task, TasksError, seed_for
 
-__all__ = ["Prepare", "meeting", "variant_of"]
+__all__ = ["Prepare", "meeting"]
 
 VARIANT = "CNNLAB_VARIANT"  # names the variant that is generated; empty: the default
 _CHECK = re.compile(r"""^\s*check\(["']([^"']*)["']\)\s*$""")
@@ -63,11 +63,6 @@ class Prepare(NbGraderPreprocessor):
         release.mkdir(parents=True, exist_ok=True)
         _write(release / (name + SUFFIX), tasks, name, variant, text)
         return nb
-
-
-def variant_of(notebook: Mapping) -> str:
-    """The variant of a released notebook."""
-    return str(notebook.get("metadata", {}).get("cnnlab", {}).get("variant", ""))
 
 
 def _agree(nb: NotebookNode, tasks: Mapping[str, Task], path: Path) -> None:
