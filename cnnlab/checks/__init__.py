@@ -1,9 +1,7 @@
-"""Checking answers: the ``check`` that notebooks call, and the tasks behind it."""
+"""Checking answers: what a task is, and how an answer to it is judged."""
 
 import ast
 import inspect
-import os
-import sys
 import textwrap
 
 from cnnlab.checks import wire
@@ -15,8 +13,7 @@ from cnnlab.checks.task import (
     Finding,
     Misconception,
     Task,
-    assignment_tasks,
-    get_task,
+    TasksError,
     seed_for,
 )
 
@@ -25,45 +22,12 @@ __all__ = [
     "Finding",
     "Misconception",
     "Task",
+    "TasksError",
     "Verdict",
-    "assignment_tasks",
-    "check",
     "examine",
-    "get_task",
     "judge",
     "seed_for",
 ]
-
-
-def check(task_id: str) -> float:
-    """Try your answer to a task: prints what is right and what is not, returns the points.
-
-    It looks for the task's function or variable among the notebook's names and asks it
-    questions from a public seed. Grading asks other questions, so what counts is that the
-    answer is right, not that these pass.
-
-    Raises
-    ------
-    KeyError
-        If there is no such task; the message names the nearest one.
-    """
-    task = get_task(task_id)
-    verdict = examine(task, sys._getframe(1).f_globals)
-    # nbgrader's Validate shows a cell's stderr, and nothing else, as what is wrong with it.
-    validating = os.environ.get("NBGRADER_EXECUTION") == "validate"
-    failed = verdict.points < verdict.max_points
-    print(verdict.text(), file=sys.stderr if validating and failed else sys.stdout)
-    return Points(verdict.points)
-
-
-class Points(float):
-    """Points that a notebook does not show: the sentences above them have said how many.
-
-    As text they are the number, which is what stock nbgrader reads from a cell's output.
-    """
-
-    def _repr_html_(self) -> str:
-        return ""
 
 
 def examine(task: Task, namespace: dict) -> Verdict:

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 import torch
 
+from cnnlab.checks.sealed import Sealed
 from cnnlab.checks.wire import Opaque
 
 __all__ = ["describe", "difference", "show", "size_of"]
@@ -71,6 +72,10 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
         return _array_difference(expected, given, rtol, atol)
     if _is_array(given) and given.ndim == 0:
         given = given.item()
+    if isinstance(expected, Sealed):
+        if expected.kind in ("int", "float") and not _is_number(given):
+            return f"expected a number, got {describe(given)}"
+        return None if expected.matches(given) else f"expected another value, got {describe(given)}"
     if isinstance(expected, bool):
         same = isinstance(given, bool) and given == expected
         return None if same else f"expected {expected}, got {describe(given)}"

@@ -156,14 +156,37 @@ def unpack(arrays: dict[str, np.ndarray]):
         raise WireError(f"the archive is not in the expected form ({error})") from None
 
 
-def save(path: str | os.PathLike, value) -> None:
-    """Write ``value`` to the new file ``path`` as a ``.npz`` archive."""
+def save(path: str | os.PathLike, value, *, compressed: bool = False) -> None:
+    """Write ``value`` to the new file ``path`` as a ``.npz`` archive.
+
+    A compressed one holds equal arrays once.
+    """
     arrays = pack(value)
+    if compressed:
+        arrays = _once(arrays)
     with open(path, "xb") as file:
-        np.savez(file, **arrays)
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
-def load(path: str | os.PathLike):
+def _once(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays without those that another one is equal to."""
+    first: dict[tuple, str] = {}
+    names = {
+        name: first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
+        for name, array in arrays.items()
+    }
+
+    def renamed(node):
+        if isinstance(node, dict):
+            return {k: names[v] if k == "at" else renamed(v) for k, v in node.items()}
+        return [renamed(child) for child in node] if isinstance(node, list) else node
+
+    tree = json.dumps(renamed(json.loads(bytes(arrays[_TREE]))), separators=(",", ":"))
+    kept = {name: arrays[name] for name in names.values() if name != _TREE}
+    return kept | {_TREE: np.frombuffer(tree.encode(), dtype=np.uint8)}
+
+
+def load(path: str | os.PathLike, what: str = "the answer"):
     """Read back what :func:`save` wrote, from a writer that is not trusted.
 
     Links are not followed, sizes are checked before anything is unpacked, and no
@@ -177,22 +200,22 @@ def load(path: str | os.PathLike):
     try:
         handle = os.open(Path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise WireError(f"no answer can be read ({error.strerror})") from None
+        raise WireError(f"{what} is not there ({error.strerror})") from None
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise WireError("the answer is not a regular file")
+            raise WireError(f"{what} is not a regular file")
         if status.st_size > 2 * MAX_BYTES:
-            raise WireError(f"the answer is larger than {MAX_BYTES // 2**20} MiB")
+            raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
         try:
             with zipfile.ZipFile(file) as archive:
                 if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
-                    raise WireError(f"the answer is larger than {MAX_BYTES // 2**20} MiB")
+                    raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except WireError:
             raise
         except Exception as error:
-            raise WireError(f"the answer cannot be read ({error})") from None
+            raise WireError(f"{what} cannot be read ({error})") from None
     return unpack(arrays)

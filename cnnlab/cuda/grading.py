@@ -18,7 +18,10 @@ from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile
 from cnnlab.cuda.report import Report
 
-__all__ = ["Limit", "SourceCase", "SourceSpec", "Verdict", "explain", "judge_source"]
+__all__ = [
+    "Limit", "SourceCase", "SourceSpec", "Verdict", "behaviour", "explain", "judge_source",
+    "known_behaviours",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -292,15 +295,43 @@ class _Outcome:
         return not (_difference(self.case, self.out, other.out.double(), tolerance) & known).any()
 
 
+def _compared(cases: list[SourceCase], large: SourceCase | None) -> list[SourceCase]:
+    """Some six cases of one instantiation."""
+    name = (large or cases[0]).name
+    cases = [case for case in cases if case.name == name]
+    return cases[:: len(cases) // 6 | 1]  # an odd step, for block shapes and schedules alternate
+
+
+def known_behaviours(
+    told: Mapping[str, tuple], spec: SourceSpec, seed: int
+) -> dict[str, tuple[list[_Outcome], tuple[float, ...]]]:
+    """What `behaviour` found for some sources, from plain data.
+
+    Parameters
+    ----------
+    told : a pair for each source: (finished, out, found) for each case, and the limits' values
+    """
+    cases = _compared(spec.cases(seed), spec.measured(seed) if spec.measured else None)
+    return {
+        name: (
+            [
+                _Outcome(case, finished, out, frozenset(map(tuple, kinds)))
+                for case, (finished, out, kinds) in zip(cases, outcomes, strict=True)
+            ],
+            tuple(values),
+        )
+        for name, (outcomes, values) in told.items()
+    }
+
+
 @lru_cache(maxsize=256)
-def _behaviour(
+def behaviour(
     source: str, spec: SourceSpec, seed: int, isolation: str
 ) -> tuple[list[_Outcome], tuple[float, ...]]:
     """Outcomes of some six cases of one instantiation; the limits' values if all is right."""
-    cases = spec.cases(seed)
-    large = spec.measured(seed) if spec.measured else cases[0]
-    cases = [case for case in cases if case.name == large.name]
-    cases = cases[:: len(cases) // 6 | 1]  # an odd step, for block shapes and schedules alternate
+    large = spec.measured(seed) if spec.measured else None
+    cases = _compared(spec.cases(seed), large)
+    large = large or cases[0]
     kernels, results = _run_all(source, spec, cases, isolation, use_nvrtc=False)
     outcomes = []
     for case, result in zip(cases, results, strict=True):
@@ -327,7 +358,7 @@ def _behaviour(
 
 def explain(
     source: str,
-    suspects: Mapping[str, str],
+    suspects: Mapping[str, str | tuple],
     spec: SourceSpec,
     *,
     seed: int = 0,
@@ -335,17 +366,24 @@ def explain(
 ) -> str | None:
     """The name of the one source among ``suspects`` that goes wrong just as ``source`` does.
 
+    In the place of a source may stand what `known_behaviours` tells of it.
+
     Two sources go wrong alike when they leave the same outputs and the same kinds of findings on
     each of about six cases; where all of these are right, when their counters are alike (within
     a tenth). Where threads race, outputs mean nothing and are not compared. None where no suspect
     fits, or more than one.
     """
-    outcomes, values = _behaviour(source, spec, seed, isolation)
+    outcomes, values = behaviour(source, spec, seed, isolation)
     if not any(o.finished or o.found for o in outcomes):
         return None  # it does not compile
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         others = list(
-            pool.map(lambda text: _behaviour(text, spec, seed, isolation), suspects.values())
+            pool.map(
+                lambda other: (
+                    behaviour(other, spec, seed, isolation) if isinstance(other, str) else other
+                ),
+                suspects.values(),
+            )
         )
 
     def alike(theirs: list[_Outcome], counters: tuple) -> bool:

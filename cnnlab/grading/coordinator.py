@@ -30,7 +30,8 @@ from tqdm import tqdm
 from traitlets import Unicode
 from traitlets.config import Config
 
-from cnnlab import checks
+from cnnlab import assignments, checks
+from cnnlab.assignments.variant import variant_of
 from cnnlab.grading import intake, zygote
 from cnnlab.grading.key import course_key
 from cnnlab.grading.outside import prepare, task_of
@@ -216,12 +217,37 @@ class _Session:
         self.folder = course / "reports" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         config.TakeJudged.folder = str(self.folder)
+        self._load_tasks()
         self._check_gradebook()
-        code = sorted(Path(checks.__file__).parent.glob("*.py"))
+        code = sorted(
+            path
+            for part in (checks, assignments)
+            for path in Path(part.__file__).parent.glob("*.py")
+        )
         self.rules = _digest(
-            [*self.releases.values(), *(p.read_text() for p in code), json.dumps(self.limits)],
+            [
+                *self.releases.values(),
+                *self.source,
+                *(p.read_text() for p in code),
+                json.dumps(self.limits),
+            ],
             self.files | {"key": hashlib.sha256(self.key).digest()},
         )
+
+    def _load_tasks(self) -> None:
+        course = self.api.coursedir
+        path = Path(course.format_path(course.source_directory, ".", self.name), "tasks.py")
+        try:
+            released = [nbformat.reads(text, as_version=4) for text in self.releases.values()]
+            variant = max(map(variant_of, released), default="")
+            self.source = path.read_text(encoding="utf-8"), path.name, variant
+            self.known = assignments.tasks_from(*self.source)
+        except OSError as error:
+            raise GradingError(
+                f"{path} cannot be read ({error.strerror}): without it nothing can be graded."
+            ) from None
+        except checks.TasksError as error:
+            raise GradingError(f"{path.parent}: {error}") from None
 
     def _check_gradebook(self) -> None:
         with self._gradebook() as gradebook:
@@ -243,7 +269,7 @@ class _Session:
             (cell.metadata.nbgrader.grade_id, float(cell.metadata.nbgrader.points))
             for cell in cells
         }
-        self.tasks = [task.id for cell in cells if (task := task_of(cell))]
+        self.tasks = [task for cell in cells if (task := task_of(cell, self.known))]
         if entered != released:
             odd = sorted({name for name, _ in entered ^ released})
             raise GradingError(
@@ -294,6 +320,7 @@ class _Session:
             "files": {str(path.relative_to(folder)): path.read_bytes() for path in files},
             "releases": self.releases,
             "key": self.key,
+            "tasks": self.source,
             "limits": self.limits,
         }
         self._notes[student] = (signs, refused, self._fingerprint(student))
@@ -415,7 +442,11 @@ def _full_name(assignment: str, api: NbGraderAPI) -> str:
 
 
 def _others(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ipynb"]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".ipynb", ".checks")
+    ]
 
 
 def _answers(notebooks: dict[str, str]) -> dict[str, str]:

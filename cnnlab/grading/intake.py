@@ -91,7 +91,7 @@ def allowed_files(folder: str | os.PathLike) -> tuple[list[Path], list[str]]:
             total += status.st_size
             module = shown.parts[0].removesuffix(".py")
             if path.suffix.lower() not in ALLOWED:
-                if name != "timestamp.txt":
+                if name != "timestamp.txt" and path.suffix != ".checks":  # they came with it
                     refused.append(f"{shown}: files of this kind are not used")
             elif path.suffix == ".py" and _is_installed(module):
                 refused.append(f"{shown}: would stand in for the installed module {module}")

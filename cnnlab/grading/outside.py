@@ -32,7 +32,9 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
-from cnnlab.checks import Case, Task, Verdict, get_task, judge, seed_for, wire
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.variant import variant_of
+from cnnlab.checks import Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, tampering, zygote
 from cnnlab.grading.key import course_key
@@ -48,6 +50,7 @@ class JudgeOutside(Execute):
 
     course = Unicode(".", help="The course's folder, which holds its key.").tag(config=True)
     key: bytes | None = None  # given where there is no such folder
+    tasks: dict[str, Task] | None = None  # likewise
     notebook_seconds = Integer(300, help="All cells and answers together.").tag(config=True)
     memory_mib = Integer(4096, help="What a kernel's processes may allocate.").tag(config=True)
     disk_mib = Integer(256, help="What they may write.").tag(config=True)
@@ -75,6 +78,10 @@ class JudgeOutside(Execute):
                 found = tampering.signs(_plain_python(cell.source))
                 self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
         metadata = resources.get("metadata", {})
+        if self.tasks is None:
+            source = self.config.CourseDirectory.get("source_directory", "source")
+            folder = Path(source, resources["nbgrader"]["assignment"])
+            self.tasks = load_tasks(folder, variant_of(nb))
         with tempfile.TemporaryDirectory(
             prefix="cnnlab-", dir=zygote._short_folder(), ignore_cleanup_errors=True
         ) as folder:
@@ -192,7 +199,7 @@ class JudgeOutside(Execute):
     # --- the cells ---
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
-        task = task_of(cell)
+        task = task_of(cell, self.tasks)
         began = time.monotonic()
         if task is not None:
             self._show(cell, await self._judge(task, cell, cell_index))
@@ -290,10 +297,10 @@ class JudgeOutside(Execute):
     async def _judge(self, task: Task, cell: NotebookNode, index: int) -> Verdict:
         if task.max_points != float(cell.metadata.nbgrader.points):
             raise ValueError(
-                f"Task {task.id} is worth {task.max_points:g} points in cnnlab.checks and "
+                f"Task {task.id} is worth {task.max_points:g} points in tasks.py and "
                 f"{cell.metadata.nbgrader.points:g} in the notebook: make the two agree."
             )
-        task, cases = _questions(task.id, self.key or course_key(self.course))
+        task, cases = _questions(task, self.key or course_key(self.course))
         report = await self._ask(task, cases, index)
         if task.forbidden and task.entry not in self.written:
             self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
@@ -366,11 +373,11 @@ class JudgeOutside(Execute):
         self.timed_out, self.killed_for = timed_out, killed_for
 
 
-def prepare(task_ids: Iterable[str], key: bytes) -> None:
+def prepare(tasks: Iterable[Task], key: bytes) -> None:
     """Compute what answers are compared with, for the workers that this process forks."""
     torch.set_num_threads(1)  # a fork has none of its parent's other threads
-    for name in task_ids:
-        task, cases = _questions(name, key)
+    for task in tasks:
+        task, cases = _questions(task, key)
         if task.kind == "function":
             for answer in (task.reference, *(m.answer for m in task.misconceptions)):
                 for case in cases:
@@ -378,14 +385,21 @@ def prepare(task_ids: Iterable[str], key: bytes) -> None:
                         task.expected([case], answer)
 
 
-@functools.lru_cache(maxsize=64)
-def _questions(task_id: str, key: bytes) -> tuple[Task, list[Case]]:
+_asked: dict = {}
+
+
+def _questions(task: Task, key: bytes) -> tuple[Task, list[Case]]:
     """A task's questions, and the task with what its answers to them are remembered.
 
     A class is asked the same questions, so a worker computes their answers once.
     """
-    task = get_task(task_id)
-    cases = task.make_cases(seed_for(task_id, key))
+    if (id(task), key) not in _asked:  # the task is kept, and so its id is its own
+        _asked[id(task), key] = (task, *_remembered(task, key))
+    return _asked[id(task), key][1:]
+
+
+def _remembered(task: Task, key: bytes) -> tuple[Task, list[Case]]:
+    cases = task.make_cases(seed_for(task.id, key))
     if task.kind == "function":
         known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
         task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
@@ -414,14 +428,11 @@ def _error(message: str) -> NotebookNode:
     return new_output("error", ename="Stopped", evalue=message, traceback=[message])
 
 
-def task_of(cell: NotebookNode) -> Task | None:
+def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     """The task that a locked, graded cell stands for, if it is one."""
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None
-    try:
-        return get_task(cell.metadata.nbgrader.grade_id)
-    except KeyError:
-        return None
+    return tasks.get(cell.metadata.nbgrader.grade_id)
 
 
 def _plain_python(source: str) -> str:

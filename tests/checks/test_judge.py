@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.checks import Case, Misconception, Task, examine, get_task, seed_for
+from cnnlab.assignments import get_task
+from cnnlab.checks import Case, Misconception, Task, examine, seed_for
 from cnnlab.checks.source_rules import definitions, violation
 
 

@@ -1,22 +1,26 @@
 """Kernels as answers: what a student is told, at home and while grading."""
 
 import time
+from pathlib import Path
 
 import pytest
-from right_answers import a6 as right
 
 from cnnlab import sandbox
-from cnnlab.checks import examine, get_task, judge, seed_for
-from cnnlab.checks.kernels import altered_source
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.course import load_module
+from cnnlab.assignments.kernels import altered_source
+from cnnlab.checks import examine, judge, seed_for
 from cnnlab.checks.runner import answer
 from cnnlab.cuda import CompilerMissing, compiler, grading
 
 pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
 )
+SOURCE = next(Path(__file__).parents[2].glob("solutions/a6_*"))
 MIRROR, BYTES, CONSTANT, TILED = (
-    get_task(f"a6-{name}") for name in ("mirror", "bytes", "constant", "tiled")
+    load_tasks(SOURCE)[f"a6-{name}"] for name in ("mirror", "bytes", "constant", "tiled")
 )
+right = load_module(SOURCE / "right_answers.py")
 
 
 def at_home(task, source):
@@ -131,7 +135,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 
     monkeypatch.setattr(compiler, "_compiler", missing)
     monkeypatch.setattr(compiler, "launcher", missing)
-    grading._behaviour.cache_clear()
+    grading.behaviour.cache_clear()
     found = at_home(MIRROR, right.mirror_swapped())
     assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
     with pytest.raises(CompilerMissing):
@@ -143,7 +147,7 @@ def test_others_code_is_refused_where_it_cannot_be_confined(monkeypatch):
     for name in ("judge_source", "explain"):
         real = getattr(grading, name)
         monkeypatch.setattr(
-            f"cnnlab.checks.kernels.{name}",
+            f"cnnlab.assignments.kernels.{name}",
             lambda *args, real=real, **how: asked.append(how["isolation"]) or real(*args, **how),
         )
     upside_down = changed(right.mirror_swapped, ("(y + 1)", "(h - y)"))

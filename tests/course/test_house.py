@@ -17,7 +17,7 @@ FLOORS = [
     {"shapes", "data", "facts", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
     {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
-    {"cli", "__main__", "doctor", "grading", "checks"},
+    {"cli", "__main__", "doctor", "grading", "assignments", "checks"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 
