@@ -8,6 +8,8 @@ import contextlib
 import copy
 import io
 import linecache
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnlab.checks import wire
 
-__all__ = ["answer", "answer_files", "run_module"]
+__all__ = ["answer", "answer_mail", "run_module"]
 
 
 class Refused(Exception):
@@ -155,13 +157,12 @@ def _error(error: BaseException) -> dict:
     }
 
 
-def answer_files(
-    kind: str, entry: str, questions_path: str, answers_path: str, namespace: dict
-) -> None:
-    """Like :func:`answer`, from one file to a new other one."""
-    questions = wire.load(questions_path)
-    report = answer(kind, entry, questions, namespace)
+def answer_mail(kind: str, entry: str, mailbox: int, namespace: dict) -> None:
+    """Like :func:`answer`; the files of questions and answers come over the socket ``mailbox``."""
+    with socket.socket(fileno=os.dup(mailbox)) as mail:
+        _, (questions, answers), *_ = socket.recv_fds(mail, 1, 2)
+    report = answer(kind, entry, wire.load(questions), namespace)
     try:
-        wire.save(answers_path, report)
+        wire.save(answers, report)
     except wire.WireError as error:
-        wire.save(answers_path, {"status": "unusable", "message": str(error)})
+        wire.save(answers, {"status": "unusable", "message": str(error)})
