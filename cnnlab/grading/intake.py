@@ -57,6 +57,22 @@ def printable(text: object) -> str:
 # --- files of one submission ---
 
 
+def _walk(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+    """All that lies below a folder, in order, however deep: only folders are entered."""
+    todo, seen = [os.fspath(folder)], 0
+    while todo:
+        try:
+            entries = sorted(os.scandir(todo.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue  # a path of 4096 bytes
+        for entry in entries:
+            seen += 1
+            if seen > MAX_MEMBERS:
+                raise SetAside(f"It consists of more than {MAX_MEMBERS:,} files.")
+            yield entry
+        todo += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+
+
 def drop_links(folder: str | os.PathLike) -> list[str]:
     """Remove what is neither a file nor a folder (links, pipes, devices), and say so.
 
@@ -64,25 +80,31 @@ def drop_links(folder: str | os.PathLike) -> list[str]:
     to the student with the feedback.
     """
     dropped = []
-    for where, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(where, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-                continue
-            kind = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "a special file"
-            dropped.append(f"{path.relative_to(folder)} was {kind}: removed")
-            path.unlink()
+    for entry in list(_walk(folder)):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            link = stat.S_ISLNK(mode)
+            kind = f"a link to {os.readlink(entry.path)}" if link else "a special file"
+            dropped.append(f"{os.path.relpath(entry.path, folder)} was {kind}: removed")
+            os.unlink(entry.path)
     return dropped
+
+
+def timestamp(folder: str | os.PathLike) -> str:
+    """The time of submission that nbgrader's exchange notes, if it can be read."""
+    try:
+        told = read_text(Path(folder, "timestamp.txt"), 1000).decode().strip()
+        parse_utc(told)
+    except (SetAside, ValueError, OverflowError):
+        return ""
+    return told
 
 
 def odd_times(folder: str | os.PathLike) -> list[str]:
     """Whether the time of submission, which a student can write, fits the notebooks' own."""
-    stamp = Path(folder, "timestamp.txt")
-    try:
-        told = parse_utc(stamp.read_text()[:99].strip()).timestamp()
-    except (OSError, ValueError, OverflowError):
+    if not (stamp := timestamp(folder)):
         return []
+    told = parse_utc(stamp).timestamp()
     times = [path.stat().st_mtime for path in Path(folder).glob("*.ipynb")]
     if times and (late := max(times) - told) > 3600:
         return [f"timestamp.txt is {late / 3600:.0f} hours older than the notebook beside it"]
@@ -90,20 +112,15 @@ def odd_times(folder: str | os.PathLike) -> list[str]:
 
 
 def files_in(folder: str | os.PathLike) -> Iterator[tuple[str, os.stat_result]]:
-    """The files of a submission by path, in order; hidden ones and what is no file are left out."""
-    count = 0
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            f for f in folders if f[0] != "." and f not in ("__pycache__", "__MACOSX")
-        )
-        for name in sorted(files):
-            path = os.path.join(where, name)
-            status = os.lstat(path)
-            if name[0] != "." and stat.S_ISREG(status.st_mode):
-                count += 1
-                if count > MAX_MEMBERS:
-                    raise SetAside(f"It consists of more than {MAX_MEMBERS:,} files.")
-                yield os.path.relpath(path, folder), status
+    """The files of a submission by path, in order; systems' and hidden ones are left out."""
+    for entry in _walk(folder):
+        shown = os.path.relpath(entry.path, folder)
+        if entry.is_file(follow_symlinks=False) and not any(map(_is_litter, shown.split(os.sep))):
+            yield shown, entry.stat(follow_symlinks=False)
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name in ("__pycache__", "__MACOSX")
 
 
 def allowed_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
@@ -553,6 +570,6 @@ def _parts(name: str) -> tuple[str, ...]:
     """A member's path in parts that stay below where they are put; () for systems' litter."""
     parts = [unicodedata.normalize("NFC", p) for p in name.replace("\\", "/").split("/")]
     parts = [p for p in parts if p not in ("", ".", "..")]
-    if any(p.startswith(".") or p == "__MACOSX" for p in parts):
+    if any(map(_is_litter, parts)):
         return ()
     return tuple(re.sub(r"[\x00-\x1f]", "_", p) for p in parts)
