@@ -26,6 +26,7 @@ from pathlib import Path
 
 import nbformat
 import nbgrader.api
+from nbconvert.exporters import NotebookExporter
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
@@ -406,12 +407,16 @@ class _Session:
         problem, notebooks = result.get("problem", ""), result.get("notebooks", {})
         if not problem:
             problem = self._autograde(student, notebooks)
+        scores = {} if problem else self._entered(student)
+        judgements = result["report"]["tasks"].items()
+        if odd := [name for name, v in judgements if scores.get(name, v["points"]) != v["points"]]:
+            problem = f"nbgrader entered other points than were given for {', '.join(odd)}."
         report = {
             "student": student,
             "assignment": self.name,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "problem": problem,
-            "scores": {} if problem else self._entered(student),
+            "scores": scores,
             "fingerprint": result["fingerprint"],
             "refused_files": result["refused_files"],
             **result["report"],
@@ -480,6 +485,7 @@ def _config(course: Path) -> Config:
     app.load_config_file()
     config = app.config
     config.CourseDirectory.root = str(course)
+    config.Autograde.exporter_class = NotebookExporter
     config.Autograde.sanitize_preprocessors = []
     steps = list(config.Autograde.get("autograde_preprocessors", []))
     done = ("JudgeOutside", "CheckCellMetadata")  # by the worker, or of no use after it

@@ -218,6 +218,7 @@ def choose(
         for cell in (release.cells if release else ())
         if "nbgrader" in cell.metadata
     }
+    locked = [cell.source for cell in (release.cells if release else ()) if _is_check(cell)]
     ranked, others = [], []
     for candidate in found:
         stem = NOTEBOOK.sub("", os.path.basename(candidate.path))
@@ -230,7 +231,9 @@ def choose(
         ids = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
         ids = {known: cell for known, cell in ids.items() if isinstance(known, str)}
         if answers:
-            ours = bool(answers.keys() & ids.keys())
+            ours = bool(answers.keys() & ids.keys()) or any(
+                cell.source in locked for cell in notebook.cells
+            )
             worked = any(
                 " ".join(cell.source.split()) != answers[known]
                 for known, cell in ids.items()
@@ -252,6 +255,11 @@ def choose(
         rest = ", ".join(candidate.path for _, candidate in ranked[1:4])
         said.append(f"handed in more than one notebook; {best.path} is graded, not {rest}")
     return best
+
+
+def _is_check(cell: NotebookNode) -> bool:
+    told = cell.metadata.get("nbgrader", {})
+    return cell.cell_type == "code" and bool(told.get("grade")) and not told.get("solution")
 
 
 def _is_of_another(stem: str, name: str) -> bool:
