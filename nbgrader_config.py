@@ -11,6 +11,10 @@ os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.enviro
 c.CourseDirectory.course_id = "cnnlab"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "assignments"
+# What stays with the instructor: never copied into a release, a submission or feedback.
+c.CourseDirectory.ignore = [
+    ".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "tasks.py", "right_answers.py",
+]  # fmt: skip
 
 c.ClearSolutions.code_stub = {
     "python": "# YOUR CODE HERE\n"

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 from cnnlab.checks import wire
+from cnnlab.checks.course import TasksError, get_task, load_tasks, tasks_from
 from cnnlab.checks.judge import Verdict, judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.source_rules import definitions
@@ -15,8 +16,6 @@ from cnnlab.checks.task import (
     Finding,
     Misconception,
     Task,
-    assignment_tasks,
-    get_task,
     seed_for,
 )
 
@@ -25,13 +24,15 @@ __all__ = [
     "Finding",
     "Misconception",
     "Task",
+    "TasksError",
     "Verdict",
-    "assignment_tasks",
     "check",
     "examine",
     "get_task",
     "judge",
+    "load_tasks",
     "seed_for",
+    "tasks_from",
 ]
 
 

@@ -2,19 +2,15 @@
 
 import hashlib
 import hmac
-import importlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 
 from cnnlab.checks.runner import run_module
 
-__all__ = ["Case", "Finding", "Misconception", "Task", "assignment_tasks", "get_task", "seed_for"]
+__all__ = ["Case", "Finding", "Misconception", "Task", "seed_for"]
 
 KINDS = ("function", "module", "value", "predictions", "source")
 
@@ -214,23 +210,3 @@ def seed_for(task_id: str, key: bytes | None = None) -> int:
     else:
         digest = hmac.new(key, message, hashlib.sha256).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-def assignment_tasks(prefix: str) -> dict[str, Task]:
-    """The tasks of an assignment (``"a1"``) by id, in the order of the notebook."""
-    name = f"cnnlab.checks.{prefix}"
-    if not re.fullmatch(r"a\d+", prefix) or find_spec(name) is None:
-        raise KeyError(f"There is no assignment {prefix!r}.")
-    return {task.id: task for task in importlib.import_module(name).TASKS}
-
-
-def get_task(task_id: str) -> Task:
-    """The task of that id; a KeyError names the nearest one."""
-    try:
-        tasks = assignment_tasks(task_id.split("-")[0])
-    except KeyError:
-        tasks = {}
-    if task_id not in tasks:
-        near = get_close_matches(task_id, tasks, n=1)
-        raise KeyError(f"There is no task {task_id!r}" + (f"; {near[0]!r}?" if near else "."))
-    return tasks[task_id]

@@ -252,12 +252,29 @@ class _Session:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._incoming = self.folder / ".incoming"
         shutil.rmtree(self._incoming, ignore_errors=True)  # of a run that was killed
+        self._load_tasks()
         self._check_gradebook()
         code = sorted(Path(checks.__file__).parent.glob("*.py"))
-        rules = [text.encode() for text in (*self.releases.values(), json.dumps(self.limits))]
+        rules = [
+            text.encode()
+            for text in (*self.releases.values(), json.dumps(self.limits), self.source)
+        ]
         rules += [path.read_bytes() for path in code]
         rules += [part for kv in self.files.items() for part in (kv[0].encode(), kv[1])]
         self.rules = [*rules, self.key]
+
+    def _load_tasks(self) -> None:
+        course = self.api.coursedir
+        path = Path(course.format_path(course.source_directory, ".", self.name), "tasks.py")
+        try:
+            self.source = path.read_text(encoding="utf-8")
+            self.known = checks.tasks_from(self.source)
+        except OSError as error:
+            raise GradingError(
+                f"{path} cannot be read ({error.strerror}): without it nothing can be graded."
+            ) from None
+        except checks.TasksError as error:
+            raise GradingError(f"{path.parent}: {error}") from None
 
     def _check_gradebook(self) -> None:
         with self._gradebook() as gradebook:
@@ -279,7 +296,7 @@ class _Session:
             (cell.metadata.nbgrader.grade_id, float(cell.metadata.nbgrader.points))
             for cell in cells
         }
-        self.tasks = [task.id for cell in cells if (task := task_of(cell))]
+        self.tasks = [task for cell in cells if (task := task_of(cell, self.known))]
         if entered != released:
             odd = sorted({name for name, _ in entered ^ released})
             raise GradingError(
@@ -341,6 +358,7 @@ class _Session:
                 "files": {f: intake.read_text(folder / f) for f in kept} | self.files,
                 "releases": self.releases,
                 "key": self.key,
+                "tasks": self.source,
                 "limits": self.limits,
             }
         except Exception as error:

@@ -37,7 +37,7 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
-from cnnlab.checks import Case, Task, Verdict, get_task, judge, seed_for, wire
+from cnnlab.checks import Case, Task, Verdict, judge, load_tasks, seed_for, wire
 from cnnlab.checks.reading import plain_python
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, pages, tampering, zygote
@@ -57,6 +57,7 @@ class JudgeOutside(Execute):
 
     course = Unicode(".", help="The course's folder, which holds its key.").tag(config=True)
     key: bytes | None = None  # given where there is no such folder
+    tasks: dict[str, Task] | None = None  # likewise
     notebook_seconds = Integer(300, help="All cells and answers together.").tag(config=True)
     memory_mib = Integer(4096, help="What a kernel's processes may allocate.").tag(config=True)
     disk_mib = Integer(256, help="What they may write.").tag(config=True)
@@ -86,6 +87,9 @@ class JudgeOutside(Execute):
                 found = tampering.signs(plain_python(cell.source))
                 self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
         metadata = resources.get("metadata", {})
+        if self.tasks is None:
+            source = self.config.CourseDirectory.get("source_directory", "source")
+            self.tasks = load_tasks(Path(source, resources["nbgrader"]["assignment"]))
         # Nothing but this process ever writes into it: the kernel works on a copy.
         with tempfile.TemporaryDirectory(prefix="n-", dir=zygote.folder()) as folder:
             for shown in intake.allowed_files(path)[0] if (path := metadata.get("path")) else ():
@@ -204,7 +208,7 @@ class JudgeOutside(Execute):
     # --- the cells ---
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
-        task = task_of(cell)
+        task = task_of(cell, self.tasks)
         began = time.monotonic()
         if task is not None:
             self._show(cell, await self._judge(task, cell, cell_index))
@@ -340,11 +344,11 @@ class JudgeOutside(Execute):
     async def _judge(self, task: Task, cell: NotebookNode, index: int) -> Verdict:
         if task.max_points != float(cell.metadata.nbgrader.points):
             raise ValueError(
-                f"Task {task.id} is worth {task.max_points:g} points in cnnlab.checks and "
+                f"Task {task.id} is worth {task.max_points:g} points in tasks.py and "
                 f"{cell.metadata.nbgrader.points:g} in the notebook: make the two agree."
             )
         key = self.key or course_key(self.course)
-        task, cases = _questions(task.id, variant(task.id, key, self.student, self.digest), key)
+        task, cases = _questions(task, variant(task.id, key, self.student, self.digest), key)
         report = await self._ask(task, cases, index)
         if task.forbidden and task.entry not in self.written:
             self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
@@ -426,11 +430,11 @@ def variant(task_id: str, key: bytes, student: str, digest: str) -> int:
     return int.from_bytes(drawn[:8], "big") % POOL
 
 
-def prepare(task_ids: Iterable[str], key: bytes) -> None:
+def prepare(tasks: Iterable[Task], key: bytes) -> None:
     """Compute what answers are compared with, for the workers that this process forks."""
     torch.set_num_threads(1)  # a fork has none of its parent's other threads
-    for name, number in itertools.product(task_ids, range(POOL)):
-        task, cases = _questions(name, number, key)
+    for task, number in itertools.product(tasks, range(POOL)):
+        task, cases = _questions(task, number, key)
         if task.kind == "function":
             for answer in (task.reference, *(m.answer for m in task.misconceptions)):
                 for case in cases:
@@ -438,14 +442,21 @@ def prepare(task_ids: Iterable[str], key: bytes) -> None:
                         task.expected([case], answer)
 
 
-@functools.lru_cache(maxsize=64 * POOL)
-def _questions(task_id: str, number: int, key: bytes) -> tuple[Task, list[Case]]:
+_asked: dict = {}
+
+
+def _questions(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
     """One of a task's sets of questions, and the task with what its answers to them are remembered.
 
     Many of a class are asked the same questions, so a worker computes their answers once.
     """
-    task = get_task(task_id)
-    cases = task.make_cases(seed_for(f"{task_id}/{number}", key))
+    if (id(task), number, key) not in _asked:  # the task is kept, and so its id is its own
+        _asked[id(task), number, key] = (task, *_remembered(task, number, key))
+    return _asked[id(task), number, key][1:]
+
+
+def _remembered(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
+    cases = task.make_cases(seed_for(f"{task.id}/{number}", key))
     if task.kind == "function":
         known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
         task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
@@ -474,14 +485,11 @@ def _error(message: str) -> NotebookNode:
     return new_output("error", ename="Stopped", evalue=message, traceback=[message])
 
 
-def task_of(cell: NotebookNode) -> Task | None:
+def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     """The task that a locked, graded cell stands for, if it is one."""
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None
-    try:
-        return get_task(cell.metadata.nbgrader.grade_id)
-    except KeyError:
-        return None
+    return tasks.get(cell.metadata.nbgrader.grade_id)
 
 
 def _definitions(source: str) -> dict:

@@ -20,7 +20,7 @@ SUSPICIOUS = {
     "showtraceback": "hides errors",
     "answer_mail": "touches the grader's side of the kernel",
     "get_task": "looks for the tasks' answers",
-    "assignment_tasks": "looks for the tasks' answers",
+    "load_tasks": "looks for the tasks' answers",
     "gradebook": "looks for the gradebook",
     "get_objects": "searches the process's memory",
     "get_referrers": "searches the process's memory",

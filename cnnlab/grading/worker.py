@@ -20,6 +20,7 @@ import nbformat
 from traitlets.config import Config
 
 from cnnlab import sandbox
+from cnnlab.checks import tasks_from
 from cnnlab.grading import intake, zygote
 from cnnlab.grading.outside import JudgeOutside
 
@@ -35,7 +36,7 @@ def work(job: dict) -> dict:
     ----------
     job : dict
         ``student``; ``notebooks`` and ``releases``, text by name; ``files``, bytes by path;
-        ``key``; ``limits``, traits of `JudgeOutside`.
+        ``key``; ``tasks``, the text of ``tasks.py``; ``limits``, traits of `JudgeOutside`.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def work(job: dict) -> dict:
                 release = nbformat.v4.reads(release)
                 report["repaired"] += intake.repair(notebook, release, report["to_read"])
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
-                judge.key = job["key"]
+                judge.key, judge.tasks = job["key"], tasks_from(job["tasks"])
                 whose = {"student": job["student"]}
                 resources = {"metadata": {"path": folder}, "nbgrader": whose}
                 notebook, resources = judge.preprocess(notebook, resources)

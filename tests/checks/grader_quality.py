@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import importlib
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,22 +12,28 @@ from pathlib import Path
 
 from mutation import mutants, source_mutants
 
-from cnnlab import checks
-from cnnlab.checks import Task, Verdict, assignment_tasks, judge, seed_for
+from cnnlab.checks import Task, Verdict, judge, load_tasks, seed_for
+from cnnlab.checks.course import load_module
 from cnnlab.checks.runner import answer
 
-PAGE = Path(__file__).parents[2] / "docs" / "grader-quality.md"
-ASSIGNMENTS = sorted(path.stem for path in Path(checks.__file__).parent.glob("a[0-9]*.py"))
-TASKS = [task for prefix in ASSIGNMENTS for task in assignment_tasks(prefix).values()]
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "grader-quality.md"
+ASSIGNMENTS = sorted(path.parent for path in (ROOT / "solutions").glob("*/tasks.py"))
+TASKS = [task for folder in ASSIGNMENTS for task in load_tasks(folder).values()]
+BY_ID = {task.id: task for task in TASKS}
+RIGHT_ANSWERS = {
+    task_id: answers
+    for folder in ASSIGNMENTS
+    for task_id, answers in load_module(folder / "right_answers.py").ANSWERS.items()
+}
 KEYS = [None, *(bytes([k]) * 8 for k in range(10))]
 SECONDS_A_MUTANT = {"source": 60}  # 5, unless told
 MUTATED = ("function", "module", "value", "source")
 
 
 def right_answers(task: Task) -> tuple[Callable, ...]:
-    """The right answers of other people: ``right_answers/aN.py`` lists them by task."""
-    module = importlib.import_module(f"right_answers.{task.id.split('-')[0]}")
-    return module.ANSWERS.get(task.id, ())
+    """The right answers of other people: ``right_answers.py`` lists them by task."""
+    return RIGHT_ANSWERS.get(task.id, ())
 
 
 def keys(task: Task) -> list[bytes | None]:
@@ -38,7 +43,7 @@ def keys(task: Task) -> list[bytes | None]:
 
 @cache
 def questions(task_id: str, key: bytes | None) -> list:
-    return checks.get_task(task_id).make_cases(seed_for(task_id, key))
+    return BY_ID[task_id].make_cases(seed_for(task_id, key))
 
 
 def judged(task: Task, given: Callable, key: bytes | None) -> Verdict:
@@ -66,7 +71,7 @@ class Mutation:
 @cache
 def mutate(task_id: str) -> Mutation:
     """Judge every mutant of a task's right answers (of a kernel's first) under every seed."""
-    task, found = checks.get_task(task_id), Mutation()
+    task, found = BY_ID[task_id], Mutation()
     nameless = replace(task, misconceptions=())
     stock, make = right_answers(task), mutants
     if task.kind == "source":

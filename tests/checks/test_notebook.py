@@ -32,12 +32,16 @@ def test_a_solved_assignment_has_all_points(capsys):
 
 
 def test_a_kernel_that_dies_leaves_what_came_before(capsys, tmp_path):
+    folder = tmp_path / "solutions" / "a1_convolution"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "solutions/a1_convolution/tasks.py", folder)
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
     notebook = nbformat.read(ROOT / "solutions/a1_convolution/a1_convolution.ipynb", 4)
     for cell in notebook.cells:
         if cell.source.startswith("def output_size"):
             cell.source = "import os; os._exit(1)"
-    nbformat.write(notebook, tmp_path / "n.ipynb")
-    printed = run(capsys, tmp_path / "n.ipynb")
+    nbformat.write(notebook, folder / "n.ipynb")
+    printed = run(capsys, folder / "n.ipynb")
     assert "A cell ended its kernel" in printed
     assert "a1-window: 6 of 6 points" in printed and 'check("a1-loops"): not reached' in printed
     assert printed.splitlines()[-1].endswith(" 6 of 92 points")

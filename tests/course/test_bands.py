@@ -6,24 +6,21 @@ import nbformat
 import pytest
 import torch
 
-from cnnlab.checks import Task, assignment_tasks, seed_for
+from cnnlab.checks import Task, load_tasks, seed_for
 
 SOLUTIONS = {
-    path.parent.name.split("_")[0]: path
+    task.id: path
     for path in sorted((Path(__file__).parents[2] / "solutions").glob("*/*.ipynb"))
-}
-TRAINED = [
-    task
-    for prefix in SOLUTIONS
-    for task in assignment_tasks(prefix).values()
+    for task in load_tasks(path.parent).values()
     if task.kind == "predictions"
-]
+}
+TRAINED = [load_tasks(path.parent)[name] for name, path in SOLUTIONS.items()]
 
 
 def trained(task: Task, seed: int) -> dict:
     """The names of the solution notebook after its training, begun with another seed."""
     namespace = {"__name__": "notebook"}
-    for cell in nbformat.read(SOLUTIONS[task.id.split("-")[0]], 4).cells:
+    for cell in nbformat.read(SOLUTIONS[task.id], 4).cells:
         if cell.cell_type == "code" and not cell.source.startswith("check("):
             code = cell.source.replace("torch.manual_seed(0)", f"torch.manual_seed({seed})")
             exec(

@@ -11,7 +11,7 @@ import pytest
 from conftest import Course
 from nbgrader.api import Gradebook
 
-from cnnlab.checks import assignment_tasks
+from cnnlab.checks import load_tasks
 
 ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "solutions").iterdir() if path.is_dir())
@@ -37,7 +37,7 @@ def half_right(name: str, solution: str, release: str) -> tuple[str, float]:
 
     In assignment 1 the next part is half right: its stride is ignored.
     """
-    tasks = list(assignment_tasks(name.split("_")[0]).values())
+    tasks = list(load_tasks(ROOT / "solutions" / name).values())
     solved = tasks[: len(tasks) // 2]
     right = answers(nbformat.reads(solution, 4))
     notebook = nbformat.reads(release, 4)
@@ -88,7 +88,7 @@ def graded(generated_course, tmp_path_factory) -> Graded:
             (course.folder / folder / name / f"{name}.ipynb").read_text()
             for folder in ("solutions", "assignments")
         )
-        tasks = assignment_tasks(name.split("_")[0]).values()
+        tasks = load_tasks(ROOT / "solutions" / name).values()
         half, half_due = half_right(name, solution, release)
         due[name] = {"ada": sum(t.max_points for t in tasks), "bob": 0.0, "eve": half_due}
         for student, text in {"ada": solution, "bob": release, "eve": half}.items():
@@ -176,7 +176,7 @@ def test_no_release_holds_a_solution_or_an_output(name):
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_an_assignment_is_worth_100_points_and_agrees_with_its_tasks(name):
-    tasks = assignment_tasks(name.split("_")[0])
+    tasks = load_tasks(ROOT / "solutions" / name)
     graded = [
         cell
         for path in sorted((ROOT / "solutions" / name).glob("*.ipynb"))

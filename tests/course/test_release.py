@@ -23,7 +23,7 @@ def test_it_holds_what_a_student_needs(archive):
         "cnnlab/Makefile",
         "cnnlab/pyproject.toml",
         "cnnlab/constraints.txt",
-        "cnnlab/cnnlab/checks/a1.py",
+        "cnnlab/cnnlab/checks/judge.py",
         "cnnlab/lectures/01_convolution.ipynb",
         "cnnlab/assignments/a1_convolution/a1_convolution.ipynb",
     } <= set(archive)

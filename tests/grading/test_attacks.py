@@ -4,28 +4,22 @@ Every attack stands in a notebook with right answers, so that what it costs is s
 its owner may lose anything, nothing outside may change, and an accident costs nothing at all.
 """
 
-import ctypes
 import json
 import os
 import stat
-import subprocess
-import sys
-import unicodedata
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 
-from tests.conftest import ROOT
 from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course, solved
 
 IMPORTS = "import os, sys, time, ctypes, pathlib\n"
 FORK = IMPORTS + "if os.fork() == 0:\n    os.setsid()\n    while True:\n        time.sleep(0.001)\n"
 HERE = "[f for f in ('.', '.cnnlab', '/tmp', os.environ.get('HOME', '.')) if os.path.isdir(f)]"
 FIRST = {  # cells before everything
-    "questions replaced by a link to a secret": FORK
-    + f"        for folder in {HERE}:\n"
+    "questions replaced by a link to a secret": FORK + f"        for folder in {HERE}:\n"
     "            for name in os.listdir(folder):\n"
     "                if name.endswith('.npz') and 'q' in name:\n"
     "                    path = os.path.join(folder, name)\n"
@@ -78,7 +72,7 @@ FORGED = {
     "an array as status": "wire.save(answers, {'status': np.zeros(3), 'answers': []})",
     "an array as an answer's status": "wire.save(answers, "
     "{'status': 'answered', 'answers': [{'status': np.zeros(3)}] * 99})",
-    "a file without end": "import os; os.ftruncate(answers, 1 << 27); os.ftruncate(answers, 1 << 29)",
+    "a file without end": "import os; os.ftruncate(answers, (1 << 27) + 9)",
     "no answer": "pass",
 }
 
@@ -107,13 +101,12 @@ ACCIDENTS = {
     "quit() first": add("quit()"),
     "quit() in the middle": middle("quit()"),
     "exit() in the middle": middle("exit()"),
-    "exit, quit and sys.exit": middle("import sys\nif True: exit\nquit(keep_kernel=True)\nsys.exit()"),
-    "a death that an earlier cell prepared": middle(
-        "import threading, os, pathlib\n"
-        "if not pathlib.Path('/proc/self/fd/0').exists(): pass\n"
-        "import IPython\n"
+    "exit, quit and sys.exit": middle(
+        "import sys\nif True: exit\nquit(keep_kernel=True)\nsys.exit()"
     ),
-    "a shell command": add("!echo hello\nlines = !echo one two\nassert lines == ['one two'], lines"),
+    "a shell command": add(
+        "!echo hello\nlines = !echo one two\nassert lines == ['one two'], lines"
+    ),
     "nvidia-smi and pip": add("!nvidia-smi\n!pip --version"),
     "subprocess": add("import subprocess\nsubprocess.run(['ls'])"),
     "print is a number": add("print = 3"),
@@ -123,8 +116,13 @@ ACCIDENTS = {
     "6000 terms": add(TERMS),
     "half a character": lambda notebook: notebook.cells.append(
         nbformat.from_dict(
-            {"cell_type": "code", "source": "'\ud83d'", "metadata": {}, "outputs": [],
-             "execution_count": None}
+            {
+                "cell_type": "code",
+                "source": "'\ud83d'",
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
         )
     ),
     "%%time": in_answer("%%time\n" + OUTPUT.format(RIGHT)),
@@ -288,6 +286,7 @@ def class_(tmp_path_factory):
         ]
     )
     course.printed = course.python("-c", canary_key, status=1)
+    (folder / "printed").write_text(course.printed)
     course.canary_folder = canary
     course.reports = {
         json.loads(path.read_text())["student"]: json.loads(path.read_text())
@@ -385,9 +384,10 @@ def test_what_stands_beside_a_blank_answer_is_shown_to_a_person(class_):
 
 def test_names_of_files_may_be_any_bytes(class_):
     assert points(class_, "Latin-1") == FULL
-    assert "L\ufffdsung.pdf: files of this kind" in (
-        class_.folder / "reports" / NAME / "class.html"
-    ).read_text()
+    assert (
+        "L\ufffdsung.pdf: files of this kind"
+        in (class_.folder / "reports" / NAME / "class.html").read_text()
+    )
     assert "M\ufffdller" in class_.printed
 
 

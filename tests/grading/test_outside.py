@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from traitlets.config import Config
 
+from cnnlab.checks import load_tasks
 from cnnlab.grading.outside import JudgeOutside
 
 SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
@@ -28,9 +29,9 @@ def grade(tmp_path, timeout=20, before="", **answers):
     key = tmp_path / "key"
     key.write_text("k" * 64)
     config = Config({"JudgeOutside": {"key_file": str(key), "timeout": timeout}})
-    done, _ = JudgeOutside(config=config).preprocess(
-        notebook, {"metadata": {"path": str(tmp_path)}}
-    )
+    outside = JudgeOutside(config=config)
+    outside.tasks = load_tasks(SOLUTION.parent)
+    done, _ = outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
     graded = [cell for cell in done.cells if cell.metadata.get("nbgrader", {}).get("grade")]
     return {
         cell.metadata.nbgrader.grade_id[3:]: (
@@ -160,15 +161,16 @@ def test_the_kernel_sees_no_secret_of_the_environment(tmp_path, monkeypatch):
 
 
 def test_the_truth_about_the_digits_is_not_there_to_be_imported(tmp_path):
-    notebook = nbformat.read(next(SOLUTION.parents[1].glob("a3_*/*.ipynb")), 4)
+    solution = next(SOLUTION.parents[1].glob("a3_*/*.ipynb"))
+    notebook = nbformat.read(solution, 4)
     check = next(cell for cell in notebook.cells if cell.source == 'check("a3-train")')
     known = "from cnnlab.checks.authoring import true_digits as predict"
     notebook.cells = [nbformat.v4.new_code_cell(known), check]
     (tmp_path / "key").write_text("k" * 64)
     config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})
-    done, _ = JudgeOutside(config=config).preprocess(
-        notebook, {"metadata": {"path": str(tmp_path)}}
-    )
+    outside = JudgeOutside(config=config)
+    outside.tasks = load_tasks(solution.parent)
+    done, _ = outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
     assert done.cells[1].outputs[1].data["text/plain"] == "0.0", done.cells[1].outputs[0].text
 
 
@@ -178,5 +180,7 @@ def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):
     notebook.cells[0].metadata.nbgrader.points = 7
     (tmp_path / "key").write_text("k" * 64)
     config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})
-    with pytest.raises(ValueError, match="worth 6 points in cnnlab.checks and 7 in the notebook"):
-        JudgeOutside(config=config).preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+    outside = JudgeOutside(config=config)
+    outside.tasks = load_tasks(SOLUTION.parent)
+    with pytest.raises(ValueError, match="worth 6 points in tasks.py and 7 in the notebook"):
+        outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})

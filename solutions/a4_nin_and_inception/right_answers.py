@@ -1,10 +1,14 @@
 """Right answers to assignment 4, independent of its references and of each other."""
 
+from functools import cache
 from itertools import pairwise
 
 import torch
-from right_answers.a3 import predict_neighbours, predict_svc
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 from torch import nn
+
+from cnnlab.data import digits
 
 
 def pool_loops(maps):
@@ -245,6 +249,21 @@ def loss_by_probability(main, aux, labels, weight=0.3):
         return -chances[torch.arange(len(labels)), labels].log().sum() / len(labels)
 
     return float(one(main) + weight * one(aux))
+
+
+@cache
+def trained(kind):
+    known = digits("train", 16)
+    model = SVC(C=10) if kind == "svc" else KNeighborsClassifier(3)
+    return model.fit(known.images.flatten(1).numpy(), known.labels.numpy())
+
+
+def predict_svc(images):
+    return trained("svc").predict(images.flatten(1).numpy())
+
+
+def predict_neighbours(images):
+    return trained("neighbours").predict(images.flatten(1).numpy()).tolist()
 
 
 ANSWERS = {

@@ -214,8 +214,8 @@ def slide_unfold(maps, weight, bias, side):
 
 
 @cache
-def trained(kind, size=16):
-    known = digits("train", size)
+def trained(kind):
+    known = digits("train", 16)
     model = SVC(C=10) if kind == "svc" else KNeighborsClassifier(3)
     return model.fit(known.images.flatten(1).numpy(), known.labels.numpy())
 

@@ -1,8 +1,13 @@
 """Right answers to assignment 5, independent of its references and of each other."""
 
+from functools import cache
+
 import torch
-from right_answers import a3
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 from torch import nn
+
+from cnnlab.data import digits
 
 
 def join_clamped(x, branch):
@@ -288,12 +293,19 @@ class DeepSwitched(nn.Module):
         return self.head(x.flatten(2).mean(dim=2))
 
 
+@cache
+def trained(kind):
+    known = digits("train", 8)
+    model = SVC(C=10) if kind == "svc" else KNeighborsClassifier(3)
+    return model.fit(known.images.flatten(1).numpy(), known.labels.numpy())
+
+
 def predict_svc(images):
-    return a3.trained("svc", 8).predict(images.flatten(1).numpy())
+    return trained("svc").predict(images.flatten(1).numpy())
 
 
 def predict_neighbours(images):
-    return a3.trained("neighbours", 8).predict(images.flatten(1).numpy()).tolist()
+    return trained("neighbours").predict(images.flatten(1).numpy()).tolist()
 
 
 ANSWERS = {
