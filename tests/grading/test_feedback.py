@@ -31,8 +31,9 @@ display({{'image/jpeg': 'aGk='}}, metadata={{'image/jpeg': {{'height': '1 onerro
         'alt': "x' onerror=" + act, 'needs_background': '"><img src=x onerror=' + act}}, raw=True)
 display({{'image/png': '"><img src=x onerror="' + act + '">'}}, raw=True)
 display({{'image/png': ['aGk=', '"><script>' + act + '</script>']}}, raw=True)
-display({{'text/latex': '$x$<script>' + act + '</script><img src=x onerror="' + act + '">'}}, raw=True)
-display({{'text/markdown': '![x](https://evil.example/m.png) <img src=x onerror="' + act + '">'}}, raw=True)
+evil = '<script>' + act + '</script><img src=x onerror="' + act + '">'
+display({{'text/latex': '$x$' + evil}}, raw=True)
+display({{'text/markdown': '![x](https://evil.example/m.png)' + evil}}, raw=True)
 display({{'text/html': {PIXEL!r} + '<svg><script>' + act + '</script></svg><p style="background:'
         'url(https://evil.example/s)" class="score" id="a1-window">styled</p><form action=x><input>'
         '</form><base href="https://evil.example"><meta http-equiv=refresh content="0;url=https:'
@@ -49,12 +50,15 @@ assert output_size(41, 3) == 39
 ### END HIDDEN TESTS"""
 
 
-DRAWING = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DRAWING = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A course with the feedback for a wrong and evil submission of a course that has a hidden test besides."""
+    """A course with the feedback for a wrong and evil submission; it has a hidden test besides."""
     course = make_course(tmp_path_factory.mktemp("feedback") / "course")
     path = course.folder / "solutions" / NAME / f"{NAME}.ipynb"
     solution = nbformat.read(path, 4)
