@@ -7,6 +7,7 @@ its owner may lose anything, nothing outside may change, and an accident costs n
 import json
 import os
 import stat
+import subprocess
 
 import nbformat
 import pytest
@@ -301,7 +302,8 @@ def class_(tmp_path_factory):
             s.student_id: {g.name: g.needs_manual_grade for n in s.notebooks for g in n.grades}
             for s in gradebook.assignment_submissions(NAME)
         }
-    return course
+    yield course
+    subprocess.run(["rm", "-rf", deep], check=True)  # pytest could not
 
 
 def points(course, name) -> dict:
