@@ -155,7 +155,12 @@ def repair(
                 same[0].metadata.nbgrader = NotebookNode(grade_id=name)
     _find_written(cells, release, taken, said, to_read)
     for name, cell in taken.items():
+        own = cell.source
         _restore(cell, by_name[name], said)
+        changed = cell.source.split() != own.split()
+        if changed and cell.cell_type == "code" and not _is_graded(cell):
+            # Somebody added an import to the locked ones: it counts, after them.
+            cells.insert(_index(cells, cell) + 1, _plain({"cell_type": "code", "source": own}))
     _place(cells, given, taken, said)
     notebook.metadata = deepcopy(release.metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -177,8 +182,12 @@ def _is_answer(cell: NotebookNode) -> bool:
     return bool(cell.metadata.nbgrader.get("solution"))
 
 
+def _is_graded(cell: NotebookNode) -> bool:
+    return bool(cell.metadata.nbgrader.get("grade"))
+
+
 def _is_written(cell: NotebookNode) -> bool:
-    return _is_answer(cell) and bool(cell.metadata.nbgrader.get("grade"))
+    return _is_answer(cell) and _is_graded(cell)
 
 
 def _same_text(cell: NotebookNode, original: NotebookNode) -> bool:
@@ -254,7 +263,7 @@ def _place(cells: list, given: list, taken: dict, said: list[str]) -> None:
     it, any other (the imports) before all that was released after it."""
     last = -1
     for number, original in enumerate(given):
-        name, graded = _name(original), bool(original.metadata.nbgrader.get("grade"))
+        name, graded = _name(original), _is_graded(original)
         if name not in taken:
             if _is_answer(original) and not graded:
                 continue

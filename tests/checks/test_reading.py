@@ -143,6 +143,8 @@ def test_the_imports_stand_before_what_needs_them(where):
     order = names(notebook)
     assert order.index("imports") < order.index("a") < order.index("check-a")
     assert notebook.cells[order.index("imports")].source == "import torch" and said
+    if where == "edited":  # what was added to them still counts
+        assert notebook.cells[order.index("imports") + 1].source == "import os"
 
 
 def test_a_check_stands_after_what_it_asks_about():
