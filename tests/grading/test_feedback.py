@@ -50,6 +50,9 @@ assert output_size(41, 3) == 39
 ### END HIDDEN TESTS"""
 
 
+# In the place of MathJax, which comes from the network; formgrader's scripts wait for it.
+MATHJAX = """window.MathJax = {Hub: {Config() {}, Queue(f) {}, Startup: {signal: {Interest(f) {
+f('End') }}}}}"""
 DRAWING = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
     "rkJggg=="
@@ -102,7 +105,8 @@ def test_nothing_of_a_student_runs_in_a_browser(page):
     assert handlers == []
     links = [tag.get("href") or tag.get("src") for tag in soup.find_all(["a", "iframe", "img"])]
     assert not [link for link in links if link and link.startswith(("javascript:", "https://evil"))]
-    assert "evil.example" not in page and "/hub/logout" not in page
+    told = [str(value) for tag in soup.find_all() for value in tag.attrs.values()]
+    assert not [value for value in told if "evil.example" in value or "/hub/logout" in value]
     assert "plain words" in soup.text and not soup.find_all(["form", "base", "iframe"])
 
 
@@ -159,12 +163,14 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
                 )
 
             tab.route(lambda url: "/formgrader/submissions/" in url, spoil)
+        tab.route("**/mathjax/**", lambda route: route.fulfill(body=MATHJAX))
         reply = tab.goto(place)
         assert reply.status == 200 and "script-src" in reply.headers["content-security-policy"]
         tab.wait_for_timeout(2000)
         assert "PWNED" not in tab.title()
         assert tab.locator("#a1-explain").count() == 1
-        assert tab.locator("#a1-window").input_value() in ("6", "6.0")  # the page's scripts ran
+        scored = tab.locator("#a1-window").get_attribute("placeholder")
+        assert scored in ("6", "6.0")  # the page's own scripts ran
     outside = [url for url in asked if not url.startswith((server, "data:"))]
     assert not [url for url in outside if "cdnjs" not in url], outside
     assert not [url for url in asked if "/api/contents" in url]
