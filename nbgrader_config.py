@@ -27,6 +27,7 @@ c.ClearSolutions.text_stub = "*Your answer here.*"
 # Grading, whoever starts it: cells as they were released, the student's code in a sandbox,
 # the tasks judged outside of it.
 c.Autograde.pre_convert_hook = "cnnlab.grading.intake.before_autograding"
+c.Autograde.exporter_class = "cnnlab.grading.intake.Reader"
 c.Autograde.sanitize_preprocessors = [
     "cnnlab.grading.intake.RepairCells",
     "nbgrader.preprocessors.ClearOutput",
@@ -45,8 +46,10 @@ c.JudgeOutside.notebook_seconds = 300
 
 # A tag of the student's must not skip a test cell.
 c.NotebookClient.skip_cells_with_tag = "__never__"
-# What a student's notebook prints must not run as a script in the instructor's browser.
+# What a student wrote must not run as a script in the browser of whoever opens it.
 c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.preprocessors = ["cnnlab.grading.pages.MakeInert"]
+c.GenerateFeedback.exporter_class = "cnnlab.grading.pages.StudentsPage"
 c.HTMLExporter.filters = {
     "markdown2html": "cnnlab.grading.pages.markdown2html",
     "ansi2html": "cnnlab.grading.pages.ansi2html",

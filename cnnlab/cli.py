@@ -149,10 +149,11 @@ def _grade(args: argparse.Namespace) -> int:
         if args.scheduler is None:
             zygote.start()  # it imports torch while this process imports nbgrader
         from cnnlab.grading import GradingError, grade
+        from cnnlab.grading.intake import printable
     except ModuleNotFoundError as error:
         return _missing("grade", error)
     names = ("timeout", "notebook_seconds", "gpu")
-    limits = {name: getattr(args, name) for name in names if getattr(args, name)}
+    limits = {name: value for name in names if (value := getattr(args, name)) not in (None, False)}
     try:
         grades = grade(
             args.assignment,
@@ -167,14 +168,15 @@ def _grade(args: argparse.Namespace) -> int:
     except GradingError as error:
         print(error, file=sys.stderr)
         return 1
-    width = max(len(g.student) for g in grades)
-    for g in grades:
+    names = [printable(g.student) for g in grades]
+    width = min(max(map(len, names), default=0), 40)
+    for name, g in zip(names, grades, strict=True):
         if g.problem:
-            print(f"{g.student:<{width}}  not graded: {g.problem}")
+            print(f"{name:<{width}}  not graded: {printable(g.problem)}")
             continue
         notes = ["written answers to read"] if g.needs_reading else []
         notes += [f"{g.evidence} signs of trouble"] if g.evidence else []
         notes += ["unchanged"] if g.kept else []
         more = f"  + {', '.join(notes)}" if notes else ""
-        print(f"{g.student:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")
+        print(f"{name:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")
     return 1 if any(g.problem for g in grades) else 0

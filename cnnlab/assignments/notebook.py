@@ -1,17 +1,27 @@
 """``cnnlab check a1``: run an assignment's notebook and show how far it has come."""
 
+import contextlib
 import os
+import re
+import sys
 from pathlib import Path
 
 import nbformat
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat.reader import NotJSONError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+from cnnlab.assignments.course import course_of, get_task, load_tasks
+from cnnlab.assignments.reading import SetAside, parse_notebook, repair
+from cnnlab.checks.task import Task, TasksError
 
 __all__ = ["NotebookProblem", "check_notebook", "find_notebook"]
 
 BAR = 20
+CHECK = re.compile(r"""^check\(["']([\w-]+)["']\)""", re.MULTILINE)
 
 
 class NotebookProblem(RuntimeError):
@@ -28,18 +38,29 @@ def find_notebook(assignment: str, course: str | os.PathLike = ".") -> Path:
     """
     if Path(assignment).suffix == ".ipynb" and Path(assignment).is_file():
         return Path(assignment)
-    folder = Path(course) / "assignments"
-    found = [*folder.glob(f"{assignment}/*.ipynb"), *folder.glob(f"{assignment}_*/*.ipynb")]
+    folder, found = Path(course) / "assignments", []
+    if re.fullmatch(r"[\w.-]+", assignment):
+        found = [*folder.glob(f"{assignment}/*.ipynb"), *folder.glob(f"{assignment}_*/*.ipynb")]
     if len(found) != 1:
         known = ", ".join(sorted(p.name for p in folder.glob("*") if p.is_dir())) or "none"
         raise NotebookProblem(f"No assignment {assignment!r} in {folder}; there is: {known}.")
     return found[0]
 
 
+class _AtHand(AsyncKernelManager):
+    """Starts this very Python, whatever kernel the notebook names."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python", language="python")
+
+
 def check_notebook(path: str | os.PathLike, timeout: int = 120) -> tuple[float, float]:
     """Run a notebook's cells and print what its checks say, with a line of progress.
 
-    Nothing is written into the notebook.
+    It is read and repaired as grading does, so that the points are out of all that there are;
+    nothing is written into the file.
 
     Returns
     -------
@@ -49,29 +70,30 @@ def check_notebook(path: str | os.PathLike, timeout: int = 120) -> tuple[float, 
     Raises
     ------
     NotebookProblem
-        If it cannot be read, or there is no kernel to run it.
+        If it cannot be read.
     """
     path = Path(path)
     try:
-        notebook = nbformat.read(path, as_version=4)
-    except (OSError, NotJSONError, UnicodeDecodeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a notebook"
+        notebook = parse_notebook(path.read_bytes(), path.name)
+    except OSError as error:
+        raise NotebookProblem(f"{path} cannot be read ({error.strerror}).") from None
+    except SetAside as reason:
         raise NotebookProblem(
-            f"{path} cannot be read ({reason}): take a fresh copy of the assignment."
+            f"{path} cannot be read (it is not a notebook). {reason} Take a fresh copy."
         ) from None
+    for sentence in repair(notebook, _released(path, notebook)):
+        print(f"Repaired: {sentence}.")
     client = NotebookClient(
         notebook,
         timeout=timeout,
         allow_errors=True,
+        kernel_manager_class=_AtHand,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )
     try:
         client.execute()
-    except NoSuchKernel as error:
-        raise NotebookProblem(
-            f"There is no kernel {error.name!r} to run {path.name}: "
-            "run `python -m ipykernel install --sys-prefix`."
-        ) from None
     except (CellTimeoutError, DeadKernelError) as error:
         why = "took too long" if isinstance(error, CellTimeoutError) else "ended its kernel"
         print(f"A cell {why}; what follows is as far as the notebook came.\n")
@@ -86,6 +108,30 @@ def check_notebook(path: str | os.PathLike, timeout: int = 120) -> tuple[float, 
     return earned, possible
 
 
+def _released(path: Path, notebook: NotebookNode) -> NotebookNode:
+    """What was released: another copy in the course, or else the checks that there have to be."""
+    course = course_of(path.resolve().parent)
+    for copy in course.glob(f"assignments/*/{path.name}") if course else ():
+        if not copy.samefile(path):
+            return nbformat.read(copy, as_version=4)
+    tasks: dict[str, Task] = {}
+    for folder in {path.resolve().parent, *(course.glob(f"*/{path.stem}") if course else ())}:
+        with contextlib.suppress(TasksError):
+            tasks |= load_tasks(folder)
+    for name in CHECK.findall("\n".join(cell.source for cell in notebook.cells)):
+        with contextlib.suppress(KeyError, TasksError):
+            tasks.setdefault(name, get_task(name, path.resolve().parent))
+    told = {"grade": True, "locked": True, "solution": False, "task": False, "schema_version": 3}
+    cells = [
+        new_code_cell(
+            f'check("{task.id}")',
+            metadata={"nbgrader": told | {"grade_id": task.id, "points": task.max_points}},
+        )
+        for task in tasks.values()
+    ]
+    return new_notebook(cells=cells)
+
+
 def _shown(cell) -> float:
     """Print what a check printed; returns the points that it gave."""
     points = 0.0
@@ -95,7 +141,8 @@ def _shown(cell) -> float:
         elif output.output_type == "error":
             print(f"{cell.source}: {output.ename}: {output.evalue}")
         elif output.output_type == "execute_result":
-            points = float(output.data["text/plain"])
+            with contextlib.suppress(KeyError, ValueError):
+                points = float(output.data["text/plain"])
     if not cell.get("outputs"):
         print(f"{cell.source}: not reached")
     return points

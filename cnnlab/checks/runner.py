@@ -8,6 +8,8 @@ import contextlib
 import copy
 import io
 import linecache
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnlab.checks import wire
 
-__all__ = ["answer", "answer_files", "run_module"]
+__all__ = ["answer", "answer_mail", "run_module"]
 
 
 class Refused(Exception):
@@ -155,13 +157,23 @@ def _error(error: BaseException) -> dict:
     }
 
 
-def answer_files(
-    kind: str, entry: str, questions_path: str, answers_path: str, namespace: dict
-) -> None:
-    """Like :func:`answer`, from one file to a new other one."""
-    questions = wire.load(questions_path)
-    report = answer(kind, entry, questions, namespace)
+mailbox = -1  # while grading: the socket over which questions come
+
+
+def letter() -> tuple[int, int]:
+    """The files of the questions and of the answers to them that lie in the ``mailbox``."""
+    with socket.socket(fileno=os.dup(mailbox)) as mail:
+        _, (questions, answers), *_ = socket.recv_fds(mail, 1, 2)
+    return questions, answers
+
+
+def answer_mail(kind: str, entry: str) -> None:
+    """In a kernel: like :func:`answer`, from and to the files in the ``mailbox``."""
+    from IPython import get_ipython
+
+    questions, answers = letter()
+    report = answer(kind, entry, wire.load(questions), get_ipython().user_ns)
     try:
-        wire.save(answers_path, report)
+        wire.save(answers, report)
     except wire.WireError as error:
-        wire.save(answers_path, {"status": "unusable", "message": str(error)})
+        wire.save(answers, {"status": "unusable", "message": str(error)})

@@ -7,6 +7,7 @@ object stays behind as an :class:`Opaque` that carries its type's name alone, so
 a student defines (an ``__eq__`` that is always true, say) ever reaches the judge.
 """
 
+import io
 import json
 import os
 import stat
@@ -156,16 +157,16 @@ def unpack(arrays: dict[str, np.ndarray]):
         raise WireError(f"the archive is not in the expected form ({error})") from None
 
 
-def save(path: str | os.PathLike, value, *, compressed: bool = False) -> None:
-    """Write ``value`` to the new file ``path`` as a ``.npz`` archive.
+def save(file: str | os.PathLike | int, value, *, compressed: bool = False) -> None:
+    """Write ``value`` as a ``.npz`` archive to a new file, or to an open descriptor.
 
     A compressed one holds equal arrays once.
     """
     arrays = pack(value)
     if compressed:
         arrays = _once(arrays)
-    with open(path, "xb") as file:
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    with open(file, "wb" if isinstance(file, int) else "xb") as stream:
+        (np.savez_compressed if compressed else np.savez)(stream, **arrays)
 
 
 def _once(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -186,11 +187,11 @@ def _once(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return kept | {_TREE: np.frombuffer(tree.encode(), dtype=np.uint8)}
 
 
-def load(path: str | os.PathLike, what: str = "the answer"):
+def load(file: str | os.PathLike | int, what: str = "the answer"):
     """Read back what :func:`save` wrote, from a writer that is not trusted.
 
-    Links are not followed, sizes are checked before anything is unpacked, and no
-    pickle is read.
+    Links are not followed, no more is read than may be there, what is read cannot change any
+    more while its sizes are checked, and no pickle is read.
 
     Raises
     ------
@@ -198,24 +199,26 @@ def load(path: str | os.PathLike, what: str = "the answer"):
         If the file is missing, a link, too large, or not in the expected form.
     """
     try:
-        handle = os.open(Path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        handle = file if isinstance(file, int) else os.open(Path(file), flags)
     except OSError as error:
         raise WireError(f"{what} is not there ({error.strerror})") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise WireError(f"{what} is not a regular file")
-        if status.st_size > 2 * MAX_BYTES:
-            raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
-        try:
-            with zipfile.ZipFile(file) as archive:
-                if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
-                    raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except WireError:
-            raise
-        except Exception as error:
-            raise WireError(f"{what} cannot be read ({error})") from None
+        stream.seek(0)
+        content = io.BytesIO(stream.read(2 * MAX_BYTES + 1))
+    if content.getbuffer().nbytes > 2 * MAX_BYTES:
+        raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+    try:
+        with zipfile.ZipFile(content) as archive:
+            if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
+                raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except WireError:
+        raise
+    except Exception as error:
+        raise WireError(f"{what} cannot be read ({error})") from None
     return unpack(arrays)

@@ -3,31 +3,37 @@
 The coordinator alone opens the gradebook. Workers get a submission and hand back the judged
 notebook, which lies in ``reports/`` before it is entered: a run that is killed loses nothing
 and judges nothing twice. Entering is nbgrader's own ``autograde`` with the judged notebook in
-the place of the execution, so that its scores, comments and late penalties are its own.
+the place of what was handed in, which is read once and never again, so that its scores, comments
+and late penalties are its own.
+
+Whatever is wrong with one submission becomes one sentence about it, and the others go on.
 """
 
+import errno
+import fcntl
 import functools
 import gc
-import hashlib
-import hmac
 import json
 import os
+import shutil
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import nbgrader.api
+from nbconvert.exporters import NotebookExporter
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.converters import Autograde
+from nbgrader.utils import capture_log, temp_attrs
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tqdm import tqdm
-from traitlets import Unicode
 from traitlets.config import Config
 
 from cnnlab import assignments, checks
@@ -39,7 +45,7 @@ from cnnlab.grading.report import write_class_report
 from cnnlab.grading.similarity import alike
 from cnnlab.grading.worker import in_processes, on_cluster
 
-__all__ = ["Grade", "GradingError", "TakeJudged", "grade"]
+__all__ = ["Grade", "GradingError", "grade"]
 
 SLACK = 120  # seconds that a worker has beyond its notebook's own
 
@@ -112,13 +118,17 @@ def grade(
         raise GradingError(
             f"{course} holds no nbgrader_config.py: run this in the course's folder."
         )
-    if scheduler is None:
-        zygote.start()  # imports torch while we look around
-    with chdir(course), _in_sentences(), _one_engine():
+    if workers is not None and workers < 1:
+        raise GradingError(f"There have to be workers, at least one, and not {workers}.")
+    for name in ("timeout", "notebook_seconds"):
+        if (seconds := (limits or {}).get(name)) is not None and seconds <= 0:
+            raise GradingError(f"{name} has to be more than 0 seconds, and it is {seconds}.")
+    zygote.start()  # imports torch while we look around
+    with chdir(course), _in_sentences(), _one_engine(), ExitStack() as held:
         session = _Session(course, assignment, limits or {})
+        held.enter_context(_alone(session.folder))
         if source is not None:
-            submitted = session.api.coursedir.submitted_directory
-            session.said = intake.collect(source, session.name, submitted)
+            session.collect(source)
         wanted = session.students(students)
         done = {name: session.kept(name) for name in wanted} if not again else {}
         todo = [name for name in wanted if not done.get(name)]
@@ -143,7 +153,8 @@ def grade(
                 bar.set_postfix_str(f"{failed} not graded" if failed else "")
                 bar.update()
         session.finish()
-        return [done[name] for name in wanted]
+        left = [Grade(name, None, None, problem=why) for name, why in session.left_out.items()]
+        return [done[name] for name in wanted] + [g for g in left if g.student not in wanted]
 
 
 def _chain(ready: list[str], results: Iterator) -> Iterator[tuple[str, dict | None]]:
@@ -153,6 +164,32 @@ def _chain(ready: list[str], results: Iterator) -> Iterator[tuple[str, dict | No
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@contextmanager
+def _alone(folder: Path):
+    """One run at a time over an assignment: a second one waits for the first."""
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another run grades {folder.name}: waiting for it.", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error is the gradebook's or the disk's, and not one submission's."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+    return isinstance(error, OperationalError) or getattr(error, "errno", None) in full
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong in handling one submission."""
+    if isinstance(error, intake.SetAside):
+        return intake.printable(error)
+    reason = str(error).splitlines()[0][:200] if str(error) else ""
+    return intake.printable(f"It cannot be handled ({type(error).__name__}: {reason})")
 
 
 @contextmanager
@@ -185,16 +222,13 @@ def _in_sentences():
         ) from None
 
 
-class TakeJudged(NbGraderPreprocessor):
-    """In nbgrader's pipeline: the notebook that a worker has judged, for the submitted one."""
+class _Enter(Autograde):
+    """nbgrader's entering of one submission, whatever characters its folder's name has."""
 
-    folder = Unicode().tag(config=True)
-
-    def preprocess(self, nb, resources):
-        names = resources["nbgrader"]
-        path = Path(self.folder) / f"{names['student']}.judged.json"
-        text = json.loads(path.read_text())["notebooks"][names["notebook"]]
-        return nbformat.v4.reads(text), resources
+    def init_notebooks(self) -> None:
+        course = self.coursedir
+        folder = self._format_source(course.assignment_id, course.student_id)
+        self.assignments = {folder: [str(path) for path in sorted(Path(folder).glob("*.ipynb"))]}
 
 
 class _Session:
@@ -202,6 +236,7 @@ class _Session:
 
     def __init__(self, course: Path, assignment: str, limits: dict):
         self.said: list[str] = []
+        self.left_out: dict[str, str] = {}
         self._notes: dict[str, tuple] = {}
         try:
             self.key = course_key(course)
@@ -216,7 +251,8 @@ class _Session:
         self.files = {str(p.relative_to(where)): p.read_bytes() for p in _others(Path(where))}
         self.folder = course / "reports" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        config.TakeJudged.folder = str(self.folder)
+        self._incoming = self.folder / ".incoming"
+        shutil.rmtree(self._incoming, ignore_errors=True)  # of a run that was killed
         self._load_tasks()
         self._check_gradebook()
         code = sorted(
@@ -224,15 +260,13 @@ class _Session:
             for part in (checks, assignments)
             for path in Path(part.__file__).parent.glob("*.py")
         )
-        self.rules = _digest(
-            [
-                *self.releases.values(),
-                *self.source,
-                *(p.read_text() for p in code),
-                json.dumps(self.limits),
-            ],
-            self.files | {"key": hashlib.sha256(self.key).digest()},
-        )
+        rules = [
+            text.encode()
+            for text in (*self.releases.values(), json.dumps(self.limits), *self.source)
+        ]
+        rules += [path.read_bytes() for path in code]
+        rules += [part for kv in self.files.items() for part in (kv[0].encode(), kv[1])]
+        self.rules = [*rules, self.key]
 
     def _load_tasks(self) -> None:
         course = self.api.coursedir
@@ -284,15 +318,22 @@ class _Session:
         with Gradebook(course.db_url, course.course_id) as gradebook:
             yield gradebook
 
+    def collect(self, source: str | os.PathLike) -> None:
+        """Take in what a learning platform handed out."""
+        releases = {name: nbformat.v4.reads(text) for name, text in self.releases.items()}
+        submitted = self.api.coursedir.submitted_directory
+        self.said = intake.collect(source, self.name, submitted, releases, self.left_out)
+
     def students(self, asked: Iterable[str]) -> list[str]:
-        submitted = sorted(self.api.get_submitted_students(self.name))
+        root = Path(self.api.coursedir.submitted_directory).resolve()
+        names = sorted(os.listdir(root)) if root.is_dir() else []
+        submitted = [name for name in names if os.path.isdir(self._submitted(name))]
         wanted = sorted(set(asked)) or submitted
         if absent := sorted(set(wanted) - set(submitted)):
             raise GradingError(
                 f"{', '.join(absent)}: no submission of {self.name} from this student."
             )
-        if not wanted:
-            root = Path(self.api.coursedir.submitted_directory).resolve()
+        if not wanted and not self.left_out:
             raise GradingError(f"There is no submission of {self.name} in {root}.")
         return wanted
 
@@ -301,53 +342,61 @@ class _Session:
         return Path(course.format_path(course.submitted_directory, student, self.name))
 
     def job(self, student: str) -> dict:
-        """What a worker needs to judge a submission."""
-        folder = self._submitted(student)
-        signs = intake.drop_links(folder) + intake.odd_times(folder)
-        files, refused = intake.allowed_files(folder)
-        notebooks = {}
-        for name in self.releases:
-            path = folder / f"{name}.ipynb"
-            if path.exists():
-                try:
-                    notebooks[name] = intake.read_text(path)
-                except intake.SetAside as reason:
-                    notebooks[name] = b""
-                    refused.append(str(reason))
-        job = {
-            "student": student,
-            "notebooks": notebooks,
-            "files": {str(path.relative_to(folder)): path.read_bytes() for path in files},
-            "releases": self.releases,
-            "key": self.key,
-            "tasks": self.source,
-            "limits": self.limits,
-        }
-        self._notes[student] = (signs, refused, self._fingerprint(student))
-        job["files"] |= self.files
-        return job
+        """What a worker needs to judge a submission, or why there is nothing to judge."""
+        signs: list[str] = []
+        refused: list[str] = []
+        fingerprint = ""
+        try:
+            folder = self._submitted(student)
+            signs += intake.drop_links(folder) + intake.odd_times(folder)
+            kept, said = intake.allowed_files(folder)
+            refused += said
+            found, notebooks = intake.candidates(folder), {}
+            for name, release in self.releases.items():
+                release = nbformat.v4.reads(release)
+                if (best := intake.choose(found, name, release, refused)) is not None:
+                    notebooks[name] = best.text
+                    if best.path != f"{name}.ipynb":
+                        refused.append(f"{best.path} is graded as {name}.ipynb")
+            fingerprint = self._fingerprint(student)
+            return {
+                "student": student,
+                "notebooks": notebooks,
+                "files": {f: intake.read_text(folder / f) for f in kept} | self.files,
+                "releases": self.releases,
+                "key": self.key,
+                "tasks": self.source,
+                "limits": self.limits,
+            }
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            return {"problem": _sentence(error)}
+        finally:
+            self._notes[student] = (signs, refused, fingerprint)
 
     def _fingerprint(self, student: str) -> str:
-        folder, contents = self._submitted(student), {}
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                contents[str(path.relative_to(folder))] = path.read_bytes()
-        return _digest([self.rules], contents)
+        return intake.digest_of(self._submitted(student), *self.rules)
 
     def _path(self, student: str, end: str) -> Path:
         return self.folder / f"{student}{end}"
 
     def judged(self, student: str) -> dict | None:
         """What a worker found in this very submission in a run that was cut short."""
-        found = _read(self._path(student, ".judged.json"))
-        return found if found and found["fingerprint"] == self._fingerprint(student) else None
+        return self._unchanged(student, ".judged.json")
+
+    def _unchanged(self, student: str, end: str) -> dict | None:
+        """What an earlier run wrote about this very submission."""
+        try:
+            found = _read(self._path(student, end))
+            return found if found and found["fingerprint"] == self._fingerprint(student) else None
+        except (OSError, KeyError, intake.SetAside):
+            return None  # it is handled, and told about, as a new one
 
     def kept(self, student: str) -> Grade | None:
         """The grade of a submission that has not changed, if the gradebook still has it."""
-        report = _read(self._path(student, ".json"))
-        if not report or report["fingerprint"] != self._fingerprint(student):
-            return None
-        if report["problem"]:
+        report = self._unchanged(student, ".json")
+        if not report or report["problem"]:
             return None
         entered = self._entered(student)
         return self._grade(student, report, kept=True) if entered == report["scores"] else None
@@ -362,42 +411,73 @@ class _Session:
 
     def enter(self, student: str, result: dict | None) -> Grade:
         """Enter what a worker found; ``None`` where it lies there from an earlier run."""
+        try:
+            return self._entry(student, result)
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            return Grade(student, None, None, problem=_sentence(error))
+
+    def _entry(self, student: str, result: dict | None) -> Grade:
         judged = self._path(student, ".judged.json")
         if result is None:
             result = _read(judged)
         else:
             signs, refused, fingerprint = self._notes.pop(student)
             result |= {"fingerprint": fingerprint, "refused_files": refused}
-            result.setdefault("report", {}).setdefault("evidence", []).extend(signs)
+            found = {"tasks": {}, "evidence": [], "repaired": [], "to_read": [], "seconds": {}}
+            result["report"] = found | result.get("report", {})
+            result["report"]["evidence"] += signs
             _write(judged, result)
-        problem = result.get("problem", "")
+        problem, notebooks = result.get("problem", ""), result.get("notebooks", {})
         if not problem:
-            problem = self._autograde(student)
+            problem = self._autograde(student, notebooks)
+        scores = {} if problem else self._entered(student)
+        judgements = result["report"]["tasks"].items()
+        if odd := [name for name, v in judgements if scores.get(name, v["points"]) != v["points"]]:
+            problem = f"nbgrader entered other points than were given for {', '.join(odd)}."
         report = {
             "student": student,
             "assignment": self.name,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "problem": problem,
-            "scores": {} if problem else self._entered(student),
+            "scores": scores,
             "fingerprint": result["fingerprint"],
             "refused_files": result["refused_files"],
             **result["report"],
         }
-        notebooks = result.get("notebooks", {})
         report["code"] = {} if problem else _answers(notebooks)
         _write(self._path(student, ".json"), report)
         judged.unlink()
         return self._grade(student, report)
 
-    def _autograde(self, student: str) -> str:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nbgrader's and nbformat's, without consequence
-            outcome = self.api.autograde(self.name, student, force=True, create=True)
+    def _autograde(self, student: str, notebooks: dict[str, str]) -> str:
+        """Let nbgrader enter a submission that consists of what we have read and judged."""
+        submitted, course = self._submitted(student), self.api.coursedir
+        folder = self._incoming / student / self.name
+        try:
+            folder.mkdir(parents=True)
+            for shown in intake.allowed_files(submitted)[0]:
+                (folder / shown).parent.mkdir(parents=True, exist_ok=True)
+                (folder / shown).write_bytes(intake.read_text(submitted / shown))
+            if stamp := intake.timestamp(submitted):
+                (folder / "timestamp.txt").write_text(stamp)
+            for name, text in notebooks.items():
+                (folder / f"{name}.ipynb").write_text(text)
+            told = {"assignment_id": self.name, "student_id": student}
+            told["submitted_directory"] = str(self._incoming.relative_to(course.root))
+            with warnings.catch_warnings(), temp_attrs(course, **told):
+                warnings.simplefilter("ignore")  # nbgrader's and nbformat's, without consequence
+                app = _Enter(coursedir=course, parent=self.api)
+                app.force = True
+                outcome = capture_log(app)
+        finally:
+            shutil.rmtree(self._incoming / student, ignore_errors=True)
         if outcome["success"]:
             return ""
         if "sqlalchemy.exc." in (reason := _reason(outcome)):
             raise OperationalError(None, None, reason.split(") ", 1)[-1][:200])
-        return reason
+        return intake.printable(reason)
 
     def _grade(self, student: str, report: dict, kept: bool = False) -> Grade:
         signs = len(report.get("evidence", []))
@@ -412,10 +492,16 @@ class _Session:
     def finish(self) -> None:
         """The class's report, from the reports of all submissions."""
         reports = [_read(path) for path in sorted(self.folder.glob("*.json"))]
-        reports = [r for r in reports if r and "scores" in r]
-        release = _answers(self.releases)
-        pairs = alike({r["student"]: r["code"] for r in reports}, release)
-        write_class_report(self.folder / "class.html", self.name, reports, pairs, self.said)
+        reports = [r for r in reports if r and "scores" in r and "fingerprint" in r]
+        said = [f"{name} was not taken in: {why}" for name, why in self.left_out.items()]
+        said += self.said
+        try:
+            release = _answers(self.releases)
+            pairs = alike({r["student"]: r["code"] for r in reports}, release)
+        except Exception as error:
+            pairs = []
+            said.append(f"Nobody's work was compared with another's: {_sentence(error)}")
+        write_class_report(self.folder / "class.html", self.name, reports, pairs, said)
 
 
 def _config(course: Path) -> Config:
@@ -424,7 +510,8 @@ def _config(course: Path) -> Config:
     app.load_config_file()
     config = app.config
     config.CourseDirectory.root = str(course)
-    config.Autograde.sanitize_preprocessors = [TakeJudged]
+    config.Autograde.exporter_class = NotebookExporter
+    config.Autograde.sanitize_preprocessors = []
     steps = list(config.Autograde.get("autograde_preprocessors", []))
     done = ("JudgeOutside", "CheckCellMetadata")  # by the worker, or of no use after it
     config.Autograde.autograde_preprocessors = [
@@ -459,14 +546,6 @@ def _answers(notebooks: dict[str, str]) -> dict[str, str]:
                 source = "".join(cell["source"])
                 found[told.get("grade_id") or f"{name}, cell {index}"] = source
     return found
-
-
-def _digest(texts: list[str], files: dict[str, bytes]) -> str:
-    digest = hmac.new(b"cnnlab", digestmod="sha256")
-    for part in (*(text.encode() for text in texts), *(b for kv in files.items() for b in kv)):
-        part = part.encode() if isinstance(part, str) else part
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict | None:

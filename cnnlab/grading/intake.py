@@ -1,49 +1,76 @@
-"""What comes in from students: which files, how large, and cells put back as they were released.
+"""What comes in from students: whose it is, which of it counts, how large it may be.
 
-Nothing here executes anything. A submission that cannot be graded is refused with one sentence,
-a `SetAside`, that concerns nobody else.
+Nothing here executes anything. What is wrong with one submission is a sentence about it, a
+`SetAside`, and concerns nobody else. Names are bytes that anybody may have chosen.
 """
 
-import json
+import hashlib
+import io
 import os
 import re
-import shutil
 import stat
 import time
+import unicodedata
 import zipfile
-from collections.abc import Iterator
-from copy import deepcopy
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import nbformat
+from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbgrader.preprocessors import NbGraderPreprocessor
-from nbgrader.utils import compute_checksum, parse_utc
+from nbgrader.utils import parse_utc
 from traitlets import Unicode
 
+from cnnlab.assignments.reading import SetAside, parse_notebook, repair
+
 __all__ = [
-    "RepairCells", "SetAside", "allowed_files", "before_autograding", "collect", "copy_files",
-    "drop_links", "odd_times", "parse_notebook", "read_text", "repair", "size_of_folder",
+    "Reader", "RepairCells", "SetAside", "allowed_files", "before_autograding", "choose",
+    "collect", "digest_of", "drop_links", "odd_times", "parse_notebook", "printable",
+    "read_text", "repair",
 ]  # fmt: skip
 
 MIB = 1 << 20
-MAX_NOTEBOOK = 25 * MIB  # without outputs
 MAX_FILE = 100 * MIB
-MAX_FILES = 200
-MAX_CELLS = 2000
-# What an answer may bring along. Notebooks are taken by their names.
+MAX_FILES, MAX_MEMBERS = 200, 100_000
+# What an answer may bring along. Notebooks are taken by what is in them.
 ALLOWED = (
     ".bmp", ".csv", ".cu", ".cuh", ".gif", ".h", ".jpeg", ".jpg", ".json", ".md", ".npy", ".npz",
     ".png", ".pt", ".pth", ".py", ".svg", ".tsv", ".txt", ".yaml",
 )  # fmt: skip
+NOTEBOOK = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)
+# What browsers, JupyterLab and platforms add to the name of a file that comes again.
+AGAIN = re.compile(r"([ _-]*(\(\d+\)|copy\s*\d*|[-_]\d+))+$", re.IGNORECASE)
 
 
-class SetAside(ValueError):
-    """This submission cannot be graded; the message says why and what to do."""
+def printable(text: object) -> str:
+    """A text that a terminal, a page and a file can take: no control characters, valid UTF-8."""
+    text = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text
+    )
 
 
-# --- files ---
+# --- files of one submission ---
+
+
+def _walk(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+    """All that lies below a folder, in order, however deep: only folders are entered."""
+    todo, seen = [os.fspath(folder)], 0
+    while todo:
+        try:
+            entries = sorted(os.scandir(todo.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue  # a path of 4096 bytes
+        for entry in entries:
+            seen += 1
+            if seen > MAX_MEMBERS:
+                raise SetAside(f"It consists of more than {MAX_MEMBERS:,} files.")
+            yield entry
+        todo += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
 
 
 def drop_links(folder: str | os.PathLike) -> list[str]:
@@ -53,53 +80,67 @@ def drop_links(folder: str | os.PathLike) -> list[str]:
     to the student with the feedback.
     """
     dropped = []
-    for where, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(where, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-                continue
-            kind = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "a special file"
-            dropped.append(f"{path.relative_to(folder)} was {kind}: removed")
-            path.unlink()
+    for entry in list(_walk(folder)):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            link = stat.S_ISLNK(mode)
+            kind = f"a link to {os.readlink(entry.path)}" if link else "a special file"
+            dropped.append(f"{os.path.relpath(entry.path, folder)} was {kind}: removed")
+            os.unlink(entry.path)
     return dropped
+
+
+def timestamp(folder: str | os.PathLike) -> str:
+    """The time of submission that nbgrader's exchange notes, if it can be read."""
+    try:
+        told = read_text(Path(folder, "timestamp.txt"), 1000).decode().strip()
+        parse_utc(told)
+    except (SetAside, ValueError, OverflowError):
+        return ""
+    return told
 
 
 def odd_times(folder: str | os.PathLike) -> list[str]:
     """Whether the time of submission, which a student can write, fits the notebooks' own."""
-    stamp = Path(folder, "timestamp.txt")
-    try:
-        told = parse_utc(stamp.read_text().strip()).timestamp()
-    except (OSError, ValueError, UnicodeDecodeError):
+    if not (stamp := timestamp(folder)):
         return []
+    told = parse_utc(stamp).timestamp()
     times = [path.stat().st_mtime for path in Path(folder).glob("*.ipynb")]
     if times and (late := max(times) - told) > 3600:
         return [f"timestamp.txt is {late / 3600:.0f} hours older than the notebook beside it"]
     return ["timestamp.txt lies in the future"] if told > time.time() + 3600 else []
 
 
-def allowed_files(folder: str | os.PathLike) -> tuple[list[Path], list[str]]:
-    """The files beside the notebooks that a kernel may see, and why others may not be."""
+def files_in(folder: str | os.PathLike) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of a submission by path, in order; systems' and hidden ones are left out."""
+    for entry in _walk(folder):
+        shown = os.path.relpath(entry.path, folder)
+        if entry.is_file(follow_symlinks=False) and not any(map(_is_litter, shown.split(os.sep))):
+            yield shown, entry.stat(follow_symlinks=False)
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name in ("__pycache__", "__MACOSX")
+
+
+def allowed_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
+    """The paths beside the notebooks that a kernel may see, and why others may not be."""
     kept, refused, total = [], [], 0
-    for where, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"]
-        for name in sorted(files):
-            path = Path(where, name)
-            status, shown = path.lstat(), path.relative_to(folder)
-            if not stat.S_ISREG(status.st_mode) or name.endswith(".ipynb") or name[0] == ".":
-                continue
-            total += status.st_size
-            module = shown.parts[0].removesuffix(".py")
-            if path.suffix.lower() not in ALLOWED:
-                if name != "timestamp.txt" and path.suffix != ".checks":  # they came with it
-                    refused.append(f"{shown}: files of this kind are not used")
-            elif path.suffix == ".py" and _is_installed(module):
-                refused.append(f"{shown}: would stand in for the installed module {module}")
-            elif total > MAX_FILE or len(kept) >= MAX_FILES:
-                refused.append(f"{shown}: more than {MAX_FILE // MIB} MiB or {MAX_FILES} files")
-            else:
-                kept.append(path)
-    return kept, refused
+    for shown, status in files_in(folder):
+        name = os.path.basename(shown)
+        module = shown.split(os.sep)[0].removesuffix(".py")
+        if NOTEBOOK.search(name) or name == "timestamp.txt" or name.endswith(".checks"):
+            continue  # the last two came with it
+        total += status.st_size
+        if os.path.splitext(name)[1].lower() not in ALLOWED:
+            refused.append(f"{shown}: files of this kind are not used")
+        elif name.endswith(".py") and _is_installed(module):
+            refused.append(f"{shown}: would stand in for the installed module {module}")
+        elif total > MAX_FILE or len(kept) >= MAX_FILES:
+            refused.append(f"{shown}: more than {MAX_FILE // MIB} MiB or {MAX_FILES} files")
+        else:
+            kept.append(shown)
+    return kept, refused[:50]
 
 
 def _is_installed(module: str) -> bool:
@@ -109,201 +150,149 @@ def _is_installed(module: str) -> bool:
         return True
 
 
-def copy_files(source: str | os.PathLike | None, target: str | os.PathLike) -> None:
-    """Copy the allowed files into a kernel's folder."""
-    for path in allowed_files(source)[0] if source else []:
-        where = Path(target) / path.relative_to(source)
-        where.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, where, follow_symlinks=False)
-
-
-def size_of_folder(folder: str | os.PathLike) -> int:
-    """Bytes of a folder's files; every file counts as a block at least."""
-    total = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            try:
-                total += max(os.lstat(os.path.join(where, name)).st_size, 4096)
-            except OSError:
-                continue
-    return total
-
-
-# --- notebooks ---
-
-
-def read_text(path: str | os.PathLike) -> bytes:
-    """What a notebook's file holds.
+def read_text(path: str | os.PathLike, most: int = MAX_FILE) -> bytes:
+    """What a file of a submission holds.
 
     Raises
     ------
     SetAside
         If it is missing, a link, or too large.
     """
-    path = Path(path)
+    name = printable(os.path.basename(path))
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise SetAside(f"{path.name} is missing: ask for it again.") from None
+        raise SetAside(f"{name} is missing: ask for it again.") from None
     except OSError:
-        raise SetAside(f"{path.name} is a link, not a notebook: ask for the file.") from None
+        raise SetAside(f"{name} is a link or cannot be read: ask for the file.") from None
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise SetAside(f"{path.name} is not a file.")
-        if status.st_size > 4 * MAX_NOTEBOOK:
-            raise SetAside(f"{path.name} is larger than {4 * MAX_NOTEBOOK // MIB} MiB.")
-        return file.read()
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise SetAside(f"{name} is not a file.")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise SetAside(f"{name} is larger than {most // MIB} MiB.")
+    return content
 
 
-def parse_notebook(text: bytes, name: str) -> NotebookNode:
-    """A notebook of format 4, whatever it was.
+def digest_of(folder: str | os.PathLike, *more: bytes) -> str:
+    """A number of all that a submission holds, by which a change is known."""
+    whole = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in more))
+    for shown, status in files_in(folder):
+        whole.update(hashlib.sha256(os.fsencode(shown)).digest())
+        content = hashlib.sha256(str(status.st_size).encode())
+        with open(os.path.join(folder, shown), "rb") as file:
+            left = 2 * MAX_FILE  # what is larger is not used
+            while left > 0 and (chunk := file.read(min(left, MIB))):
+                content.update(chunk)
+                left -= len(chunk)
+        whole.update(content.digest())
+    return whole.hexdigest()
+
+
+# --- which notebook is meant ---
+
+
+@dataclass
+class _Candidate:
+    path: str
+    text: bytes
+    when: float = 0.0
+    attempt: int = 0
+
+
+def choose(
+    found: list[_Candidate], name: str, release: NotebookNode | None, said: list[str]
+) -> _Candidate | None:
+    """The notebook that a student means by ``name``, of all that are there.
+
+    A notebook is known by what it holds: one with another assignment's cells is never taken, one
+    that was worked in goes before a blank one, then the name counts, then the newest.
 
     Raises
     ------
     SetAside
-        If it is no notebook.
+        If there is nothing but other assignments' notebooks.
     """
-    if not text.strip():
-        raise SetAside(f"{name} is empty.")
-    try:
-        content = json.loads(text)
-        version = content.get("nbformat") if isinstance(content, dict) else None
-        if version == 4 and isinstance(content.get("cells"), list):
-            notebook = nbformat.from_dict(content)  # what is odd about a cell is repaired
-        else:
-            notebook = nbformat.reads(text.decode(), as_version=4)
-    except (Exception, RecursionError) as error:
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise SetAside(f"{name} is not a notebook ({reason}).") from None
-    if notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
-        raise SetAside(f"{name} is not a notebook of format 4.")
-    if len(notebook.cells) > MAX_CELLS:
-        raise SetAside(f"{name} has more than {MAX_CELLS:,} cells.")
-    return notebook
-
-
-def repair(notebook: NotebookNode, release: NotebookNode) -> list[str]:
-    """Put nbgrader's cells back as they were released; says what had to be changed.
-
-    Students' own cells stay where they are. A cell that was released and is locked gets its
-    source, type, points and place after the cells that came before it; one that is missing is
-    put back; a copy of one becomes an ordinary cell.
-    """
-    said: list[str] = []
-    given = [cell for cell in release.cells if "nbgrader" in cell.metadata]
-    by_name = {cell.metadata.nbgrader.grade_id: cell for cell in given}
-    cells = [_plain(cell, said) for cell in notebook.cells if isinstance(cell, dict)]
-    if sum(len(cell.source) for cell in cells) > MAX_NOTEBOOK:
-        raise SetAside(f"The notebook holds more than {MAX_NOTEBOOK // MIB} MiB of text.")
-
-    taken: dict[str, NotebookNode] = {}
-    for cell in cells:
-        name = _name(cell)
-        original = by_name.get(name)
-        if original is None or (name in taken and not _better(cell, taken[name], original)):
-            if "nbgrader" in cell.metadata:
-                said.append(f"a cell named {str(name)[:60]!r} is a copy or was never released")
-                del cell.metadata["nbgrader"]
+    answers = {
+        cell.metadata.nbgrader.grade_id: " ".join(cell.source.split())
+        for cell in (release.cells if release else ())
+        if "nbgrader" in cell.metadata
+    }
+    locked = [cell.source for cell in (release.cells if release else ()) if _is_check(cell)]
+    ranked, others = [], []
+    for candidate in found:
+        stem = NOTEBOOK.sub("", os.path.basename(candidate.path))
+        named = AGAIN.sub("", stem).casefold() == name.casefold()
+        worked = ours = False
+        try:
+            notebook = parse_notebook(candidate.text, stem)
+        except SetAside:
+            notebook = NotebookNode(cells=[])
+        ids = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
+        ids = {known: cell for known, cell in ids.items() if isinstance(known, str)}
+        if answers:
+            ours = bool(answers.keys() & ids.keys()) or any(
+                cell.source in locked for cell in notebook.cells
+            )
+            worked = any(
+                " ".join(cell.source.split()) != answers[known]
+                for known, cell in ids.items()
+                if known in answers
+            )
+        if (ids and answers and not ours) or _is_of_another(stem, name):
+            others.append(f"{candidate.path} is another assignment's notebook")
             continue
-        if name in taken:
-            del taken[name].metadata["nbgrader"]
-            said.append(f"there were two cells named {name}")
-        taken[name] = cell
-
-    for name, original in by_name.items():  # cells whose metadata an editor has dropped
-        if name not in taken and not _is_answer(original):
-            same = [c for c in cells if "nbgrader" not in c.metadata and _same(c, original)]
-            if same:
-                taken[name] = same[0]
-                same[0].metadata.nbgrader = NotebookNode(grade_id=name)
-    for name, cell in taken.items():
-        _restore(cell, by_name[name], said)
-    _place(cells, given, taken, said)
-    notebook.cells = cells
-    notebook.metadata = deepcopy(release.metadata)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for index, cell in enumerate(cells):
-        cell.id = f"c{index}"
-    return said
+        exact = stem == name
+        ranked.append(((worked, named, candidate.attempt, exact, candidate.when), candidate))
+    if not ranked:
+        if others:
+            raise SetAside(f"{'; '.join(map(printable, others))}: ask for {name}.ipynb.")
+        return None
+    ranked.sort(key=lambda pair: pair[0], reverse=True)
+    best = ranked[0][1]
+    said += others
+    if len(ranked) > 1:
+        rest = ", ".join(candidate.path for _, candidate in ranked[1:4])
+        said.append(f"handed in more than one notebook; {best.path} is graded, not {rest}")
+    return best
 
 
-def _plain(cell: NotebookNode, said: list[str]) -> NotebookNode:
-    """A cell with nothing in it but source, type and what nbgrader says of it."""
-    source = cell.get("source", "")
-    source = "".join(map(str, source)) if isinstance(source, list) else str(source)
-    kind = cell.get("cell_type")
-    made = NotebookNode(cell_type=kind if kind in ("code", "markdown") else "raw", metadata={})
-    made.metadata, made.source = NotebookNode(), source
-    if made.cell_type == "code":
-        made.outputs, made.execution_count = [], None
-    metadata = cell.get("metadata") or {}
-    if isinstance(attachments := cell.get("attachments"), dict) and kind == "markdown":
-        made.attachments = attachments
-    if isinstance(metadata.get("nbgrader"), dict):
-        made.metadata.nbgrader = metadata["nbgrader"]
-    if "skip-execution" in (metadata.get("tags") or []):
-        said.append("a cell was tagged skip-execution")
-    return made
+def _is_check(cell: NotebookNode) -> bool:
+    told = cell.metadata.get("nbgrader", {})
+    return cell.cell_type == "code" and bool(told.get("grade")) and not told.get("solution")
 
 
-def _name(cell: NotebookNode) -> str | None:
-    name = cell.metadata.get("nbgrader", {}).get("grade_id")
-    return name if isinstance(name, str) else None
+def _is_of_another(stem: str, name: str) -> bool:
+    """Whether a file's name is that of another assignment of the kind ``a2_training``."""
+    mine, its = (re.match(r"[a-z]+\d+(?=[_-])", text.casefold()) for text in (name, stem))
+    return bool(mine and its and mine[0] != its[0])
 
 
-def _better(cell: NotebookNode, other: NotebookNode, original: NotebookNode) -> bool:
-    """Whether a copy holds an answer where the first cell of that name holds none."""
-    return _is_answer(original) and other.source == original.source != cell.source
+def candidates(folder: str | os.PathLike) -> list[_Candidate]:
+    """The notebooks of a submission: files that end like one, and are one."""
+    found = []
+    for shown, status in files_in(folder):
+        if NOTEBOOK.search(shown) and len(found) < 50:
+            path = os.path.join(folder, shown)
+            try:
+                found.append(_Candidate(shown, read_text(path), status.st_mtime))
+            except SetAside:
+                found.append(_Candidate(shown, b""))
+    return found
 
 
-def _is_answer(cell: NotebookNode) -> bool:
-    return bool(cell.metadata.nbgrader.get("solution"))
+# --- for nbgrader's own commands ---
 
 
-def _same(cell: NotebookNode, original: NotebookNode) -> bool:
-    return cell.cell_type == original.cell_type and cell.source == original.source
+class Reader(NotebookExporter):
+    """nbgrader's exporter of notebooks, with the one reader in the place of nbformat's."""
 
-
-def _restore(cell: NotebookNode, original: NotebookNode, said: list[str]) -> None:
-    name, asked = _name(cell), original.metadata.nbgrader
-    known = {k: v for k, v in cell.metadata.nbgrader.items() if k in asked and k != "checksum"}
-    if known != {k: v for k, v in asked.items() if k in known}:
-        said.append(f"{name}: its grading was changed in the notebook")
-    if cell.cell_type != original.cell_type:
-        said.append(f"{name}: was turned into a {cell.cell_type} cell")
-        cell.cell_type = original.cell_type
-        for field in ("outputs", "execution_count", "attachments"):
-            cell.pop(field, None)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    if not _is_answer(original) and cell.source != original.source:
-        said.append(f"{name}: was edited though it is locked")
-        cell.source = original.source
-    cell.metadata.nbgrader = deepcopy(asked)
-    cell.metadata.nbgrader.checksum = compute_checksum(original)
-
-
-def _place(cells: list, given: list, taken: dict, said: list[str]) -> None:
-    """Every released cell that counts stands after those that were released before it."""
-    last = -1
-    for original in given:
-        name = _name(original)
-        counts = bool(original.metadata.nbgrader.get("grade"))
-        if name not in taken:
-            if not counts:
-                continue
-            said.append(f"{name}: was missing")
-            # Without a checksum: a lost answer is not taken for a blank one, a person looks.
-            cells.append(deepcopy(original))
-            last = len(cells) - 1
-            continue
-        here = next(i for i, cell in enumerate(cells) if cell is taken[name])
-        if here < last and counts and not _is_answer(original):
-            said.append(f"{name}: stood before what it asks about")
-            cells.insert(last, cells.pop(here))
-        else:
-            last = max(last, here)
+    def from_filename(self, filename, resources=None, **kw):
+        folder = Path(filename).parent
+        if folder.name and "autograded" in folder.parts:  # written by nbgrader itself
+            return super().from_filename(filename, resources=resources, **kw)
+        notebook = parse_notebook(read_text(filename), os.path.basename(filename))
+        return self.from_notebook_node(notebook, resources=resources, **kw)
 
 
 class RepairCells(NbGraderPreprocessor):
@@ -326,16 +315,56 @@ def before_autograding(assignment: str, student: str, notebooks: list[str]) -> N
 
 # --- what learning platforms hand out ---
 
-# Canvas: smithjohn_LATE_1234_56789_a1_convolution-2.ipynb, 1234 is the student's number.
-CANVAS = re.compile(r"(?P<name>[^_/]+)(?:_LATE)?_(?P<number>\d+)_\d+_(?P<file>.+)")
 # Moodle: "John Smith_1234_assignsubmission_file_/a1_convolution.ipynb", with a folder or not.
-MOODLE = re.compile(r"(?P<name>[^_/]+)_(?P<number>\d+)_assignsubmission_file_/?(?P<file>.+)")
-# A student's folder, as nbgrader's exchange has it: john/a1_convolution/a1_convolution.ipynb
-FOLDER = re.compile(r"(?P<name>[^/]+)/(?P<number>)(?P<file>.+)")
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)")
+FLAT = tuple(
+    map(
+        re.compile,
+        (
+            # Canvas: smithjohn_LATE_1234_56789_a1_convolution-2.ipynb; 1234 is the student's
+            # number, 56789 counts the attempts. The second is its form without names.
+            r"(?P<name>.+?)(?:_LATE)?_(?P<number>\d+)_(?P<attempt>\d+)_(?P<file>.+)",
+            r"(?P<name>anon_\w{3,9}?)(?:_LATE)?_(?P<attempt>\d+)_(?P<file>.+)",
+            # Blackboard: a1_smithj_attempt_2026-11-27-10-00-00_a1_convolution.ipynb
+            r"(?:.+_)?(?P<name>[^_]+)_attempt_(?P<attempt>[\d-]+)_(?P<file>.+)",
+            # Brightspace: 123-456 - John Smith - Nov 27, 2026 1000 AM - a1_convolution.ipynb
+            r"\d+-\d+ - (?P<name>.+?) - .+? - (?P<file>.+)",
+        ),
+    )
+)
 
 
-def collect(source: str | os.PathLike, assignment: str, submitted: str | os.PathLike) -> list[str]:
+def _flat(name: str) -> re.Match | None:
+    return next((match for pattern in FLAT if (match := pattern.fullmatch(name))), None)
+
+
+@dataclass
+class _Member:
+    parts: tuple[str, ...]
+    size: int
+    when: float
+    read: Callable[[], bytes]
+    attempt: int = 0
+
+
+def collect(
+    source: str | os.PathLike,
+    assignment: str,
+    submitted: str | os.PathLike,
+    releases: dict[str, NotebookNode] | None = None,
+    left_out: dict[str, str] | None = None,
+) -> list[str]:
     """Put submissions from a folder or a zip of Canvas or Moodle where nbgrader expects them.
+
+    Folders that wrap everything are taken off, and zips of one student are opened, one level
+    deep.
+
+    Parameters
+    ----------
+    releases : dict of str to notebook, optional
+        What was handed out, by the notebooks' names: by it a student's notebook is known.
+    left_out : dict, optional
+        Gets an entry for everybody whose work could not be taken, with the reason.
 
     Returns
     -------
@@ -348,57 +377,207 @@ def collect(source: str | os.PathLike, assignment: str, submitted: str | os.Path
         If nothing in it looks like a submission.
     """
     said: list[str] = []
-    seen: set[Path] = set()
-    for name, size, content in _members(Path(source), said):
-        found = next((m for r in (MOODLE, CANVAS, FOLDER) if (m := r.fullmatch(name))), None)
-        if found is None:
-            said.append(f"{name}: whose is it?")
-            continue
-        student = re.sub(r"[^\w.-]+", "_", found["name"]).strip("._")
-        student += f"_{found['number']}" if found["number"] else ""
-        file = PurePosixPath(found["file"].replace("\\", "/"))
-        parts = [p for p in file.parts if p not in ("/", ".", "..", assignment)]
-        if not student or not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
-            continue
-        if file.suffix == ".ipynb":  # platforms and browsers number files that come again
-            parts = [f"{assignment}.ipynb"]
-        elif file.suffix.lower() not in ALLOWED:
-            said.append(f"{name}: files of this kind are not used")
-            continue
-        target = Path(submitted, student, assignment, *parts)
-        if target in seen and file.suffix == ".ipynb":
-            said.append(f"{name}: {student} handed in more than one notebook; the last is graded")
-        if size > MAX_FILE:
-            said.append(f"{name}: larger than {MAX_FILE // MIB} MiB")
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content())
-        seen.add(target)
-    if not seen:
-        raise SetAside(f"{source} holds no submission.")
+    left_out = {} if left_out is None else left_out
+    owners: dict[str, list[_Member]] = defaultdict(list)
+    taken = 0
+    with _Members(Path(source), said) as members:
+        for student, member in _owned(list(members), assignment, said, left_out):
+            owners[student].append(member)
+        for student, theirs in sorted(owners.items()):
+            reasons: list[str] = []
+            try:
+                _take(theirs, assignment, Path(submitted, student, assignment), releases, reasons)
+                taken += 1
+            except Exception as error:  # whatever it is, it is one student's
+                why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error!r})"
+                left_out[student] = printable(why)
+            said += [f"{student}: {reason}" for reason in reasons]
+    said = [printable(sentence) for sentence in said]
+    if not taken:
+        reasons = [f"{name}: {why}" for name, why in left_out.items()] + said
+        more = f" ({'; '.join(reasons[:5])})" if reasons else ""
+        raise SetAside(printable(f"{source} holds no submission{more}."))
     return said
 
 
-def _members(source: Path, said: list[str]) -> Iterator[tuple[str, int, object]]:
-    """Names, sizes and contents, in the order of their names; links and bombs are left out."""
-    if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_symlink():
-                said.append(f"{path.relative_to(source)}: links are not followed")
-            elif path.is_file():
-                yield path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes
-        return
-    try:
-        archive = zipfile.ZipFile(source)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise SetAside(f"{source} is neither a folder nor a zip file ({error}).") from None
-    with archive:
-        total = 0
-        for member in sorted(archive.infolist(), key=lambda m: m.filename):
-            total += member.file_size
-            if stat.S_ISLNK(member.external_attr >> 16):
-                said.append(f"{member.filename}: links are not followed")
-            elif member.file_size > 200 * max(member.compress_size, 4096):
-                said.append(f"{member.filename}: unpacks to {member.file_size // MIB} MiB")
-            elif not member.is_dir():
-                yield member.filename, member.file_size, lambda m=member: archive.read(m)
+def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) -> Iterator:
+    """Members with the student whose they are; what nobody owns is told."""
+    flat: list[_Member] = []
+    for member in members:
+        for depth, part in enumerate(member.parts):
+            if match := MOODLE.fullmatch(part):
+                rest = (*((match["file"],) if match["file"] else ()), *member.parts[depth + 1 :])
+                if rest:
+                    member.parts = rest
+                    yield _student(match["name"], match["number"]), member
+                break
+        else:
+            flat.append(member)
+    flat = _unwrapped(flat, assignment)
+    for member in flat:
+        name = member.parts[-1]
+        if len(member.parts) > 1:
+            owner, member.parts = member.parts[0], member.parts[1:]
+            yield _student(owner, ""), member
+        elif match := _flat(name):
+            told = match.groupdict()
+            member.attempt = int(re.sub(r"\D", "", told.get("attempt") or "0") or 0)
+            member.parts = (match["file"],)
+            yield _student(match["name"], told.get("number") or ""), member
+        else:
+            said.append(f"{name}: whose is it?")
+            if _is_work(name):
+                left_out[printable(name)] = "whose is it? Neither a folder nor its name says so."
+
+
+PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
+
+
+def _is_work(name: str) -> bool:
+    return bool(NOTEBOOK.search(name)) or name.lower().endswith(PACKED)
+
+
+def _unwrapped(members: list[_Member], assignment: str) -> list[_Member]:
+    """Without the folders around all students: what holds the work is a student's own folder."""
+    for member in members:
+        member.parts = tuple(p for p in member.parts[:-1] if p != assignment) + member.parts[-1:]
+    while True:
+        work = [m.parts for m in members if _is_work(m.parts[-1]) and len(m.parts) > 1]
+        heads = {parts[0] for parts in work}
+        inside = {parts[1] for parts in work if len(parts) > 2}
+        loose = [m for m in members if len(m.parts) == 2 and m.parts[0] in heads]
+        if len(heads) != 1:
+            return members
+        if not any(_flat(m.parts[1]) for m in loose) and (
+            not inside or (loose and len(inside) == 1)
+        ):
+            return members
+        for member in members:
+            if member.parts[0] in heads and len(member.parts) > 1:
+                member.parts = member.parts[1:]
+
+
+def _student(name: str, number: str) -> str:
+    """A student's id, the same for all ways in which Unicode writes the name."""
+    name = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._") or "student"
+    name = name.encode("utf-8", "replace").decode()[:100]
+    return f"{name}_{number}" if number else name
+
+
+def _take(members: list[_Member], assignment: str, target: Path, releases, said: list[str]) -> None:
+    """One student's work into the folder ``target``."""
+    opened: list[_Member] = []
+    reasons: list[str] = []
+    for member in members:
+        if member.parts[-1].lower().endswith(".zip") and member.size <= MAX_FILE:
+            try:
+                opened += _inner(member, reasons)
+            except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+                reasons.append(f"{'/'.join(member.parts)} cannot be opened ({error})")
+        else:
+            opened.append(member)
+    notebooks, files = [], []
+    for member in sorted(opened, key=lambda m: (m.attempt, m.when)):
+        shown = "/".join(member.parts)
+        if member.size > MAX_FILE:
+            reasons.append(f"{shown}: larger than {MAX_FILE // MIB} MiB")
+        elif NOTEBOOK.search(shown):
+            notebooks.append(_Candidate(shown, member.read(), member.when, member.attempt))
+        elif PurePosixPath(shown).suffix.lower() in ALLOWED:
+            files.append(member)
+        else:
+            reasons.append(f"{shown}: files of this kind are not used")
+    said += reasons
+    folders = {c.path.rpartition("/")[0] for c in notebooks}
+    if len(folders) > 1 and "" not in folders:
+        raise SetAside(
+            f"there are notebooks in {len(folders)} folders of it "
+            f"({', '.join(sorted(folders)[:3])}): are they several people's?"
+        )
+    chosen = {}
+    for name, release in (releases or {assignment: None}).items():
+        if (best := choose(notebooks, name, release, said)) is not None:
+            chosen[f"{name}.ipynb"] = best.text
+    if not chosen:
+        raise SetAside("; ".join(["no notebook is there", *reasons[:5]]))
+    if len(files) > MAX_FILES:
+        said.append(f"more than {MAX_FILES} files: the first are kept")
+    for member in files[:MAX_FILES]:
+        path = target.joinpath(*member.parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(member.read())
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in chosen.items():
+        (target / name).write_bytes(text)
+
+
+def _inner(member: _Member, said: list[str]) -> Iterator[_Member]:
+    """What a student's own zip holds."""
+    with zipfile.ZipFile(io.BytesIO(member.read())) as archive:
+        for inner in list(_zipped(archive, said)):
+            content = inner.read()
+            yield _Member(
+                inner.parts, len(content), inner.when, lambda c=content: c, member.attempt
+            )
+
+
+class _Members:
+    """The members of a folder or a zip; links, bombs and systems' litter are left out."""
+
+    def __init__(self, source: Path, said: list[str]):
+        self._source, self._said, self._archive = source, said, None
+        if not source.is_dir():
+            try:
+                self._archive = zipfile.ZipFile(source)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise SetAside(f"{source} is neither a folder nor a zip file ({error}).") from None
+
+    def __enter__(self) -> Iterator[_Member]:
+        if self._archive:
+            return _zipped(self._archive, self._said)
+        return self._walked()
+
+    def __exit__(self, *error) -> None:
+        if self._archive:
+            self._archive.close()
+
+    def _walked(self) -> Iterator[_Member]:
+        for where, folders, files in os.walk(self._source):
+            folders.sort()
+            for name in sorted([*files, *(f for f in folders if Path(where, f).is_symlink())]):
+                path = Path(where, name)
+                parts = _parts(os.path.relpath(path, self._source))
+                if path.is_symlink():
+                    self._said.append("/".join(parts or [name]) + ": links are not followed")
+                elif parts and path.is_file():
+                    status = path.stat()
+                    yield _Member(
+                        parts, status.st_size, status.st_mtime, lambda p=path: read_text(p)
+                    )
+
+
+def _zipped(archive: zipfile.ZipFile, said: list[str]) -> Iterator[_Member]:
+    total = 0
+    for number, member in enumerate(sorted(archive.infolist(), key=lambda m: m.filename)):
+        parts = _parts(member.filename)
+        if member.is_dir() or not parts:
+            continue
+        total += min(member.file_size, MAX_FILE)
+        if number >= MAX_MEMBERS or total > 100 * MAX_FILE:
+            raise SetAside(f"The archive holds more than {MAX_MEMBERS:,} files or 10 GB.")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            said.append(f"{member.filename}: links are not followed")
+        elif member.file_size > 200 * max(member.compress_size, 4096):
+            said.append(f"{member.filename}: unpacks to {member.file_size // MIB} MiB")
+        else:
+            when = time.mktime((*member.date_time, 0, 0, -1)) if member.date_time[1] else 0.0
+            yield _Member(parts, member.file_size, when, lambda m=member: archive.read(m))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """A member's path in parts that stay below where they are put; () for systems' litter."""
+    parts = [unicodedata.normalize("NFC", p) for p in name.replace("\\", "/").split("/")]
+    parts = [p for p in parts if p not in ("", ".", "..")]
+    if any(map(_is_litter, parts)):
+        return ()
+    return tuple(re.sub(r"[\x00-\x1f]", "_", p) for p in parts)

@@ -1,17 +1,23 @@
 """An nbgrader preprocessor that runs a student's cells and judges the tasks from outside.
 
 The graded cells are not executed. In the place of each, the student's kernel, forked into a
-sandbox, gets the questions as a file of plain arrays; its answers come back the same way, and
-this process judges them and writes score and feedback into the cell, where nbgrader's
-``SaveAutoGrades`` finds them.
+sandbox, gets the questions as a file of plain arrays, over a socket; its answers come back in
+another such file, which lies in no folder, and this process judges them and writes score and
+feedback into the cell, where nbgrader's ``SaveAutoGrades`` finds them.
 """
 
 import ast
 import contextlib
+import fcntl
 import functools
+import hashlib
+import hmac
+import itertools
 import math
 import os
+import re
 import secrets
+import socket
 import tempfile
 import time
 from asyncio import sleep
@@ -23,7 +29,6 @@ from queue import Empty
 import psutil
 import torch
 import zmq
-from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client.utils import ensure_async, run_sync
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
@@ -33,16 +38,20 @@ from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
 from cnnlab.assignments import load_tasks
+from cnnlab.assignments.reading import plain_python
 from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
-from cnnlab.grading import intake, tampering, zygote
+from cnnlab.grading import intake, pages, tampering, zygote
 from cnnlab.grading.key import course_key
 
 __all__ = ["JudgeOutside", "prepare", "task_of"]
 
 MIB = 1 << 20
-FLOOD = 50 * MIB  # of output: nobody reads that, the cell is stopped
+FLOOD = 50 * MIB  # of messages: nobody reads that, the cell is stopped
+MESSAGE = 20 * MIB  # what one of them may hold
+KEPT = 20 * MIB  # of a notebook's output
+SEALED = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 
 class JudgeOutside(Execute):
@@ -71,29 +80,31 @@ class JudgeOutside(Execute):
         self.done: list[int] = []
         self.written: dict = {}
         self.record = {"tasks": {}, "evidence": [], "seconds": {}}
-        self.timed_out, self.killed_for, self.printed = False, "", 0
+        self.timed_out, self.killed_for, self.printed, self.kept = False, "", 0, 0
+        self.student = resources.get("nbgrader", {}).get("student", "")
+        held = hashlib.sha256("\0".join(cell.source for cell in nb.cells).encode())
         started = self.started = time.monotonic()
         for index, cell in enumerate(nb.cells):
             if cell.cell_type == "code":
-                found = tampering.signs(_plain_python(cell.source))
+                found = tampering.signs(plain_python(cell.source))
                 self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
         metadata = resources.get("metadata", {})
         if self.tasks is None:
             source = self.config.CourseDirectory.get("source_directory", "source")
             folder = Path(source, resources["nbgrader"]["assignment"])
             self.tasks = load_tasks(folder, variant_of(nb))
-        with tempfile.TemporaryDirectory(
-            prefix="cnnlab-", dir=zygote._short_folder(), ignore_cleanup_errors=True
-        ) as folder:
-            intake.copy_files(metadata.get("path"), folder)
-            exchange = Path(folder) / ".cnnlab"
-            exchange.mkdir()
-            self.exchange = os.open(exchange, os.O_DIRECTORY)
-            try:
-                here = {**metadata, "path": folder}
-                nb, _ = super().preprocess(nb, {**resources, "metadata": here}, *args, **kwargs)
-            finally:
-                os.close(self.exchange)
+        # Nothing but this process ever writes into it: the kernel works on a copy.
+        with tempfile.TemporaryDirectory(prefix="n-", dir=zygote.folder()) as folder:
+            for shown in intake.allowed_files(path)[0] if (path := metadata.get("path")) else ():
+                copy = Path(folder, shown)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(content := intake.read_text(Path(path, shown)))
+                held.update(hashlib.sha256(content).digest())
+            self.digest = held.hexdigest()
+            here = {**metadata, "path": folder}
+            nb, _ = super().preprocess(nb, {**resources, "metadata": here}, *args, **kwargs)
+        for cell in nb.cells:
+            pages.make_inert(cell)
         self.record["seconds"]["total"] = time.monotonic() - started
         resources["cnnlab"] = self.record
         return nb, resources
@@ -102,7 +113,8 @@ class JudgeOutside(Execute):
 
     def create_kernel_manager(self):
         km = super().create_kernel_manager()
-        km.context.setsockopt(zmq.MAXMSGSIZE, FLOOD)
+        km.context.setsockopt(zmq.MAXMSGSIZE, MESSAGE)
+        km.context.setsockopt(zmq.RCVHWM, 50)
         limits = {
             "seconds": self.notebook_seconds,
             "memory": None if self.gpu else self.memory_mib * MIB,
@@ -112,7 +124,7 @@ class JudgeOutside(Execute):
         devices = sorted(map(str, Path("/dev").glob("nvidia*"))) if self.gpu else []
         km.kernel_spec.metadata["kernel_provisioner"] = {
             "provisioner_name": "cnnlab-sandbox",
-            "config": {"limits": limits, "devices": [d for d in devices if os.path.exists(d)]},
+            "config": {"limits": limits, "scratch": self.disk_mib * MIB, "devices": devices},
         }
         return km
 
@@ -126,7 +138,7 @@ class JudgeOutside(Execute):
             await self._async_cleanup_kernel()
             raise
         self.kc.allow_stdin = False
-        self.usage = psutil.Process(self.km.provisioner.pid).memory_info().rss
+        self.usage = _memory(psutil.Process(self.km.provisioner.pid))
         spent = self.record["seconds"]
         spent["kernel"] = spent.get("kernel", 0) + time.monotonic() - began
         return self.kc
@@ -166,13 +178,11 @@ class JudgeOutside(Execute):
         try:
             kernel = psutil.Process(self.km.provisioner.pid)
             family = [kernel, *kernel.children(recursive=True)]
-            grown = sum(max(p.memory_info().rss - self.usage, 0) for p in family)
+            grown = sum(max(_memory(p) - self.usage, 0) for p in family)
         except psutil.Error:
-            return ""
+            grown = 0  # it is ending
         if grown > self.memory_mib * MIB:
             return f"it used more than {self.memory_mib} MiB of memory"
-        if intake.size_of_folder(self.resources["metadata"]["path"]) > self.disk_mib * MIB:
-            return f"it wrote more than {self.disk_mib} MiB"
         if self.printed > FLOOD:
             return f"it printed more than {FLOOD // MIB} MiB"
         return ""
@@ -184,12 +194,14 @@ class JudgeOutside(Execute):
         return self.started + self.notebook_seconds - time.monotonic()
 
     def process_message(self, msg, cell, cell_index):
-        """Keeps a bounded part of a cell's output."""
+        """Keeps a bounded part of a cell's output, and of whatever else a kernel sends."""
         kind, content = msg["msg_type"], msg["content"]
-        if kind in ("stream", "display_data", "execute_result", "update_display_data", "error"):
-            before, self.printed = self.printed, self.printed + len(str(content))
-            if self.printed > self.output_kib * 1024:
-                if before > self.output_kib * 1024:
+        if kind not in ("status", "execute_input"):
+            size = len(str(content)) + sum(map(len, msg.get("buffers", ())))
+            before, self.printed = self.printed, self.printed + size
+            self.kept += size
+            if self.printed > self.output_kib * 1024 or self.kept > KEPT:
+                if before > self.output_kib * 1024 or self.kept - size > KEPT:
                     return None
                 note = f"[more than {self.output_kib} KiB of output: the rest is left out]\n"
                 msg = {**msg, "msg_type": "stream", "content": {"name": "stdout", "text": note}}
@@ -209,7 +221,7 @@ class JudgeOutside(Execute):
             survived = await self._run(cell, cell_index)
             if survived and cell.cell_type == "code":
                 self.done.append(cell_index)
-                self.written |= definitions(_plain_python(cell.source))
+                self.written |= _definitions(cell.source)
             if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
                 self._bound_score(cell)
         stage = "tasks" if task else "cells"
@@ -268,29 +280,67 @@ class JudgeOutside(Execute):
         reply = kwargs["execute_reply"]["content"]
         self.timed_out = reply.get("ename") == self.error_on_timeout["ename"]
 
-    async def _run(self, cell: NotebookNode, index: int, **how) -> bool:
-        """Execute a cell; a kernel that dies or hangs in it is replaced. False: it was."""
-        self.timed_out, self.killed_for, self.printed = False, "", 0
-        try:
-            await super().async_execute_cell(cell, index, **how)
-        except DeadKernelError:
-            reason = self.killed_for or "the kernel died"
-            self.record["evidence"].append(f"cell {index}: {reason}")
-            cell.outputs = [_error(f"Stopped: {reason}. Grading goes on without this cell.")]
-            await self._restart()
-            return False
+    async def _run(self, cell: NotebookNode, index: int, before=None, **how) -> bool:
+        """Execute a cell; a kernel that dies or hangs in it is replaced. False: it was.
+
+        A cell in which the kernel dies is tried again in a fresh one: what ended it may have been
+        left behind by an earlier cell. ``before`` is called before each try.
+        """
+        self.timed_out = False
+        for last in (False, True):
+            self.killed_for, self.printed = "", 0
+            try:
+                if not await ensure_async(self.km.is_alive()):
+                    await self._restart()
+                if before is not None:
+                    before()
+                await super().async_execute_cell(cell, index, **how)
+                break
+            except DeadKernelError:
+                reason = self.killed_for
+                await self._restart()
+                if reason or last:
+                    self.killed_for = reason
+                    reason = reason or "the kernel died"
+                    self.record["evidence"].append(f"cell {index}: {reason}")
+                    told = f"Stopped: {reason}. Grading goes on without this cell."
+                    cell.outputs = [_error(told)]
+                    return False
         if self.timed_out and not await self._responds():
             await self._restart()
             return False
         return True
 
-    async def _run_aside(self, source: str, index: int) -> NotebookNode | None:
-        """Execute code that is no cell of the notebook, while it is at cell ``index``."""
+    async def _correspond(self, source: str, questions: list, index: int) -> tuple:
+        """Execute code, no cell of the notebook, that answers questions.
+
+        Returns the executed cell, or None, and what reads the answers. The files of both lie in
+        no folder; the student's processes hold them too, so what is read is read once.
+        """
         cell, aside = self.nb.cells[index], new_code_cell(source)
+        files: list[int] = []
+
+        def send() -> None:
+            flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            files[:] = [os.memfd_create(name, flags) for name in ("asked", "answers")]
+            wire.save(os.dup(files[0]), questions)
+            fcntl.fcntl(files[0], fcntl.F_ADD_SEALS, SEALED)
+            with contextlib.suppress(OSError):  # nobody takes it: there will be no answer
+                socket.send_fds(self.km.provisioner.mail, [b"?"], files)
+            os.close(files[0])
+
         try:
-            return aside if await self._run(aside, index, store_history=False) else None
+            survived = await self._run(aside, index, before=send, store_history=False)
+            try:
+                return (aside if survived else None), wire.load(os.dup(files[1]))
+            except wire.WireError as error:
+                return (aside if survived else None), _unusable(str(error))
         finally:
             self.nb.cells[index] = cell  # nbclient has put the executed one there
+            if files:  # what has been read cannot become a store of memory
+                os.ftruncate(files[1], 0)
+                fcntl.fcntl(files[1], fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+                os.close(files[1])
 
     # --- the questions ---
 
@@ -300,53 +350,43 @@ class JudgeOutside(Execute):
                 f"Task {task.id} is worth {task.max_points:g} points in tasks.py and "
                 f"{cell.metadata.nbgrader.points:g} in the notebook: make the two agree."
             )
-        task, cases = _questions(task, self.key or course_key(self.course))
+        key = self.key or course_key(self.course)
+        task, cases = _questions(task, variant(task.id, key, self.student, self.digest), key)
         report = await self._ask(task, cases, index)
         if task.forbidden and task.entry not in self.written:
             self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
         # What is not written in the notebook is watched nevertheless.
         written = {task.entry: ast.Pass()} | self.written
-        return judge(task, cases, report, written.get, reveal=False)
+        try:
+            return judge(task, cases, report, written.get, reveal=False)
+        except Exception as error:
+            # The answer is of a form that the judge does not know: a person looks at it.
+            what = f"{task.id} could not be judged ({type(error).__name__}: {error})"
+            self.record["evidence"].append(what[:300])
+            return judge(task, cases, _unusable("they cannot be judged"), written.get, reveal=False)
 
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
         if self._left() <= 0:
             return _unusable(f"the notebook took longer than {self.notebook_seconds} s")
-        name = secrets.token_hex(8)
-        # Through the open folder: what the student puts in its place is not followed.
-        asked, answered = (
-            Path(f"/proc/self/fd/{self.exchange}/{name}{end}.npz") for end in ("-questions", "")
-        )
-        wire.save(asked, task.questions(cases))
-        os.chmod(asked, 0o644)
-        here = Path(self.resources["metadata"]["path"]).resolve() / ".cnnlab"
-        call = (task.kind, task.entry, str(here / asked.name), str(here / answered.name))
-        code = (
-            "__import__('cnnlab.checks.runner', fromlist=['runner'])"
-            f".answer_files({', '.join(map(repr, call))}, globals())"
-        )
-        survived = await self._run_aside(code, index)
+        call = f"answer_mail({task.kind!r}, {task.entry!r})"
+        code = f"__import__('cnnlab.checks.runner', fromlist=['runner']).{call}"
+        aside, answers = await self._correspond(code, task.questions(cases), index)
         if self.timed_out:
             return _unusable(f"they took longer than {self.timeout} s")
-        if not survived:
+        if aside is None:
             how = f": {self.killed_for}" if self.killed_for else " while it computed them"
             return _unusable("the kernel died" + how)
-        try:
-            return wire.load(answered)
-        except wire.WireError as error:
-            return _unusable(str(error))
-        finally:
-            for path in (asked, answered):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
+        return answers
 
     async def _look_for_tampering(self) -> None:
         """Signs for a human: they change no verdict."""
         nonce = secrets.token_hex(8)
         with contextlib.suppress(Exception):
-            aside = await self._run_aside(tampering.probe(nonce), len(self.nb.cells) - 1)
+            code = tampering.probe(nonce)
+            aside, told = await self._correspond(code, [], len(self.nb.cells) - 1)
             if aside is not None and not self.timed_out:
-                self.record["evidence"] += tampering.read(aside.outputs, nonce)
+                self.record["evidence"] += tampering.read(told, aside.outputs, nonce)
 
     async def _responds(self) -> bool:
         """Whether the kernel takes requests again after it was interrupted."""
@@ -359,25 +399,45 @@ class JudgeOutside(Execute):
     async def _restart(self) -> None:
         """A fresh kernel in which the student's own cells have been run again."""
         timed_out, killed_for = self.timed_out, self.killed_for
-        self.kc.stop_channels()
-        await ensure_async(self.km.restart_kernel(now=True))
-        await self.async_start_new_kernel_client()
-        for index in self.done:
-            if self._left() <= 0:
-                break
-            cell = self.nb.cells[index]
-            self.printed = 0
-            with contextlib.suppress(DeadKernelError):
-                await super().async_execute_cell(new_code_cell(cell.source), index)
-            self.nb.cells[index] = cell
+        died = True
+        while died:
+            died = False
+            self.kc.stop_channels()
+            await ensure_async(self.km.restart_kernel(now=True))
+            await self.async_start_new_kernel_client()
+            for index in self.done[:]:
+                if self._left() <= 0:
+                    break
+                cell = self.nb.cells[index]
+                self.printed = 0
+                try:
+                    await super().async_execute_cell(new_code_cell(cell.source), index)
+                except DeadKernelError:
+                    died = True
+                    self.done.remove(index)
+                    self.record["evidence"].append(f"cell {index}: the kernel died the second time")
+                    break
+                finally:
+                    self.nb.cells[index] = cell
         self.timed_out, self.killed_for = timed_out, killed_for
+
+
+POOL = 8  # sets of questions for a task
+
+
+def variant(task_id: str, key: bytes, student: str, digest: str) -> int:
+    """Which of a task's sets of questions a submission is asked: another one when it changes."""
+    drawn = hmac.digest(
+        key, "\0".join((task_id, student, digest)).encode("utf-8", "replace"), "sha256"
+    )
+    return int.from_bytes(drawn[:8], "big") % POOL
 
 
 def prepare(tasks: Iterable[Task], key: bytes) -> None:
     """Compute what answers are compared with, for the workers that this process forks."""
     torch.set_num_threads(1)  # a fork has none of its parent's other threads
-    for task in tasks:
-        task, cases = _questions(task, key)
+    for task, number in itertools.product(tasks, range(POOL)):
+        task, cases = _questions(task, number, key)
         if task.kind == "function":
             for answer in (task.reference, *(m.answer for m in task.misconceptions)):
                 for case in cases:
@@ -388,18 +448,18 @@ def prepare(tasks: Iterable[Task], key: bytes) -> None:
 _asked: dict = {}
 
 
-def _questions(task: Task, key: bytes) -> tuple[Task, list[Case]]:
-    """A task's questions, and the task with what its answers to them are remembered.
+def _questions(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
+    """One of a task's sets of questions, and the task with what its answers to them are remembered.
 
-    A class is asked the same questions, so a worker computes their answers once.
+    Many of a class are asked the same questions, so a worker computes their answers once.
     """
-    if (id(task), key) not in _asked:  # the task is kept, and so its id is its own
-        _asked[id(task), key] = (task, *_remembered(task, key))
-    return _asked[id(task), key][1:]
+    if (id(task), number, key) not in _asked:  # the task is kept, and so its id is its own
+        _asked[id(task), number, key] = (task, *_remembered(task, number, key))
+    return _asked[id(task), number, key][1:]
 
 
-def _remembered(task: Task, key: bytes) -> tuple[Task, list[Case]]:
-    cases = task.make_cases(seed_for(task.id, key))
+def _remembered(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
+    cases = task.make_cases(seed_for(f"{task.id}/{number}", key))
     if task.kind == "function":
         known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
         task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
@@ -435,9 +495,18 @@ def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     return tasks.get(cell.metadata.nbgrader.grade_id)
 
 
-def _plain_python(source: str) -> str:
-    """A cell's source without IPython's magics, so that it can be parsed."""
+def _definitions(source: str) -> dict:
+    """What a cell defines, by name; nothing where it is too long or too deep to be looked into."""
     try:
-        return TransformerManager().transform_cell(source)
-    except Exception:
-        return source
+        return definitions(plain_python(source))
+    except (RecursionError, MemoryError):
+        return {}
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes that a process holds, in memory or swapped out; 0 where it has just ended."""
+    try:
+        told = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return 1024 * sum(int(kib) for kib in re.findall(r"^Vm(?:RSS|Swap):\s*(\d+)", told, re.M))

@@ -6,16 +6,19 @@ milliseconds with torch imported: in nbgrader, nbclient, nbval, Validate and Jup
 """
 
 import asyncio
+import contextlib
 import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
 
+from jupyter_client.connect import port_names
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import Dict, List
+from traitlets import Dict, Integer, List
 
 from cnnlab import sandbox
 from cnnlab.grading import zygote
@@ -61,18 +64,15 @@ class WarmProvisioner(LocalProvisioner):
 
     _folder = None
 
-    def _policy(self, cwd: str) -> sandbox.Policy | None:
-        return None
-
-    def _connection_folder(self, cwd: str) -> str:
-        self._folder = tempfile.mkdtemp(prefix="cnnlab-", dir=zygote._short_folder())
-        return self._folder
+    def _fork(self, arguments: list[str], environment: dict, cwd: str) -> tuple[int, int]:
+        return zygote.fork_kernel(arguments, environment, cwd)
 
     async def pre_launch(self, **kwargs):
         manager = self.parent
         self._forks = _is_this_python(self.kernel_spec.argv)
         if self._forks and manager.transport == "tcp":
-            folder = Path(self._connection_folder(kwargs.get("cwd") or os.getcwd()))
+            self._folder = tempfile.mkdtemp(prefix="k-", dir=zygote.folder())
+            folder = Path(self._folder)
             manager.transport, manager.ip = "ipc", str(folder / "k")
             manager.connection_file = str(folder / "kernel.json")
         return await super().pre_launch(**kwargs)
@@ -81,14 +81,9 @@ class WarmProvisioner(LocalProvisioner):
         if not self._forks:
             return await super().launch_kernel(cmd, **kwargs)
         cwd = os.path.abspath(kwargs.get("cwd") or os.getcwd())
-        self.process = _Forked(
-            *zygote.fork_kernel(
-                cmd[cmd.index("ipykernel_launcher") + 1 :],
-                dict(kwargs.get("env") or os.environ),
-                cwd,
-                self._policy(cwd),
-            )
-        )
+        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        environment = dict(kwargs.get("env") or os.environ)
+        self.process = _Forked(*self._fork(arguments, environment, cwd))
         self.pid = self.pgid = self.process.pid
         self.cwd = cwd
         await self._until_it_listens()
@@ -115,13 +110,16 @@ class WarmProvisioner(LocalProvisioner):
 
 
 class SandboxProvisioner(WarmProvisioner):
-    """Forks the kernel into a sandbox whose writable folder is the kernel's ``cwd``.
+    """Forks the kernel into a sandbox, where it works on a copy of ``cwd``, in memory.
 
-    There its connection and the questions that it is asked lie in ``.cnnlab``.
+    It shares no folder with us. Its sockets are bound here and handed over, and so is ``mail``,
+    a socket over which it gets the questions that it is asked.
     """
 
     limits = Dict(help="Fields of cnnlab.sandbox.Limits.").tag(config=True)
+    scratch = Integer(256 << 20, help="Bytes that it may write.").tag(config=True)
     devices = List(help="Device nodes that it may use.").tag(config=True)
+    mail: socket.socket | None = None
 
     def _policy(self, cwd: str) -> sandbox.Policy:
         environment = {k: os.environ[k] for k in zygote.PASSED_ON if k in os.environ}
@@ -133,19 +131,51 @@ class SandboxProvisioner(WarmProvisioner):
         }
         package = Path(sandbox.__file__).parents[1] / "assignments"
         answers = [package / "authoring.py", package / "__pycache__"]  # it knows the digits
+        alone = os.environ.get("CNNLAB_NO_SANDBOX", "") not in ("", "0")
         return sandbox.Policy(
             readable=zygote.readable(),
             hidden=list(map(str, answers)),
-            writable=cwd,
+            writable=cwd if alone else "/home/student",
+            scratch=self.scratch,
+            contents=cwd,
             devices=list(self.devices),
             environment=environment,
             limits=sandbox.Limits(**self.limits),
         )
 
-    def _connection_folder(self, cwd: str) -> str:
-        folder = Path(cwd).resolve() / ".cnnlab"
-        folder.mkdir(exist_ok=True)
-        return str(folder)
+    def _fork(self, arguments: list[str], environment: dict, cwd: str) -> tuple[int, int]:
+        with contextlib.ExitStack() as ours:
+            sockets = {}
+            for name in port_names:
+                path = f"{self.connection_info['ip']}-{self.connection_info[name]}"
+                Path(path).unlink(missing_ok=True)  # of the kernel before
+                sockets[f"ipc://{path}"] = bound = ours.enter_context(socket.socket(socket.AF_UNIX))
+                bound.bind(path)
+                bound.listen()
+            self._hang_up()
+            self.mail, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.mail.setblocking(False)
+            ours.enter_context(theirs)
+            connection = ours.enter_context(os.fdopen(os.memfd_create("connection"), "wb"))
+            connection.write(Path(self.parent.connection_file).read_bytes())
+            connection.flush()
+            numbers = {address: bound.fileno() for address, bound in sockets.items()}
+            return zygote.fork_kernel(
+                arguments,
+                environment,
+                cwd,
+                self._policy(cwd),
+                numbers,
+                [theirs.fileno(), connection.fileno()],
+            )
+
+    def _hang_up(self) -> None:
+        if self.mail is not None:
+            self.mail.close()
+
+    async def cleanup(self, restart: bool = False) -> None:
+        self._hang_up()
+        await super().cleanup(restart)
 
     async def pre_launch(self, **kwargs):
         kwargs = await super().pre_launch(**kwargs)

@@ -1,8 +1,9 @@
-"""A Jupyter server extension: nbgrader's pages, without two of their dangers.
+"""A Jupyter server extension: nbgrader's pages, without three of their dangers.
 
 Validate runs a whole notebook inside the request and the server stands still meanwhile; here it
 runs in a process of its own. ``formgrader?path=DIR`` executes ``DIR/nbgrader_config.py`` in the
-instructor's server, so that a link in a student's notebook would do; here it is refused.
+instructor's server, so that a link in a student's notebook would do; here it is refused. And the
+page of a submission comes with a Content-Security-Policy: no script of a student's runs on it.
 It is on wherever cnnlab is installed (``etc/jupyter/jupyter_server_config.d/cnnlab.json``).
 """
 
@@ -10,9 +11,12 @@ import asyncio
 import json
 import sys
 
-from nbgrader.server_extensions.formgrader.handlers import FormgraderHandler
+from nbgrader.server_extensions.formgrader import formgrader
+from nbgrader.server_extensions.formgrader.handlers import FormgraderHandler, SubmissionHandler
 from nbgrader.server_extensions.validate_assignment.handlers import ValidateAssignmentHandler
 from tornado import web
+
+from cnnlab.grading.pages import StudentsPage
 
 __all__ = ["load_jupyter_server_extension"]
 
@@ -55,11 +59,24 @@ def _without_path(get):
     return guarded
 
 
+def _with_policy(get):
+    def guarded(self, *args):
+        get(self, *args)
+        if isinstance(self.exporter, StudentsPage):
+            self.set_header("Content-Security-Policy", self.exporter.policy())
+
+    return guarded
+
+
 def load_jupyter_server_extension(server) -> None:
-    """Put both in the place of nbgrader's own."""
+    """Put these in the place of nbgrader's own."""
+    formgrader.HTMLExporter = StudentsPage
+    SubmissionHandler.get = _with_policy(SubmissionHandler.get)
     ValidateAssignmentHandler.post = _validate
     FormgraderHandler.get = _without_path(FormgraderHandler.get)
-    server.log.info("cnnlab: Validate runs aside, formgrader stays in its folder")
+    server.log.info(
+        "cnnlab: Validate runs aside, formgrader stays in its folder and runs no student's script"
+    )
 
 
 _load_jupyter_server_extension = load_jupyter_server_extension

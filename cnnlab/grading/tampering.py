@@ -2,10 +2,12 @@
 
 import ast
 import builtins
-import json
+import os
 import sys
 
-__all__ = ["probe", "read", "signs"]
+from cnnlab.checks import runner, wire
+
+__all__ = ["probe", "read", "signs", "tell"]
 
 # What has no business in an answer, by the last name that the source uses.
 SUSPICIOUS = {
@@ -16,7 +18,7 @@ SUSPICIOUS = {
     "run_cell": "replaces or calls IPython's own execution",
     "set_custom_exc": "swallows errors",
     "showtraceback": "hides errors",
-    "answer_files": "touches the grader's side of the kernel",
+    "answer_mail": "touches the grader's side of the kernel",
     "get_task": "looks for the tasks' answers",
     "load_tasks": "looks for the tasks' answers",
     "gradebook": "looks for the gradebook",
@@ -27,18 +29,11 @@ SUSPICIOUS = {
     "settrace": "traces other code",
     "setprofile": "traces other code",
     "ctypes": "goes around Python",
-    "socket": "opens network connections",
-    "urlopen": "opens network connections",
-    "requests": "opens network connections",
-    "subprocess": "starts processes",
-    "Popen": "starts processes",
-    "system": "starts processes",
     "fork": "starts processes",
     "_exit": "ends the kernel",
     "nbgrader": "uses the grader's package",
     "NBGRADER_EXECUTION": "asks whether it is being graded",
     "gradebook.db": "looks for the gradebook",
-    "Thread": "runs threads beside the answers",
 }
 EQUALITY = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
 
@@ -54,17 +49,24 @@ def signs(source: str) -> list[str]:
         for name in _names(node):
             if name in SUSPICIOUS:
                 found.append(f"`{name}` {SUSPICIOUS[name]}")
-        if isinstance(node, ast.FunctionDef) and node.name in EQUALITY:
+        if isinstance(node, ast.FunctionDef) and node.name in EQUALITY and _is_blind(node):
             found.append(f"defines `{node.name}`: does it compare honestly?")
         targets = node.targets if isinstance(node, ast.Assign) else []
         for target in targets:
-            if isinstance(target, ast.Name) and target.id in EQUALITY:
+            if isinstance(target, ast.Name) and target.id in EQUALITY and _is_blind(node.value):
                 found.append(f"defines `{target.id}`: does it compare honestly?")
             if isinstance(target, ast.Attribute) and _root(target) in ("torch", "np", "cnnlab"):
                 found.append(f"replaces `{ast.unparse(target)}`")
         if isinstance(node, ast.Subscript) and _root(node.value) in ("In", "_ih", "_i"):
             found.append(f"reads the history of cells (`{ast.unparse(node)[:60]}`)")
     return list(dict.fromkeys(found))[:10]
+
+
+def _is_blind(comparison: ast.AST) -> bool:
+    """Whether a comparison says the same whatever it compares."""
+    body = getattr(comparison, "body", None)
+    said = body[-1].value if isinstance(body, list) and isinstance(body[-1], ast.Return) else body
+    return isinstance(said, ast.Constant)
 
 
 def _names(node: ast.AST) -> list[str]:
@@ -97,14 +99,12 @@ def _watched() -> dict[str, object]:
     from IPython.core.interactiveshell import InteractiveShell
     from jupyter_client.session import Session
 
-    from cnnlab.checks import runner, wire
-
     places = {
         "torch": (torch, ("allclose", "equal", "isclose", "tensor")),
         "torch.Tensor": (torch.Tensor, ("__eq__", "__sub__", "numpy")),
         "numpy": (numpy, ("allclose", "array_equal", "savez")),
         "wire": (wire, ("save", "load", "pack")),
-        "runner": (runner, ("answer", "answer_files")),
+        "runner": (runner, ("answer", "answer_mail")),
         "InteractiveShell": (InteractiveShell, ("run_cell", "run_cell_async", "showtraceback")),
         "IPythonKernel": (IPythonKernel, ("do_execute", "execute_request")),
         "Session": (Session, ("send",)),
@@ -152,25 +152,29 @@ _OWN = ("IPython", "ipykernel", "matplotlib", "comm")
 
 
 def probe(nonce: str) -> str:
-    """Code whose outputs `read` understands: an echo, what was changed, and a sure error."""
-    return (
-        "import json as _j, cnnlab.grading.tampering as _t\n"
-        f"print('{nonce}' + _j.dumps(_t.changed()))\n"
-        f"raise AssertionError('{nonce}')"
-    )
+    """Code whose answer and outputs `read` understands: what was changed, and a sure error.
+
+    It uses no name of the notebook's, which may be called ``print`` or ``globals``.
+    """
+    return f"__import__('cnnlab.grading.tampering', fromlist=['tell']).tell({nonce!r})"
 
 
-def read(outputs: list, nonce: str) -> list[str]:
-    """What a probe's outputs say about the kernel."""
-    printed = "".join(o.get("text", "") for o in outputs if o.output_type == "stream")
+def tell(nonce: str) -> None:
+    """In the kernel: answer with what was changed, then raise an error."""
+    questions, answers = runner.letter()
+    os.close(questions)
+    wire.save(answers, changed())
+    raise AssertionError(nonce)
+
+
+def read(told: object, outputs: list, nonce: str) -> list[str]:
+    """What a probe's answer and outputs say about the kernel; nothing where it gave no answer."""
+    if not isinstance(told, list):
+        return []
+    found = [str(sentence)[:200] for sentence in told[:20]]
     errors = [o for o in outputs if o.output_type == "error"]
-    found = []
-    if len(errors) != 1 or nonce not in errors[0].evalue:
+    if not any(nonce in error.evalue for error in errors):
         found.append("the kernel does not report an error that was raised")
     if any(o.output_type not in ("stream", "error") for o in outputs):
         found.append("the kernel shows results that nobody computed")
-    try:
-        told = json.loads(printed.split(nonce, 1)[1])
-        return found + [str(sentence)[:200] for sentence in told][:20]
-    except (IndexError, ValueError, TypeError):
-        return [*found, "the kernel does not print what it was asked to print"]
+    return found

@@ -21,12 +21,12 @@ from traitlets.config import Config
 
 from cnnlab import sandbox
 from cnnlab.assignments import tasks_from
-from cnnlab.grading import intake
+from cnnlab.grading import intake, zygote
 from cnnlab.grading.outside import JudgeOutside
 
 __all__ = ["in_processes", "on_cluster", "work"]
 
-TRIES = 3  # of a submission whose worker fails; a student's fault is never tried again
+TRIES = 2  # of a submission whose worker is lost; whatever else goes wrong would do so again
 
 
 def work(job: dict) -> dict:
@@ -43,9 +43,9 @@ def work(job: dict) -> dict:
     dict
         ``notebooks``, the judged ones by name, and ``report``; or ``problem``, a sentence.
     """
-    report = {"tasks": {}, "evidence": [], "repaired": [], "seconds": {}}
+    report = {"tasks": {}, "evidence": [], "repaired": [], "to_read": [], "seconds": {}}
     judged = {}
-    with tempfile.TemporaryDirectory(prefix="cnnlab-") as folder:
+    with tempfile.TemporaryDirectory(prefix="s-", dir=zygote.folder()) as folder:
         for name, content in job["files"].items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,11 +55,12 @@ def work(job: dict) -> dict:
                 if (text := job["notebooks"].get(name)) is None:
                     continue  # nbgrader gives it no points
                 notebook = intake.parse_notebook(text, f"{name}.ipynb")
-                said = intake.repair(notebook, nbformat.v4.reads(release))
-                report["repaired"] += said
+                release = nbformat.v4.reads(release)
+                report["repaired"] += intake.repair(notebook, release, report["to_read"])
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
                 judge.key, judge.tasks = job["key"], tasks_from(*job["tasks"])
-                resources = {"metadata": {"path": folder}}
+                whose = {"student": job["student"]}
+                resources = {"metadata": {"path": folder}, "nbgrader": whose}
                 notebook, resources = judge.preprocess(notebook, resources)
                 judged[name] = json.dumps(notebook)
                 found = resources["cnnlab"]
@@ -68,7 +69,7 @@ def work(job: dict) -> dict:
                 for stage, seconds in found["seconds"].items():
                     report["seconds"][stage] = report["seconds"].get(stage, 0) + seconds
         except intake.SetAside as reason:
-            return {"problem": str(reason)}
+            return {"problem": str(reason), "report": report}
     if not judged:
         names = ", ".join(f"{name}.ipynb" for name in job["releases"])
         return {"problem": f"{names} is not there: ask for it again.", "report": report}
@@ -102,6 +103,9 @@ def in_processes(
                 if name is None and waiting:
                     name = waiting.popleft()
                     job = make(name)
+                    if "problem" in job:
+                        yield name, job
+                        continue
                     busy[pipe] = (process, name, time.monotonic())
                     with contextlib.suppress(OSError):  # it has died: found below
                         pipe.send(job)
@@ -113,17 +117,18 @@ def in_processes(
                     except (EOFError, OSError):
                         result = {"fault": "its worker died"}
                 elif name and time.monotonic() - since > seconds:
-                    result = {"fault": f"its worker took longer than {seconds:.0f} s"}
+                    result = {"problem": f"Its worker took longer than {seconds:.0f} s."}
                 else:
                     continue
                 busy[pipe] = (process, None, 0.0)
-                if fault := result.get("fault"):
-                    tries[name] = tries.get(name, 0) + 1
+                if pipe not in ready or "fault" in result:
                     process.kill()
                     process.join()
                     pipe.close()
                     del busy[pipe]
                     hire()
+                if fault := result.get("fault"):
+                    tries[name] = tries.get(name, 0) + 1
                     if tries[name] < TRIES:
                         waiting.append(name)
                         continue
@@ -155,13 +160,15 @@ def _serve(pipe, others: list) -> None:
 
 
 def _attempt(job: dict) -> dict:
+    if "problem" in job:
+        return job
     try:
         return work(job)
     except sandbox.SandboxUnavailable as error:
         return {"refused": str(error)}
     except Exception as error:
         reason = str(error).splitlines()[0][:300] if str(error) else ""
-        return {"fault": f"its worker failed with {type(error).__name__}: {reason}"}
+        return {"problem": f"Judging it failed with {type(error).__name__}: {reason}"}
 
 
 def on_cluster(
@@ -197,7 +204,9 @@ def on_cluster(
         def send() -> None:
             while waiting and len(flying) < 2 * cores:
                 name = waiting.popleft()
-                future = client.submit(_attempt, make(name), pure=False, retries=TRIES)
+                job = make(name)
+                # What cannot be judged takes the same way as what can.
+                future = client.submit(_attempt, job, pure=False, retries=TRIES)
                 flying[future.key] = name
                 results.add(future)
 

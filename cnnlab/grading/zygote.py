@@ -23,12 +23,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from cnnlab import sandbox
 
-__all__ = ["ADDRESS", "PASSED_ON", "fork_kernel", "readable", "start"]
+__all__ = ["ADDRESS", "PASSED_ON", "folder", "fork_kernel", "readable", "start"]
 
 ADDRESS = "CNNLAB_ZYGOTE"  # names the socket, so that one zygote serves a whole family
 # What of the environment may reach code that is not trusted: enough to compute, no token.
@@ -64,7 +67,7 @@ def start() -> str:
         path = [entry for entry in sys.path if os.path.isabs(entry)]
         code = (
             f"import sys; sys.path[:] = {path!r}\n"
-            f"from cnnlab.grading import zygote; zygote.serve({listener.fileno()})"
+            f"from cnnlab.grading import zygote; zygote.serve({listener.fileno()}, {folder!r})"
         )
         environment = {k: os.environ[k] for k in (*PASSED_ON, "HOME", "PATH") if k in os.environ}
         environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
@@ -95,6 +98,11 @@ def _stop(owner: int, folder: str) -> None:
         os.environ.pop(ADDRESS, None)
 
 
+def folder() -> str:
+    """Where this family puts what is of no use after it: the zygote removes it at the end."""
+    return os.path.dirname(start())
+
+
 def _short_folder() -> str | None:
     """A place for sockets, whose paths may have about 100 bytes."""
     return None if len(tempfile.gettempdir()) < 50 else "/tmp"
@@ -110,7 +118,12 @@ def _answers(address: str) -> bool:
 
 
 def fork_kernel(
-    arguments: list[str], environment: dict, cwd: str, policy: sandbox.Policy | None = None
+    arguments: list[str],
+    environment: dict,
+    cwd: str,
+    policy: sandbox.Policy | None = None,
+    sockets: dict[str, int] | None = None,
+    handles: Sequence[int] = (),
 ) -> tuple[int, int]:
     """A new kernel's PID and PID file descriptor.
 
@@ -119,6 +132,8 @@ def fork_kernel(
     arguments : what follows ``ipykernel_launcher`` on its command line
     environment : the whole environment, where there is no policy
     policy : confines it; None for a person's own notebook
+    sockets : descriptors of listening sockets by the addresses that it would bind
+    handles : its mailbox and its connection file, which it gets in their place
 
     Raises
     ------
@@ -131,10 +146,13 @@ def fork_kernel(
         "cwd": cwd,
         "policy": asdict(policy) if policy else None,
         "told": os.environ.get("CNNLAB_NO_SANDBOX", ""),
+        "sockets": list(sockets or ()),
     }
+    given = [*(sockets or {}).values(), *handles]
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_KERNEL_TIMEOUT)
         client.connect(start())
+        socket.send_fds(client, [len(given).to_bytes(1, "big")], given)
         client.sendall(json.dumps(request, default=str).encode() + b"\n")
         reply, handles, *_ = socket.recv_fds(client, 4096, 1)
     answer = json.loads(reply or '{"error": "the zygote ended"}')
@@ -161,7 +179,7 @@ def readable() -> list[str]:
 # --- below: in the zygote ---
 
 
-def serve(listener_handle: int) -> None:
+def serve(listener_handle: int, folder: str) -> None:
     """Preload, then fork a kernel for each request until standard input ends."""
     listener = socket.socket(fileno=listener_handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -182,6 +200,9 @@ def serve(listener_handle: int) -> None:
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
+            for _ in range(20):  # the workers of a run that was killed are dying, too
+                shutil.rmtree(folder, ignore_errors=True)
+                time.sleep(0.05)
             os._exit(0)
         connection, _ = listener.accept()
         if os.fork() == 0:
@@ -223,10 +244,12 @@ def _answer(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sandbox.die_with_parent()
     try:
+        _, handles, *_ = socket.recv_fds(connection, 1, 16)
         with connection.makefile("rb") as lines:
             request = json.loads(lines.readline() or b"null")
         if request is None:  # somebody asked whether we are there
             os._exit(0)
+        sockets = dict(zip(request["sockets"], handles, strict=False))
         os.environ["CNNLAB_NO_SANDBOX"] = request["told"]
         policy = request["policy"]
         if policy:
@@ -255,7 +278,7 @@ def _answer(connection: socket.socket) -> None:
             os.environ.update(request["environment"])
         else:
             _take_the_questions_off()
-        _become_a_kernel(request["arguments"], confined=policy is not None)
+        _become_a_kernel(request["arguments"], policy is not None, sockets, handles)
     finally:
         os._exit(1)
 
@@ -288,14 +311,24 @@ def _take_the_questions_off() -> None:
     cnnlab.check = checks.check = check
 
 
-def _become_a_kernel(arguments: list[str], confined: bool) -> None:
+def _become_a_kernel(
+    arguments: list[str], confined: bool, sockets: dict[str, int], handles: list[int]
+) -> None:
     import numpy as np
     import torch
+
+    from cnnlab.checks import runner
 
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    os.closerange(3, 1024)
+    kept = [2, *sorted(handles), 1024]
+    for below, above in pairwise(kept):
+        os.closerange(below + 1, above)
+    if handles:
+        *_, runner.mailbox, connection = handles
+        arguments[arguments.index("-f") + 1] = f"/proc/self/fd/{connection}"
+        _bind_to(sockets)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for name in (ADDRESS, "JPY_PARENT_PID"):
@@ -310,7 +343,22 @@ def _become_a_kernel(arguments: list[str], confined: bool) -> None:
     app = _kernel(arguments)
     if confined:
         _draw_figures_once()
+        type(app.shell).ask_exit = lambda shell: None  # `quit()` would end it in a later cell
     app.start()
+
+
+def _bind_to(sockets: dict[str, int]) -> None:
+    """Let the kernel find its sockets bound: it has no folder in which it could bind them."""
+    import zmq
+
+    bind = zmq.Socket.bind
+
+    def bind_or_find(self, address: str):
+        if address in sockets:
+            self.setsockopt(zmq.USE_FD, sockets[address])
+        return bind(self, address)
+
+    zmq.Socket.bind = bind_or_find
 
 
 def _draw_figures_once() -> None:

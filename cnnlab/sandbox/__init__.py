@@ -4,7 +4,8 @@ A `Policy` says what a process may see and use; `fork` forks this process into i
 a command under it: a fresh Python forks, is confined and executes the command. Either gets mount,
 PID, network, IPC and UTS namespaces and a user of its own: a read-only system, one private
 writable folder, no home, no network and a clean environment, with bounded memory, processes, file
-sizes, output and time. Nothing is needed for it but the kernel.
+sizes, output and time; a key ring of its own, and a filter that refuses the system calls by which
+walls are climbed or things kept that nobody counts. Nothing is needed for it but the kernel.
 
 Where the host forbids namespaces both refuse, unless the environment variable
 ``CNNLAB_NO_SANDBOX=1`` says otherwise (which is warned about), or the caller of `run` does:
@@ -64,6 +65,9 @@ class Policy:
     readable : paths that it may read, beyond the system's programs and libraries
     hidden : files and folders below the readable ones that it may not read
     writable : the one folder that it may write, its working directory; else none
+    scratch : bytes, or None. Where given, the writable folder is a new one, in memory: with
+        ``/tmp`` and ``/dev/shm`` it holds no more than that, and it ends with the process
+    contents : the folder of which that new one begins as a copy
     devices : device nodes passed through, such as ``/dev/nvidia0``
     environment : the whole environment, beyond ``PATH``, ``HOME``, ``TMPDIR`` and ``LANG``
     network : whether it may reach one
@@ -73,6 +77,8 @@ class Policy:
     readable: Sequence[str | Path] = ()
     hidden: Sequence[str | Path] = ()
     writable: str | Path | None = None
+    scratch: int | None = None
+    contents: str | Path | None = None
     devices: Sequence[str | Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
@@ -188,7 +194,7 @@ def _run(argv, policy: Policy, stdin: bytes = b"", pass_fds=(), *, confined: boo
             stderr=subprocess.PIPE,
             pass_fds=(*pass_fds, problems),
             env={},
-            cwd=policy.writable,
+            cwd=None if policy.scratch else policy.writable,
             start_new_session=True,
         )
     except BaseException:

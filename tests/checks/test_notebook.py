@@ -1,5 +1,6 @@
 """``cnnlab check``: the same words as in the notebook, and how far it has come."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -64,9 +65,64 @@ def test_what_cannot_be_checked_is_refused_in_a_sentence(capsys, tmp_path, name,
     assert words in printed and len(printed.splitlines()) == 1
 
 
-def test_a_missing_kernel_is_named(capsys, tmp_path):
-    shutil.copy(RELEASE, tmp_path / "n.ipynb")
-    notebook = nbformat.read(tmp_path / "n.ipynb", 4)
-    notebook.metadata.kernelspec.name = "julia-1.0"
-    nbformat.write(notebook, tmp_path / "n.ipynb")
-    assert "no kernel 'julia-1.0'" in run(capsys, tmp_path / "n.ipynb", status=1)
+def solved(tmp_path, change) -> Path:
+    """The solution in a course of its own, in some way damaged."""
+    folder = tmp_path / "solutions" / "a1_convolution"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "solutions/a1_convolution/tasks.py", folder)
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    notebook = nbformat.read(ROOT / "solutions/a1_convolution/a1_convolution.ipynb", 4)
+    text = change(notebook) or json.dumps(notebook).encode()
+    (folder / "a1_convolution.ipynb").write_bytes(text)
+    return folder / "a1_convolution.ipynb"
+
+
+def no_checks(notebook):
+    notebook.cells = [c for c in notebook.cells if not c.source.startswith("check(")]
+
+
+def merged(notebook):
+    kept = []
+    for cell in notebook.cells:
+        if cell.source == 'check("a1-output-size")':
+            kept[-1].source += "\n" + cell.source
+        else:
+            kept.append(cell)
+    notebook.cells = kept
+
+
+def no_metadata(notebook):
+    for cell in notebook.cells:
+        cell.metadata = {}
+
+
+def another_kernel(notebook):
+    notebook.metadata.kernelspec = {"name": "ir", "display_name": "R", "language": "R"}
+    return b"\xef\xbb\xbf" + json.dumps(notebook).encode()
+
+
+DAMAGES = {
+    "no checks": no_checks,
+    "merged": merged,
+    "no metadata": no_metadata,
+    "kernel": another_kernel,
+    "null": lambda notebook: notebook.cells[0].update(metadata=None),
+    "UTF-16": lambda notebook: json.dumps(notebook).encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_points_are_out_of_all_that_there_are(capfd, tmp_path, damage):
+    printed = run(capfd, solved(tmp_path, DAMAGES[damage]))
+    assert printed.splitlines()[-1] == "█" * 20 + " 92 of 92 points", printed
+    assert "WARNING" not in printed
+
+
+def test_a_notebook_elsewhere_is_repaired_from_the_course_s_own(capsys, tmp_path):
+    path = solved(tmp_path, lambda notebook: notebook.cells.pop(1) and None)
+    release = tmp_path / "assignments/a1_convolution/a1_convolution.ipynb"
+    release.parent.mkdir(parents=True)
+    shutil.copy(RELEASE, release)
+    (path.parent / "tasks.py").replace(tmp_path / "solutions/tasks.py")
+    printed = run(capsys, path, "--course", tmp_path)
+    assert printed.splitlines()[-1].endswith(" of 92 points")

@@ -190,6 +190,51 @@ def test_no_scheduler_is_said_in_a_sentence(course):
     assert "scheduler" in printed.lower() and "Traceback" not in printed
 
 
+@pytest.mark.parametrize("wrong", [("--workers", "-1"), ("--workers", "0"), ("--timeout", "-5")])
+def test_numbers_that_make_no_sense_are_refused(course, wrong):
+    submit(course, ada={})
+    printed = course.run("cnnlab", "grade", "a1", *wrong, status=1)
+    assert wrong[1] in printed and "Traceback" not in printed
+
+
+def test_two_runs_at_once_wait_for_each_other(course):
+    submit(course, ada={}, bob=WRONG, eve={})
+    command = [sys.executable, "-m", "cnnlab", "grade", "a1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(
+            command, cwd=course.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    assert "Another run grades a1_convolution" in "".join(printed)
+    assert "Traceback" not in "".join(printed) and "24.0 of 32" in printed[0]
+
+
+def test_a_run_that_is_killed_leaves_nothing_behind(course, tmp_path):
+    submit(course, **{f"student{i}": {} for i in range(4)})
+    places = tmp_path / "t"
+    places.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "grade", "a1"],
+        cwd=course.folder, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(places), "CNNLAB_ZYGOTE": ""},
+    )  # fmt: skip
+    while not list(places.glob("*/n-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for _ in range(300):
+        if not list(places.iterdir()):
+            break
+        time.sleep(0.1)
+    assert not list(places.iterdir())
+    course.run("cnnlab", "grade", "a1")
+
+
 # --- Dask ---
 
 

@@ -1,11 +1,17 @@
 """What a student gets back, and what an instructor's browser shows (rows 55, 57, 58)."""
 
+import os
+import re
+
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbgrader.api import Gradebook
 
-from tests.grading.test_submissions import NAME, make_course, solved
+from cnnlab.grading.report import write_class_report
+from tests.course import lab
+from tests.grading.test_submissions import NAME, cell, make_course, solved
 
 EVIL = """from IPython.display import HTML, Javascript, Markdown, display
 display(HTML("<b onmouseover='evil()'>bold</b><script>evil()</script><img src=x onerror=evil()>"))
@@ -14,15 +20,48 @@ display(Markdown("[here](javascript:evil()) <iframe src='https://evil.example'><
 display({"image/svg+xml": "<svg onload='evil()'><script>evil()</script></svg>"}, raw=True)
 print("\\x1b]0;evil\\x07\\x1b[2J\\x1b[31mred\\x1b[0m")
 """
+# What runs or fetches in a page that writes it down as it is, wherever it stands.
+ACT = "document.title='PWNED';fetch('https://evil.example/a');fetch('/api/contents')"
+PIXEL = "<img src='https://evil.example/p.png'><img src='/hub/logout'>"
+STEALTHY = f"""from IPython.display import display
+act = {ACT!r}
+size = {{'width': '1 onerror=' + act, 'height': 3}}
+display({{'image/png': 'aGk='}}, metadata={{'image/png': size, 'image/jpeg': size}}, raw=True)
+display({{'image/jpeg': 'aGk='}}, metadata={{'image/jpeg': {{'height': '1 onerror=' + act}},
+        'alt': "x' onerror=" + act, 'needs_background': '"><img src=x onerror=' + act}}, raw=True)
+display({{'image/png': '"><img src=x onerror="' + act + '">'}}, raw=True)
+display({{'image/png': ['aGk=', '"><script>' + act + '</script>']}}, raw=True)
+evil = '<script>' + act + '</script><img src=x onerror="' + act + '">'
+display({{'text/latex': '$x$' + evil}}, raw=True)
+display({{'text/markdown': '![x](https://evil.example/m.png)' + evil}}, raw=True)
+display({{'text/html': {PIXEL!r} + '<svg><script>' + act + '</script></svg><p style="background:'
+        'url(https://evil.example/s)" class="score" id="a1-window">styled</p><form action=x><input>'
+        '</form><base href="https://evil.example"><meta http-equiv=refresh content="0;url=https:'
+        '//evil.example">'}}, raw=True)
+display({{'image/svg+xml': '<svg xmlns="http://www.w3.org/2000/svg" onload="' + act + '"><script>'
+        + act + '</script></svg>'}}, raw=True)
+display({{'application/javascript': act, 'text/vnd.mermaid': 'x', 'application/pdf': 'x',
+        'application/vnd.jupyter.widget-view+json': {{'model_id': '</script><script>' + act}},
+        'text/plain': 'plain words'}}, raw=True)
+"""
 HIDDEN = """assert output_size(5, 3) == 3
 ### BEGIN HIDDEN TESTS
 assert output_size(41, 3) == 39
 ### END HIDDEN TESTS"""
 
 
+# In the place of MathJax, which comes from the network; formgrader's scripts wait for it.
+MATHJAX = """window.MathJax = {Hub: {Config() {}, Queue(f) {}, Startup: {signal: {Interest(f) {
+f('End') }}}}}"""
+DRAWING = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> str:
-    """The feedback for a wrong and evil submission of a course that has a hidden test besides."""
+def course(tmp_path_factory):
+    """A course with the feedback for a wrong and evil submission; it has a hidden test besides."""
     course = make_course(tmp_path_factory.mktemp("feedback") / "course")
     path = course.folder / "solutions" / NAME / f"{NAME}.ipynb"
     solution = nbformat.read(path, 4)
@@ -37,10 +76,20 @@ def page(tmp_path_factory) -> str:
         new_code_cell(EVIL),
         new_markdown_cell("<script>evil()</script><img src=x onerror='evil()'>\n\n*mine* $a < b$"),
         new_markdown_cell("[l](javascript:evil()) <svg onload=evil()> `i < n` <b>kept</b>"),
+        new_code_cell(STEALTHY),
+        new_markdown_cell(PIXEL + f'<img src=x onerror="{ACT}"><script>{ACT}</script>'),
     ]
+    written = cell(notebook, "a1-explain")
+    written.source = "As drawn: ![](attachment:draw.png) ![](attachment:lost.png) [z](attachment:z)"
+    written.attachments = {"draw.png": {"image/png": DRAWING}, "b": {"text/html": "<script>"}}
     course.submit("eve", NAME, nbformat.writes(notebook))
     course.run("cnnlab", "grade", "a1")
     course.run("nbgrader", "generate_feedback", NAME)
+    return course
+
+
+@pytest.fixture(scope="module")
+def page(course) -> str:
     return (course.folder / "feedback" / "eve" / NAME / f"{NAME}.html").read_text()
 
 
@@ -56,6 +105,86 @@ def test_nothing_of_a_student_runs_in_a_browser(page):
     assert handlers == []
     links = [tag.get("href") or tag.get("src") for tag in soup.find_all(["a", "iframe", "img"])]
     assert not [link for link in links if link and link.startswith(("javascript:", "https://evil"))]
+    told = [str(value) for tag in soup.find_all() for value in tag.attrs.values()]
+    assert not [value for value in told if "evil.example" in value or "/hub/logout" in value]
+    assert "plain words" in soup.text and not soup.find_all(["form", "base", "iframe"])
+
+
+def test_a_picture_in_a_written_answer_is_shown(page):
+    pictures = [tag.get("src") for tag in BeautifulSoup(page, "html.parser").find_all("img")]
+    assert f"data:image/png;base64,{DRAWING}" in pictures
+
+
+def test_what_is_kept_of_outputs_is_on_the_allow_list(course):
+    (path,) = (course.folder / "autograded" / "eve").rglob("*.ipynb")
+    outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", ())}
+    allowed = {"image/jpeg", "image/png", "text/html", "text/latex", "text/markdown", "text/plain"}
+    assert "image/png" in kinds and kinds <= allowed
+    told = [output.metadata for output in outputs if output.get("metadata")]
+    assert told == [{"image/png": {"height": 3}}]
+
+
+def test_only_the_page_s_own_scripts_may_run(page):
+    soup = BeautifulSoup(page, "html.parser")
+    (policy,) = [m["content"] for m in soup.find_all("meta", {"http-equiv": True})]
+    nonce = re.search(r"'nonce-([^']+)'", policy)[1]
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+    assert soup.find_all("script") and all(s["nonce"] == nonce for s in soup.find_all("script"))
+
+
+@pytest.fixture(scope="module")
+def server(course):
+    """A Jupyter server on the course, as an instructor has it."""
+    names = ["cnnlab.grading.server", "nbgrader.server_extensions.formgrader"]
+    options = [f"--ServerApp.jpserver_extensions={dict.fromkeys(names, True)}"]
+    env = {**os.environ, "JUPYTER_CONFIG_DIR": str(course.folder / "config")}
+    with lab.start_server(course.folder, "jupyter_server", *options, env=env) as address:
+        yield address
+
+
+@lab.needs_chromium
+@pytest.mark.parametrize("through", ["the sanitizer", "no sanitizer"])
+def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, server, through):
+    """Once as it is, once with a page whose sanitizer let everything through."""
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        (submission,) = gradebook.notebook_submissions(NAME, NAME)
+        place = f"{server}/formgrader/submissions/{submission.id}/?token=token"
+    asked: list[str] = []
+    with lab.chromium() as browser, lab.new_page(browser) as tab:
+        tab.on("request", lambda request: asked.append(request.url))
+        if through == "no sanitizer":
+
+            def spoil(route):
+                answer = route.fetch()
+                evil = f'<img src=x onerror="{ACT}"><script>{ACT}</script>{PIXEL}'
+                route.fulfill(
+                    response=answer, body=answer.text().replace("</body>", evil + "</body>")
+                )
+
+            tab.route(lambda url: "/formgrader/submissions/" in url, spoil)
+        tab.route("**/mathjax/**", lambda route: route.fulfill(body=MATHJAX))
+        reply = tab.goto(place)
+        assert reply.status == 200 and "script-src" in reply.headers["content-security-policy"]
+        tab.wait_for_timeout(2000)
+        assert "PWNED" not in tab.title()
+        assert tab.locator("#a1-explain").count() == 1
+        scored = tab.locator("#a1-window").get_attribute("placeholder")
+        assert scored in ("6", "6.0")  # the page's own scripts ran
+    outside = [url for url in asked if not url.startswith((server, "data:"))]
+    assert not [url for url in outside if "cdnjs" not in url], outside
+    assert not [url for url in asked if "/api/contents" in url]
+    if through == "the sanitizer":
+        assert not [url for url in asked if "/hub/logout" in url]
+
+
+def test_names_and_words_on_the_class_s_page_are_inert(tmp_path):
+    report = {"student": "<b onclick=x>", "problem": "\x1b[2J<script>x</script>", "scores": {}}
+    write_class_report(tmp_path / "c.html", NAME, [report | {"tasks": {}}], [], ["<img src=x>\x07"])
+    page = (tmp_path / "c.html").read_text()
+    assert "default-src 'none'" in page and "\x1b" not in page and "\x07" not in page
+    assert not BeautifulSoup(page, "html.parser").find_all(["script", "img", "b"], onclick=True)
+    assert "<script" not in page and "<img" not in page
 
 
 def test_control_characters_do_not_reach_the_page(page):

@@ -3,12 +3,16 @@
 import csv
 import io
 import os
+import re
 import stat
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from cnnlab.grading import intake
 
@@ -63,6 +67,180 @@ def test_the_zip_of_moodle(tmp_path):
     assert len(said) == 1 and "onlinetext" in said[0]
 
 
+def zipped(members: dict) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return packed.getvalue()
+
+
+def work(text: str = "", ids=("a1-window",)) -> bytes:
+    """A notebook whose cells bear these ids."""
+    told = [{"grade": False, "solution": True, "locked": False, "grade_id": i} for i in ids]
+    cells = [new_code_cell(text, metadata={"nbgrader": t}) for t in told]
+    return nbformat.writes(new_notebook(cells=cells)).encode()
+
+
+RELEASE = {NAME: nbformat.reads(work("# YOUR CODE HERE").decode(), 4)}
+MINE, BLANK, OLD = work("x = 1"), work("# YOUR CODE HERE"), work("x = 0")
+MOODLE = "{}_assignsubmission_file_/"
+# An archive, whose work it holds, and what has to be said of somebody.
+ARCHIVES = {
+    "an outer folder": (
+        {f"submissions/student{i}/{NAME}.ipynb": MINE for i in range(3)},
+        ["student0", "student1", "student2"],
+    ),
+    "Moodle, unpacked and packed again": (
+        {f"a1 downloads/{MOODLE.format(n)}a1.ipynb": MINE for n in ("Ann Ex_1", "Ben_Li_2")},
+        ["Ann_Ex_1", "Ben_Li_2"],
+    ),
+    "Moodle, in two folders": (
+        {f"x/y/{MOODLE.format('Ann_1')}{NAME}.ipynb": MINE},
+        ["Ann_1"],
+    ),
+    "Canvas, unpacked and packed again": (
+        {f"submissions/{n}_7{i}_{NAME}.ipynb": MINE for i, n in enumerate(("ann_1", "ben_2"))},
+        ["ann_1", "ben_2"],
+    ),
+    "Canvas without names": ({f"anon_x7Qk2_55_{NAME}.ipynb": MINE}, ["anon_x7Qk2"]),
+    "Gradescope": (
+        {f"assignment_77_export/submission_{i}/{NAME}.ipynb": MINE for i in (1, 2)}
+        | {"assignment_77_export/submission_metadata.yml": b"x"},
+        ["submission_1", "submission_2"],
+    ),
+    "Blackboard": (
+        {f"a1_{n}_attempt_2026-11-27-10-00-00_{NAME}.ipynb": MINE for n in ("ann", "ben")},
+        ["ann", "ben"],
+    ),
+    "nbgrader's own": (
+        {f"submitted/{n}/{NAME}/{NAME}.ipynb": MINE for n in ("ann", "ben")},
+        ["ann", "ben"],
+    ),
+    "one student of nbgrader's": ({f"ann/{NAME}/{NAME}.ipynb": MINE}, ["ann"]),
+    "one student with a folder beside": (
+        {f"ann/src/{NAME}.ipynb": MINE, "ann/notes.txt": b"x"},
+        ["ann"],
+    ),
+    "students with folders": ({f"{n}/src/{NAME}.ipynb": MINE for n in ("a", "b")}, ["a", "b"]),
+    "a zip of each": (
+        {f"ann/{NAME}.ipynb": MINE, "ben/work.zip": zipped({f"deep/{NAME}.ipynb": MINE})},
+        ["ann", "ben"],
+    ),
+    "a zip that is none": (
+        {f"ann/{NAME}.ipynb": MINE, "ben/work.zip": b"PK"},
+        ["ann"],
+        {"ben": "cannot be opened"},
+    ),
+    "another archive": (
+        {f"x/ann/{NAME}.ipynb": MINE, "x/cy/a1.7z": b"7z", "x/di/a.pdf": b"x"},
+        ["ann"],
+        {"cy": "a1.7z: files of this kind", "di": "a.pdf: files of this kind"},
+    ),
+    "a name with .txt": ({f"ann/{NAME}.ipynb.txt": MINE, "ben/Other.IPYNB": MINE}, ["ann", "ben"]),
+    "systems' litter": (
+        {f"ann/{NAME}.ipynb": MINE, f"__MACOSX/ann/._{NAME}.ipynb": b"x", "ann/.DS_Store": b"x",
+         f"ann/.ipynb_checkpoints/{NAME}-checkpoint.ipynb": OLD},
+        ["ann"],
+    ),
+    "one name in two spellings": (
+        {f"Jose\u0301/{NAME}.ipynb": MINE, f"Jos\u00e9/{NAME} (1).ipynb": MINE,
+         f"x/{NAME}.ipynb": MINE},
+        ["Jos\u00e9", "x"],
+    ),
+    "several people in one folder": (
+        {f"groups/a/{NAME}.ipynb": MINE, f"groups/b/{NAME}.ipynb": MINE, f"c/{NAME}.ipynb": MINE},
+        ["c"],
+        {"groups": "several people"},
+    ),
+    "whose is it": ({f"ann/{NAME}.ipynb": MINE, "lost.ipynb": MINE}, ["ann"], {"lost": "whose"}),
+    "backslashes": ({f"ann\\{NAME}.ipynb": MINE, f"ben\\{NAME}.ipynb": MINE}, ["ann", "ben"]),
+    "the named one": (
+        {f"{MOODLE.format('ann_1')}{NAME}.ipynb": MINE,
+         f"{MOODLE.format('ann_1')}scratch.ipynb": work(ids=())},
+        ["ann_1"],
+    ),
+    "not the old one": (
+        {f"ann/{NAME}.ipynb": MINE, f"ann/{NAME}_old.ipynb": BLANK, "ann/zz.ipynb": work(ids=())},
+        ["ann"],
+    ),
+    "not a blank one": ({f"ann/{NAME}.ipynb": BLANK, f"ann/{NAME}-Copy1.ipynb": MINE}, ["ann"]),
+    "attempts are numbers": (
+        {f"ann_1_99_{NAME}.ipynb": OLD, f"ann_1_100_{NAME}-1.ipynb": MINE},
+        ["ann_1"],
+    ),
+    "another assignment beside it": (
+        {f"ann/{NAME}.ipynb": MINE, "ann/a2_shapes.ipynb": work("y", ids=("a2-sizes",))},
+        ["ann"],
+    ),
+    "another assignment instead": (
+        {f"ann/{NAME}.ipynb": MINE, f"ben/{NAME}.ipynb": work("y", ids=("a2-sizes",)),
+         "cy/a2_shapes.ipynb": work("y", ids=())},
+        ["ann"],
+        {"ben": "another assignment's", "cy": "another assignment's"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("packed", [True, False])
+def test_everybody_in_an_archive_is_taken_or_told(tmp_path, name, packed):
+    members, students, *told = ARCHIVES[name]
+    if packed:
+        source = archive(tmp_path / "in.zip", members)
+    else:
+        source = tmp_path / "in"
+        for member, content in members.items():
+            path = source / member.replace("\\", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    left_out: dict = {}
+    intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
+    taken = {p.name: (p / NAME / f"{NAME}.ipynb").read_bytes() for p in (tmp_path / "s").iterdir()}
+    assert taken == dict.fromkeys(students, MINE)
+    expected = told[0] if told else {}
+    assert len(left_out) == len(expected), left_out
+    for student, words in expected.items():
+        (reason,) = [why for who, why in left_out.items() if who.startswith(student)]
+        assert words in reason
+
+
+def test_an_archive_that_nobody_can_be_taken_from_says_why(tmp_path):
+    source = archive(tmp_path / "in.zip", {"ann/a1.7z": b"7z", "ben/a1.rar": b"x"})
+    with pytest.raises(intake.SetAside, match="holds no submission.*a1.7z: files of this kind"):
+        intake.collect(source, NAME, tmp_path / "s", RELEASE)
+
+
+def test_an_archive_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_MEMBERS", 10)
+    source = archive(tmp_path / "in.zip", {f"ann/{i}.txt": b"x" for i in range(11)})
+    with pytest.raises(intake.SetAside, match="more than 10 files"):
+        intake.collect(source, NAME, tmp_path / "s", RELEASE)
+
+
+@pytest.mark.parametrize("depth", [1500, 2500])
+def test_folders_may_be_of_any_depth(tmp_path, depth):
+    back = os.open(".", os.O_RDONLY)
+    os.chdir(tmp_path)
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    os.symlink("/etc/passwd", "link")
+    os.fchdir(back)
+    os.close(back)
+    told = intake.drop_links(tmp_path)
+    assert len(told) == (depth < 2000) and list(intake.files_in(tmp_path)) == []
+    assert intake.digest_of(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest could not
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\nb", "\u202egnp", "\udcf6", "\x00"])
+def test_what_is_printed_has_no_control_characters(text):
+    shown = intake.printable(text)
+    shown.encode()
+    assert not re.search(r"[\x00-\x1f\x7f\u202a-\u202e]", shown)
+
+
 def test_a_folder_as_the_exchange_has_it(tmp_path):
     folder = tmp_path / "in" / "ada" / NAME
     folder.mkdir(parents=True)
@@ -86,7 +264,7 @@ def test_a_hostile_archive_writes_nowhere_else(tmp_path):
         file.writestr(link, "/etc/passwd")
         file.writestr(f"eve/{NAME}/{NAME}.ipynb", NOTEBOOK)
     said = " ".join(intake.collect(path, NAME, tmp_path / "s"))
-    assert "nested.zip: files of this kind" in said and "links are not followed" in said
+    assert "nested.zip cannot be opened" in said and "links are not followed" in said
     assert "bomb.txt: unpacks to 50 MiB" in said
     assert all(p.is_relative_to(tmp_path / "s") or p == path for p in tmp_path.rglob("*.*"))
     assert not [p for p in (tmp_path / "s").rglob("*") if p.is_symlink() or p.suffix == ".zip"]

@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from cnnlab.grading import zygote
+from cnnlab.grading.outside import JudgeOutside
 
 WHO = "import os, sys; print('torch' in sys.modules, os.getpid())"
 
@@ -137,3 +138,28 @@ def test_where_namespaces_are_forbidden_grading_refuses(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "refusing to run untrusted work without a sandbox" in done.stdout, done.stderr
     assert "CNNLAB_NO_SANDBOX=1" in done.stdout and done.stdout.endswith("0\n")
+
+
+def test_a_confined_kernel_shares_no_folder_with_us(tmp_path):
+    """Whatever it can write lies in memory of its own; and it holds no folder of ours open."""
+    (tmp_path / "given.txt").write_text("x")
+    notebook = new_notebook(
+        cells=[
+            new_code_cell("print(open('/proc/self/mountinfo').read())"),
+            new_code_cell(
+                "import os\nfor f in os.listdir('/proc/self/fd'):\n"
+                "    try: print(os.readlink('/proc/self/fd/' + f))\n    except OSError: pass"
+            ),
+            new_code_cell("print(open('given.txt').read()); open('made.txt', 'w').write('y')"),
+        ]
+    )
+    outside = JudgeOutside()
+    outside.key, outside.tasks = b"k" * 64, {}
+    done, _ = outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+    mounts, held, given = ("".join(o.get("text", "") for o in c.outputs) for c in done.cells)
+    for line in mounts.strip().splitlines():
+        left, _, right = line.partition(" - ")
+        writable = left.split()[5].split(",")[0] == "rw"
+        assert not writable or right.split()[0] in ("tmpfs", "proc", "devpts", "devtmpfs"), line
+    assert str(tmp_path) not in mounts + held and "n-" not in held
+    assert given == "x\n" and [p.name for p in tmp_path.iterdir()] == ["given.txt"]

@@ -1,5 +1,6 @@
 """Verdicts from outside: no trick in the kernel earns a point, no accident costs two parts."""
 
+import ast
 from pathlib import Path
 
 import nbformat
@@ -7,7 +8,7 @@ import pytest
 from traitlets.config import Config
 
 from cnnlab.assignments import load_tasks
-from cnnlab.grading.outside import JudgeOutside
+from cnnlab.grading.outside import POOL, JudgeOutside, _questions, variant
 
 SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
 KEEP = {"a1-window", "a1-output-size", "a1-loops"}  # three of ten parts make a quick notebook
@@ -184,3 +185,50 @@ def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):
     outside.tasks = load_tasks(SOLUTION.parent)
     with pytest.raises(ValueError, match="worth 6 points in tasks.py and 7 in the notebook"):
         outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+
+
+def test_a_changed_submission_is_asked_other_questions():
+    def drawn(task="a1-loops", key=b"k" * 64, student="ada", digest="1"):
+        return variant(task, key, student, digest)
+
+    assert {drawn(digest=str(i)) for i in range(99)} == set(range(POOL))
+    for name in ("task", "student"):
+        assert len({drawn(**{name: str(i)}) for i in range(99)}) == POOL
+    assert len({drawn(key=bytes([i]) * 64) for i in range(99)}) == POOL
+    assert drawn() == drawn()
+
+
+def test_each_set_asks_something_else():
+    task = load_tasks(SOLUTION.parent)["a1-loops"]
+    sets = [_questions(task, number, b"k" * 64)[1] for number in range(POOL)]
+    assert len({str([case.args for case in cases]) for cases in sets}) == POOL
+
+
+def test_a_table_of_last_night_s_questions_earns_nothing(tmp_path):
+    """What was asked, printed into the feedback and handed in again, with the right answers."""
+    spy = "asked = []\n" + (
+        "def output_size(n, k, padding=0, stride=1):\n"
+        "    asked.append((n, k, padding, stride)); return (n + 2 * padding - k) // stride + 1"
+    )
+    table = (
+        "known = {known}\n"
+        "def output_size(n, k, padding=0, stride=1): return known.get((n, k, padding, stride), -1)"
+    )
+    tasks = load_tasks(SOLUTION.parent)
+
+    def judged(*sources):
+        notebook = nbformat.read(SOLUTION, 4)
+        check = next(c for c in notebook.cells if c.source == 'check("a1-output-size")')
+        notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        notebook.cells.insert(1, check)
+        outside = JudgeOutside()
+        outside.tasks, outside.key = tasks, b"k" * 64
+        path = {"metadata": {"path": str(tmp_path)}, "nbgrader": {"student": "ada"}}
+        return outside.preprocess(notebook, path)[0].cells
+
+    leaked = judged(spy, "print(asked)")
+    assert leaked[1].outputs[1].data["text/plain"] == "8.0"
+    asked = ast.literal_eval(leaked[2].outputs[0].text)
+    known = {q: (q[0] + 2 * q[2] - q[1]) // q[3] + 1 for q in asked}
+    again = judged(table.format(known=known))
+    assert float(again[1].outputs[1].data["text/plain"]) <= 2, again[1].outputs[0].text

@@ -50,6 +50,8 @@ def shortened(text: str):
 def make_course(folder: Path) -> Course:
     solution = folder / "solutions" / NAME / f"{NAME}.ipynb"
     solution.parent.mkdir(parents=True)
+    tasks = ROOT / "solutions" / NAME / "tasks.py"
+    (solution.parent / "tasks.py").write_text(tasks.read_text())
     (folder / "nbgrader_config.py").write_text((ROOT / "nbgrader_config.py").read_text())
     nbformat.write(shortened((ROOT / solution.relative_to(folder)).read_text()), solution)
     shutil.copy((ROOT / solution.relative_to(folder)).with_name("tasks.py"), solution.parent)
