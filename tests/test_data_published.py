@@ -232,7 +232,7 @@ def test_the_sets_that_need_no_network_have_names_too():
     [
         (
             lambda: load("imagenet"),
-            "data set 'imagenet' is none of digits, patterns, mnist_5k, mnist",
+            "data set 'imagenet' is none of digits, patterns, mnist_5k, textures, mnist",
         ),
         (lambda: load("mnist", "all"), "split 'all' is none of train, validation, test"),
         (lambda: load("mnist", size=32), "mnist takes no option size"),

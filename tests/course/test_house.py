@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"shapes", "data", "facts", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
-    {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
+    {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
     {"cli", "__main__", "doctor", "grading", "checks"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
