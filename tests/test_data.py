@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cnnlab.data import ImageSet, digits, mnist, photograph, photographs, shipped_file
+from cnnlab.data import ImageSet, digits, mnist, photograph, photographs, shipped_file, textures
+from cnnlab.data.textures import _patches
 
 SPLITS = ("train", "validation", "test")
 
@@ -129,6 +131,33 @@ def test_loading_an_image_imports_neither_pandas_nor_its_package():
     assert done.stdout.strip() == "set()", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("split", "each", "expected"),
+    [("train", 30, "499b88f4f3b207df"), ("test", 24, "c19f26c9228beb2f")],
+)
+def test_textures_are_the_same_on_every_machine(split, each, expected):
+    data = textures(split)
+    assert data.images.shape == (15 * each, 3, 48, 48)
+    assert data.labels[:30].tolist() == [*range(15), *range(15)]
+    assert data.labels.bincount().tolist() == [each] * 15
+    coarse = (F.avg_pool2d(data.images, 16) * 8).round()  # resampling may differ in the last bit
+    assert hashlib.sha256(coarse.byte().numpy().tobytes()).hexdigest()[:16] == expected
+
+
+def test_textures_train_and_test_on_different_pixels():
+    """On a photograph in which every pixel is another number: no number is on both sides."""
+    numbers = torch.arange(512 * 512.0).reshape(1, 512, 512).expand(3, -1, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cnnlab.data.textures.photograph", lambda name: numbers)
+        parts = _patches.__wrapped__("brick")
+    seen = {split: part[:, 0].flatten().tolist() for split, part in parts.items()}
+    assert {split: len(set(pixels)) for split, pixels in seen.items()} == {
+        split: len(pixels) for split, pixels in seen.items()
+    }
+    assert not set(seen["train"]) & set(seen["test"])
+    assert len(seen["train"]) + len(seen["test"]) == 480 * 480
+
+
 @pytest.mark.parametrize("name", photographs())
 def test_photographs_are_what_their_list_says(name):
     about, image = photographs()[name], photograph(name)
@@ -175,6 +204,10 @@ def test_a_photograph_can_be_smaller_and_gray():
         (
             lambda: mnist("validation"),
             "split 'validation' is none of train, test, all; hold out some of train to validate",
+        ),
+        (
+            lambda: textures("validation"),
+            "split 'validation' is none of train, test; hold out some of train to validate",
         ),
         (lambda: photograph("cat"), f"photograph 'cat' is none of {', '.join(photographs())}"),
         (lambda: photograph("china", height=0), "height 0 is below 1 pixel"),
