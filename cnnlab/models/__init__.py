@@ -39,5 +39,6 @@ for _family in (  # by year; each registers its networks when imported
     "nasnet",
     "attention_resnet",
     "efficientnet",
+    "efficientnet_lite0",
 ):
     import_module(f"cnnlab.models.{_family}")

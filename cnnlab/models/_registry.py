@@ -23,6 +23,7 @@ class Entry:
     paper_init: Initialization | None
     adapt: Callable[[dict, Network], dict]
     published: dict
+    shipped: dict[str, Callable[[], dict]]
     config: dict
 
 
@@ -39,6 +40,7 @@ def register(
     paper_init: Initialization | None = None,
     adapt: Callable[[dict, Network], dict] = lambda state, network: state,
     published: dict | None = None,
+    shipped: dict[str, Callable[[], dict]] | None = None,
     **config,
 ) -> None:
     """Give a network a name.
@@ -57,11 +59,21 @@ def register(
         ``adapt(state_dict, network)`` renames what torchvision's published file names otherwise.
     published : dict, optional
         Options that the published weights were trained with and that no weight shows.
+    shipped : dict, optional
+        Weights that an installed package has: a name, and what reads its ``state_dict``.
     """
     if name in _ENTRIES:
         raise ValueError(f"two networks are named {name!r}")
     _ENTRIES[name] = Entry(
-        build, about, input_size, num_classes, paper_init, adapt, published or {}, config
+        build,
+        about,
+        input_size,
+        num_classes,
+        paper_init,
+        adapt,
+        published or {},
+        shipped or {},
+        config,
     )
 
 
@@ -97,6 +109,7 @@ def get_model(
         Outputs; the paper's data set (1000 for ImageNet, 10 for CIFAR and MNIST) if left out.
     weights : str, optional
         Published weights, for example ``"IMAGENET1K_V1"``, where torchvision has them.
+        ``"imagenet"`` for efficientnet_lite0 is the only one that needs no network.
     device, dtype : optional
         As everywhere in torch; ``device="meta"`` builds without any memory.
     init : {"he", "paper"}
@@ -111,6 +124,10 @@ def get_model(
     ValueError
         If the name, the weights or ``init`` don't exist, or ``weights`` comes with another
         ``num_classes`` than the file's.
+    TypeError
+        If the network has no such option.
+    ModuleNotFoundError
+        If the package that ships the weights is not installed.
     RuntimeError
         If the published file is neither in torch's cache nor to be had from the network.
 
@@ -127,6 +144,8 @@ def get_model(
     entry = _ENTRIES[name]
     if init == "paper" and entry.paper_init is None:
         raise ValueError(f"the paper of {name} states no initialization; leave init out")
+    if "pretrained" in options:
+        raise TypeError("pretrained is torchvision's old way: say weights='IMAGENET1K_V1', or None")
     enum = None if weights is None else _find_weights(name, weights, num_classes)
     published = {} if enum is None else entry.published
     with skip_random_init():
@@ -138,7 +157,8 @@ def get_model(
         )
     network.input_size = (options.get("in_channels", entry.input_size[0]), *entry.input_size[1:])
     if enum is not None:
-        network.load_state_dict(entry.adapt(_fetch(enum), network), strict=True)
+        state = entry.shipped[enum]() if enum in entry.shipped else _fetch(enum)
+        network.load_state_dict(entry.adapt(state, network), strict=True)
     elif init == "paper":
         entry.paper_init(network, generator)
     else:
@@ -147,22 +167,26 @@ def get_model(
 
 
 def _find_weights(name: str, weights: str, num_classes: int | None):
-    """Torchvision's enum member for these weights; torchvision is slow to import, so only here."""
-    import torchvision
+    """Torchvision's enum member for these weights, or the name of those that a package ships."""
+    if shipped := _ENTRIES[name].shipped:
+        known, member, classes = shipped, weights, _ENTRIES[name].num_classes
+    else:
+        import torchvision  # slow to import, so only here
 
-    if name not in torchvision.models.list_models():
-        raise ValueError(f"there are no published weights for {name!r}")
-    enum = torchvision.models.get_model_weights(name)
-    member = getattr(weights, "name", weights)
-    if member not in enum.__members__:
-        raise ValueError(f"{name} has no weights {member!r}, only {', '.join(enum.__members__)}")
-    classes = len(enum[member].meta["categories"])
+        if name not in torchvision.models.list_models():
+            raise ValueError(f"there are no published weights for {name!r}")
+        known = torchvision.models.get_model_weights(name).__members__
+        member = getattr(weights, "name", weights)
+    if member not in known:
+        raise ValueError(f"{name} has no weights {member!r}, only {', '.join(known)}")
+    if not shipped:
+        classes = len(known[member].meta["categories"])
     if num_classes not in (None, classes):
         raise ValueError(
             f"the weights {member} of {name} have {classes} classes, got "
             f"num_classes={num_classes}; leave it out, then replace the last layer"
         )
-    return enum[member]
+    return member if shipped else known[member]
 
 
 def _fetch(weights) -> dict[str, torch.Tensor]:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"shapes", "data", "facts", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
-    {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
-    {"cli", "__main__", "doctor", "grading", "assignments", "checks"},
+    {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
+    {"cli", "__main__", "doctor", "grading", "checks", "assignments"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 

@@ -31,6 +31,7 @@ SMALL = [
     "cbam_resnet18",
     "eca_resnet18",
     "efficientnet_b0",
+    "efficientnet_lite0",
     "inception_v3",
 ]
 
