@@ -1,5 +1,7 @@
 """What students get: all they need, and nothing that gives an answer away."""
 
+import json
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -35,3 +37,22 @@ def test_it_holds_no_solution_no_test_and_no_key(archive):
         assert top not in ("solutions", "tests", ".ci", "docs"), name
         assert not name.endswith((".cnnlab_key", ".db")), name
         assert b"BEGIN SOLUTION" not in content and b"BEGIN HIDDEN" not in content, name
+
+
+def test_what_its_readme_and_makefile_name_is_there(archive):
+    readme, makefile = (archive[f"cnnlab/{name}"].decode() for name in ("README.md", "Makefile"))
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+|LICENSE)`", readme))
+    named |= set(re.findall(r"\]\((?!http)([^)]+)\)", readme))
+    named |= set(re.findall(r"[\w-]+\.py\b", makefile))
+    assert {"lectures/00_start_here.ipynb", "LICENSE", "set_up.py"} <= named
+    assert {f"cnnlab/{name}" for name in named} <= set(archive)
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    assert set(re.findall(r"`?\bmake ([a-z]+)", readme)) <= targets
+
+
+def test_a_student_gets_no_instructor_s_pages(archive):
+    page = json.loads(archive["cnnlab/etc/jupyter/labconfig/page_config.json"])
+    assert page["disabledExtensions"]["@jupyter/nbgrader:formgrader"] is True
+    server = json.loads(archive["cnnlab/etc/jupyter/jupyter_server_config.d/student.json"])
+    extensions = server["ServerApp"]["jpserver_extensions"]
+    assert extensions["nbgrader.server_extensions.formgrader"] is False
