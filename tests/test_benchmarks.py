@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 
-from benchmarks import _report, cuda
+from benchmarks import _report, cuda, gpu, lectures
 
 
 def test_candidates_take_turns():
@@ -71,3 +72,34 @@ def test_the_roofline_shows_every_rung(tmp_path):
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
     assert shown[1:] == titles[1:] and len(axes.get_lines()) == 10
     assert (tmp_path / "benchmarks/cuda_roofline.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "stage, ended",
+    [
+        (gpu.Stage("tests", ["-c", "print('3 passed')"], 60), "passed"),
+        (gpu.Stage("tests", ["-c", "raise SystemExit(3)"], 60), "FAILED (status 3)"),
+        (gpu.Stage("tests", ["-c", "import time; time.sleep(60)"], 1), "cut off after 1 s"),
+        (gpu.Stage("tests", ["-c", ""], 1, ["no_such.module", "os"]), "not run"),
+    ],
+)
+def test_a_stage_on_a_gpu_ends_in_a_row(stage, ended):
+    name, how, seconds, words = gpu.run(stage)
+    assert (name, how) == ("tests", ended) and seconds < 60
+    assert words == {"passed": "3 passed", "not run": "pip install no_such.module"}.get(how, "")
+
+
+def test_the_files_of_the_gpu_s_tests_exist_and_hold_them():
+    for name in gpu.TESTS:
+        assert "pytest.mark.gpu" in (gpu.ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_a_lecture_that_prints_something_else_is_told_by_its_cell(tmp_path):
+    def cell(code, text):
+        return new_code_cell(code, outputs=[new_output("stream", name="stdout", text=text)])
+
+    cells = [cell("print(1)", "1\n"), cell("print(2)", "3\n"), cell("print(4)", "5\n")]
+    cells[2].metadata.tags = ["nbval-ignore-output"]
+    path = tmp_path / "lecture.ipynb"
+    path.write_text(writes(new_notebook(cells=cells)))
+    assert lectures.differences(path) == ["cell 1: stdout is '2\\n', not '3\\n'"]

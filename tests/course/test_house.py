@@ -122,9 +122,8 @@ def test_the_ranges_admit_what_lab_machines_hold():
 def test_conda_installs_what_make_installs():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
-    extras = re.search(r"--editable '\$\(PACKAGE\)'", (ROOT / "Makefile").read_text())
-    package = re.search(r"^PACKAGE\s*:= (.*)$", (ROOT / "Makefile").read_text(), re.M).group(1)
-    assert extras and pip == ["--constraint constraints.txt", f"--editable {package}"]
+    groups = re.search(r"^lab:.*\n\t@\$\(SET_UP\) (\w+)$", (ROOT / "Makefile").read_text(), re.M)
+    assert pip == ["--constraint constraints.txt", f"--editable .[{groups[1]}]"]
     (python,) = [e for e in listed if isinstance(e, str) and e.startswith("python=")]
     assert Requirement(python.replace("=", ">=", 1)).specifier.contains("3.11")
 

@@ -1,6 +1,7 @@
 """What students get: all they need, and nothing that gives an answer away."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -148,3 +149,20 @@ def test_the_instructors_archive_holds_everything():
         assert f"cnnlab/{path.relative_to(ROOT)}" in names
     assert "cnnlab/tests/conftest.py" in names and "cnnlab/docs/instructors.md" in names
     assert not [name for name in names if name.endswith((".cnnlab_key", ".db"))]
+def test_what_its_readme_and_makefile_name_is_there(archive):
+    readme, makefile = (archive[f"cnnlab/{name}"].decode() for name in ("README.md", "Makefile"))
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+|LICENSE)`", readme))
+    named |= set(re.findall(r"\]\((?!http)([^)]+)\)", readme))
+    named |= set(re.findall(r"[\w-]+\.py\b", makefile))
+    assert {"lectures/00_start_here.ipynb", "LICENSE", "set_up.py"} <= named
+    assert {f"cnnlab/{name}" for name in named} <= set(archive)
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    assert set(re.findall(r"`?\bmake ([a-z]+)", readme)) <= targets
+
+
+def test_a_student_gets_no_instructor_s_pages(archive):
+    page = json.loads(archive["cnnlab/etc/jupyter/labconfig/page_config.json"])
+    assert page["disabledExtensions"]["@jupyter/nbgrader:formgrader"] is True
+    server = json.loads(archive["cnnlab/etc/jupyter/jupyter_server_config.d/student.json"])
+    extensions = server["ServerApp"]["jpserver_extensions"]
+    assert extensions["nbgrader.server_extensions.formgrader"] is False
