@@ -167,7 +167,7 @@ def changed_tasks(folder: Path, old: str, new: str) -> Course:
         (
             "RANKS = Task(",
             "RANKS = 1 / 0\nTask(",
-            "tasks.py cannot be used: line 32 raises ZeroDiv",
+            "tasks.py cannot be used: line 30 raises ZeroDiv",
         ),
         ("TASKS = [RANKS,", "TASKS = [RANKS, RANKS,", "two tasks of the id 's-ranks'"),
         ("TASKS = [RANKS,", "TASKS = [", "The graded cell 's-ranks' says check(\"s-ranks\")"),
