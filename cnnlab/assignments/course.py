@@ -65,9 +65,9 @@ def exchanged(text: str, changes: Mapping[str, str]) -> str:
     return re.sub("|".join(map(re.escape, longest_first)), lambda m: changes[m[0]], text)
 
 
-def load_module(path: str | os.PathLike, changes: Mapping[str, str] | None = None) -> ModuleType:
-    """A Python file beside an assignment as a module, with pieces of its text exchanged."""
-    return _run(exchanged(Path(path).read_text(encoding="utf-8"), changes or {}), str(path))
+def load_module(path: str | os.PathLike) -> ModuleType:
+    """A Python file beside an assignment as a module."""
+    return _run(Path(path).read_text(encoding="utf-8"), str(path))
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def _run(text: str, path: str, variant: str = "") -> ModuleType:
     try:
         with chosen(variant):
             exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         frames, trace = [], error.__traceback__
         while trace:

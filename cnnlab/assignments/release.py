@@ -38,8 +38,9 @@ class Prepare(NbGraderPreprocessor):
     def preprocess(self, nb, resources):
         name = resources["nbgrader"]["assignment"]
         folder = Path(resources["metadata"]["path"])
-        if not (folder / "tasks.py").is_file():
-            return nb, resources  # an assignment of nbgrader's own kind
+        if not (folder / "tasks.py").is_file() or resources.get("prepared"):
+            return nb, resources  # nbgrader's own kind; or a step that its configuration has twice
+        resources["prepared"] = True
         try:
             return self._prepare(nb, name, folder), resources
         except TasksError as error:

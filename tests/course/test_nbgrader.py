@@ -153,7 +153,9 @@ def test_feedback_and_export(graded):
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_what_is_committed_is_what_would_be_generated(generated_course, name):
     committed = {p.name: p.read_text() for p in (ROOT / "assignments" / name).glob("*.ipynb")}
-    made = {p.name: p.read_text() for p in (generated_course / "assignments" / name).iterdir()}
+    release = generated_course / "assignments" / name
+    made = {p.name: p.read_text() for p in release.glob("*.ipynb")}
+    assert {p.name for p in release.iterdir()} == {*made, f"{name}.checks"}
     assert committed == made, "run `make assignments` and commit what it writes"
 
 
