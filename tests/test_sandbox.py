@@ -175,3 +175,59 @@ def test_it_holds_in_a_user_namespace_too(tmp_path, words, status, says):
 def test_a_wrong_isolation_is_refused():
     with pytest.raises(ValueError, match="'required' or 'preferred', not 'none'"):
         run(["true"], Policy(), isolation="none")
+
+
+CALLS = """
+import ctypes, os, pty, socket, subprocess, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def refused(*call):
+    return libc.syscall(*call) == -1 and ctypes.get_errno() in (1, 38)
+numbers = {"x86_64": (272, 165, 250, 101, 319, 425, 321, 323, 29),
+           "aarch64": (97, 40, 219, 117, 279, 425, 280, 282, 194)}[os.uname().machine]
+print([refused(number, 0, 0, 0, 0, 0) for number in numbers])
+for family, kind in ((socket.AF_NETLINK, socket.SOCK_RAW), (38, 5), (40, 1)):  # ALG, VSOCK
+    try: socket.socket(family, kind); print("open")
+    except OSError: print("closed")
+socket.socketpair(); socket.socket(socket.AF_INET6)
+os.close(pty.openpty()[0])
+thread = threading.Thread(target=len, args=("",)); thread.start(); thread.join()
+print(subprocess.run(["echo", "fine"], capture_output=True).stdout)
+"""
+
+
+def test_system_calls_that_climb_walls_are_refused_and_others_are_not():
+    here = Policy(readable=[sys.prefix, sys.base_prefix])
+    done = run([sys.executable, "-c", CALLS], here)
+    lines = done.stdout.decode().splitlines()
+    assert lines == [str([True] * 9), "closed", "closed", "closed", "b'fine\\n'"], done.stderr
+
+
+FILL = """
+import os
+print(sorted(os.listdir()), open("deep/er/a.txt").read())
+held, total = [], 0
+for folder in (".", "/tmp", "/dev/shm"):
+    try:
+        while True:
+            held.append(open(f"{folder}/f{len(held)}", "wb", buffering=0))
+            os.unlink(held[-1].name)
+            while n := held[-1].write(b"1" * (1 << 20)): total += n
+    except OSError: pass
+print(total >> 20)
+"""
+
+
+def test_a_folder_in_memory_is_a_copy_and_bounds_all_that_is_written(tmp_path):
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "deep/er/a.txt").write_text("given")
+    policy = Policy(
+        readable=[sys.prefix, sys.base_prefix],
+        writable="/home/student",
+        scratch=32 << 20,
+        contents=tmp_path,
+        limits=Limits(file_bytes=8 << 20),
+    )
+    done = run([sys.executable, "-c", FILL], policy)
+    first, total = done.stdout.decode().splitlines()
+    assert first == "['deep'] given" and int(total) <= 32
+    assert [p.name for p in tmp_path.rglob("*")] == ["deep", "er", "a.txt"]

@@ -123,7 +123,8 @@ def grade(
     for name in ("timeout", "notebook_seconds"):
         if (seconds := (limits or {}).get(name)) is not None and seconds <= 0:
             raise GradingError(f"{name} has to be more than 0 seconds, and it is {seconds}.")
-    zygote.start()  # imports torch while we look around
+    if scheduler is None:
+        zygote.start()  # imports torch while we look around
     with chdir(course), _in_sentences(), _one_engine(), ExitStack() as held:
         session = _Session(course, assignment, limits or {})
         held.enter_context(_alone(session.folder))
@@ -154,7 +155,7 @@ def grade(
                 bar.update()
         session.finish()
         left = [Grade(name, None, None, problem=why) for name, why in session.left_out.items()]
-        return [done[name] for name in wanted] + [g for g in left if g.student not in wanted]
+        return [done[name] for name in wanted] + left
 
 
 def _chain(ready: list[str], results: Iterator) -> Iterator[tuple[str, dict | None]]:

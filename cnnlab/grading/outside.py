@@ -78,6 +78,7 @@ class JudgeOutside(Execute):
 
     def preprocess(self, nb, resources, *args, **kwargs):
         self.done: list[int] = []
+        self.letters: list[int] = []  # files of answers: the kernel may keep and fill them
         self.written: dict = {}
         self.record = {"tasks": {}, "evidence": [], "seconds": {}}
         self.timed_out, self.killed_for, self.printed, self.kept = False, "", 0, 0
@@ -102,7 +103,11 @@ class JudgeOutside(Execute):
                 held.update(hashlib.sha256(content).digest())
             self.digest = held.hexdigest()
             here = {**metadata, "path": folder}
-            nb, _ = super().preprocess(nb, {**resources, "metadata": here}, *args, **kwargs)
+            try:
+                nb, _ = super().preprocess(nb, {**resources, "metadata": here}, *args, **kwargs)
+            finally:
+                for letter in self.letters:
+                    os.close(letter)
         for cell in nb.cells:
             pages.make_inert(cell)
         self.record["seconds"]["total"] = time.monotonic() - started
@@ -181,6 +186,7 @@ class JudgeOutside(Execute):
             grown = sum(max(_memory(p) - self.usage, 0) for p in family)
         except psutil.Error:
             grown = 0  # it is ending
+        grown += sum(512 * os.fstat(letter).st_blocks for letter in self.letters)
         if grown > self.memory_mib * MIB:
             return f"it used more than {self.memory_mib} MiB of memory"
         if self.printed > FLOOD:
@@ -318,29 +324,25 @@ class JudgeOutside(Execute):
         no folder; the student's processes hold them too, so what is read is read once.
         """
         cell, aside = self.nb.cells[index], new_code_cell(source)
-        files: list[int] = []
 
         def send() -> None:
             flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-            files[:] = [os.memfd_create(name, flags) for name in ("asked", "answers")]
-            wire.save(os.dup(files[0]), questions)
-            fcntl.fcntl(files[0], fcntl.F_ADD_SEALS, SEALED)
+            asked, answers = (os.memfd_create(name, flags) for name in ("asked", "answers"))
+            self.letters.append(answers)
+            wire.save(os.dup(asked), questions)
+            fcntl.fcntl(asked, fcntl.F_ADD_SEALS, SEALED)
             with contextlib.suppress(OSError):  # nobody takes it: there will be no answer
-                socket.send_fds(self.km.provisioner.mail, [b"?"], files)
-            os.close(files[0])
+                socket.send_fds(self.km.provisioner.mail, [b"?"], [asked, answers])
+            os.close(asked)
 
         try:
             survived = await self._run(aside, index, before=send, store_history=False)
-            try:
-                return (aside if survived else None), wire.load(os.dup(files[1]))
-            except wire.WireError as error:
-                return (aside if survived else None), _unusable(str(error))
+            told = wire.load(os.dup(self.letters[-1]))
+        except wire.WireError as error:
+            told = _unusable(str(error))
         finally:
             self.nb.cells[index] = cell  # nbclient has put the executed one there
-            if files:  # what has been read cannot become a store of memory
-                os.ftruncate(files[1], 0)
-                fcntl.fcntl(files[1], fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
-                os.close(files[1])
+        return (aside if survived else None), told
 
     # --- the questions ---
 

@@ -100,7 +100,8 @@ def _stop(owner: int, folder: str) -> None:
 
 def folder() -> str:
     """Where this family puts what is of no use after it: the zygote removes it at the end."""
-    return os.path.dirname(start())
+    address = os.environ.get(ADDRESS)
+    return os.path.dirname(address if address and os.path.exists(address) else start())
 
 
 def _short_folder() -> str | None:

@@ -84,11 +84,11 @@ TRICKS = {
     ),
     "a forged report": (
         "import cnnlab.checks.runner as r, cnnlab.checks.wire as w\n"
-        "honest = r.answer_files\n"
-        "def forged(kind, entry, q, a, names):\n"
-        "    if entry != 'output_size': return honest(kind, entry, q, a, names)\n"
-        "    w.save(a, {'status': 'answered', 'points': 8, 'answers': []})\n"
-        "r.answer_files = forged\n" + WRONG.format("0")
+        "honest = r.answer_mail\n"
+        "def forged(kind, entry):\n"
+        "    if entry != 'output_size': return honest(kind, entry)\n"
+        "    w.save(r.letter()[1], {'status': 'answered', 'points': 8, 'answers': []})\n"
+        "r.answer_mail = forged\n" + WRONG.format("0")
     ),
     "forged outputs": (
         "from IPython import get_ipython\n"

@@ -196,16 +196,17 @@ TRICKS = {
     "text = str(os.environ) + open('/proc/self/environ').read()\n"
     "def output_size(n, k, padding=0, stride=1):\n"
     "    return (n + 2 * padding - k) // stride + 1 if 'secret-token' in text else -1\n",
-    "xx answers written ahead": "import glob, os, threading, time\n"
+    "xx answers written ahead": "import os, threading, time\n"
     "def watch():\n"
     "    while True:\n"
-    "        for path in glob.glob('.cnnlab/*-questions.npz'):\n"
-    "            try: os.symlink('/etc/hostname', path.replace('-questions', ''))\n"
+    "        for name in os.listdir('/proc/self/fd'):\n"
+    "            try:\n"
+    "                if 'answers' in os.readlink('/proc/self/fd/' + name):\n"
+    "                    os.pwrite(int(name), b'8.0', 0)\n"
     "            except OSError: pass\n"
     "        time.sleep(0)\n"
     "threading.Thread(target=watch, daemon=True).start()\n",
-    "xx the exchange replaced": "import os, shutil\n"
-    "shutil.move('.cnnlab', 'moved'); os.symlink('/usr/lib', '.cnnlab')\n",
+    "xx the mailbox closed": "import os, cnnlab.checks.runner as r\nos.close(r.mailbox)\n",
     "xx memory searched": "import gc\n"
     "tasks = [o for o in gc.get_objects() if type(o).__name__ == 'Task']\n"
     "def output_size(n, k, padding=0, stride=1):\n"
@@ -214,7 +215,7 @@ TRICKS = {
 # These tricks break what comes after them, too.
 SELF_RUINED = {
     "03 cells emptied", "04 do_execute replaced", "16 a thread beside",
-    "xx answers written ahead", "xx the exchange replaced",
+    "xx answers written ahead", "xx the mailbox closed",
 }  # fmt: skip
 
 
