@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 LECTURES = Path(__file__).parents[1] / "lectures"
 COMPARED = ("text/plain", "text/html", "text/latex", "text/markdown")
@@ -37,7 +38,10 @@ def differences(path: Path) -> list[str]:
     client = NotebookClient(
         fresh, timeout=120, allow_errors=True, resources={"metadata": {"path": str(path.parent)}}
     )
-    client.execute()
+    try:
+        client.execute()
+    except (CellTimeoutError, DeadKernelError) as error:  # the other lectures go on
+        return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
     found = []
     for number, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=True)):
         got, want = texts(new), texts(old)

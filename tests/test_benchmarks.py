@@ -103,3 +103,10 @@ def test_a_lecture_that_prints_something_else_is_told_by_its_cell(tmp_path):
     path = tmp_path / "lecture.ipynb"
     path.write_text(writes(new_notebook(cells=cells)))
     assert lectures.differences(path) == ["cell 1: stdout is '2\\n', not '3\\n'"]
+
+
+def test_a_lecture_that_kills_its_kernel_does_not_end_the_comparison(tmp_path):
+    path = tmp_path / "lecture.ipynb"
+    path.write_text(writes(new_notebook(cells=[new_code_cell("import os\nos._exit(1)")])))
+    (sentence,) = lectures.differences(path)
+    assert sentence.startswith("DeadKernelError: ")

@@ -95,6 +95,7 @@ LOWEST_CONTRAST = """boxes => {
 }"""
 
 
+@pytest.mark.slow
 def test_on_a_dark_laptop_boxes_read_pictures_fit_and_checks_speak_once(page, server):
     folder, address = server
     page.set_viewport_size({"width": 1366, "height": 768})
