@@ -1,32 +1,56 @@
 """The experiments of lecture 16, on EfficientNet-Lite0 and real images."""
 
 import copy
+import math
 from functools import cache
 
 import torch
+from torch import nn
 
 from cnnlab.data import photographs
 from cnnlab.models import get_model
 from cnnlab.models.efficientnet_lite0 import preprocess
-from cnnlab.training import evaluate, predict
-from cnnlab.transfer import CELLS, STRATEGIES, adapt_imagenet, cell_data, extract_features
+from cnnlab.training import Recipe, fit, predict
+from cnnlab.transfer import CELLS, adapt_imagenet, cell_data, extract_features
 
 __all__ = ["borrowed_features", "calibration", "calibration_error", "forgetting", "transfer"]
 
 
+WAYS = ("scratch", "linear probe", "fine-tune a few layers", "fine-tune more layers")
+
+
 @cache
-def _adapted(cell: str, strategy: str, seed: int, device: torch.device) -> torch.nn.Module:
+def _adapted(cell: str, way: str, seed: int, device: torch.device) -> nn.Module:
     """A network that several experiments look at, trained once."""
-    return adapt_imagenet(strategy, cell_data(cell, seed)[0], seed=seed, device=device)
+    train, _ = cell_data(cell, seed)
+    if way != "scratch":
+        return adapt_imagenet(way, train, seed=seed, device=device)
+    torch.manual_seed(seed)
+    layers, channels = [], 3
+    for width in (16, 32, 64):
+        layers += [nn.Conv2d(channels, width, 5, 2, 2), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    pool = [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, len(train.classes))]
+    model = nn.Sequential(*layers, *pool)
+    epochs = round(100 / math.ceil(len(train) / 32))
+    recipe = Recipe(epochs, 32, learning_rate=0.003, optimizer="adam", warmup=1, seed=seed)
+    fit(model, train, recipe, device=device)
+    return model
+
+
+@cache
+def _probabilities(cell: str, way: str, seed: int, device: torch.device) -> torch.Tensor:
+    """What it says of the cell's test images."""
+    return predict(_adapted(cell, way, seed, device), cell_data(cell, seed)[1], device=device)
 
 
 def transfer(seed: int, bench) -> dict[str, float]:
     values = {}
     for cell in CELLS:
-        _, test = cell_data(cell, seed)
-        for strategy in STRATEGIES:
-            model = _adapted(cell, strategy, seed, bench.device)
-            values[f"{cell}: {strategy}"] = evaluate(model, test, device=bench.device).accuracy
+        labels = cell_data(cell, seed)[1].labels
+        for way in WAYS:
+            named = _probabilities(cell, way, seed, bench.device).argmax(1)
+            values[f"{cell}: {way}"] = (named == labels).float().mean().item()
     return values
 
 
@@ -77,17 +101,13 @@ def linear_probe(train, test, train_labels, test_labels) -> float:
 
 
 def calibration(seed: int, bench) -> dict[str, float]:
-    """Confidence and accuracy of the strategies in one cell."""
-    _, test = cell_data("little, similar", seed)
-    values = {}
-    for strategy in STRATEGIES:
-        model = _adapted("little, similar", strategy, seed, bench.device)
-        probabilities = predict(model, test, device=bench.device)
-        values[f"{strategy}: accuracy"] = (
-            (probabilities.argmax(1) == test.labels).float().mean().item()
-        )
-        values[f"{strategy}: mean confidence"] = probabilities.amax(1).mean().item()
-        values[f"{strategy}: calibration error"] = calibration_error(probabilities, test.labels)
+    """Confidence and accuracy of four networks in one cell."""
+    labels, values = cell_data("little, similar", seed)[1].labels, {}
+    for way in WAYS:
+        p = _probabilities("little, similar", way, seed, bench.device)
+        values[f"{way}: accuracy"] = (p.argmax(1) == labels).float().mean().item()
+        values[f"{way}: mean confidence"] = p.amax(1).mean().item()
+        values[f"{way}: calibration error"] = calibration_error(p, labels)
     return values
 
 
@@ -99,14 +119,14 @@ def forgetting(seed: int, bench) -> dict[str, float]:
     named = _names(old, images)
     values = {}
     for cell in ("much, similar", "much, different"):
-        for strategy in STRATEGIES[1:]:
-            model = copy.deepcopy(_adapted(cell, strategy, seed, bench.device))
+        for way in WAYS[1:]:
+            model = copy.deepcopy(_adapted(cell, way, seed, bench.device))
             model.fc = old.fc
             same = _names(model, images) == named
-            values[f"{cell}: {strategy}"] = same.float().mean().item()
+            values[f"{cell}: {way}"] = same.float().mean().item()
     return values
 
 
 @torch.no_grad()
-def _names(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+def _names(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return model.eval()(images).argmax(1)

@@ -1,13 +1,16 @@
 """The 2×2 table of transfer learning: little or much data, similar or different, on real images."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from cnnlab.data import ImageSet, mnist, textures
+from cnnlab.device import get_device
 from cnnlab.models import get_model
 from cnnlab.training import Recipe, fit
 from cnnlab.transfer.features import extract_features
@@ -106,7 +109,8 @@ def adapt(
 
 PROBE = Recipe(100, 32, learning_rate=0.1, weight_decay=1e-4)
 TUNE = Recipe(batch_size=32, learning_rate=0.001, optimizer="adam", warmup=1)
-TUNE_STEPS, SCRATCH_STEPS = 30, 100
+TUNE_STEPS = 30
+DEPTHS = {"linear probe": None, "fine-tune a few layers": 14, "fine-tune more layers": 5}
 
 
 def adapt_imagenet(
@@ -114,39 +118,43 @@ def adapt_imagenet(
 ) -> nn.Module:
     """A network for the classes of ``train`` from EfficientNet-Lite0 with its ImageNet weights.
 
-    The strategies are those of `adapt`. Both kinds of fine-tuning begin where the linear probe
-    ended (Kumar et al. 2022, https://arxiv.org/abs/2202.10054) and take 30 steps of Adam, the head
-    at a rate of 0.001 and what is below it at 0.0003; the top is the last four units. Scratch
-    takes 100 steps at 0.003: it has more to learn.
+    - ``"linear probe"``: a new head on the frozen backbone.
+    - ``"fine-tune a few layers"``: the head, the last convolution and the last 2 blocks learn.
+    - ``"fine-tune more layers"``: the same and 9 blocks more.
+
+    Both kinds of fine-tuning begin where the linear probe ended (Kumar et al. 2022,
+    https://arxiv.org/abs/2202.10054) and take 30 steps of Adam, the head at a rate of 0.001, what
+    is below it at 0.0003. What is frozen runs once, on images that are not augmented.
 
     Raises
     ------
     ValueError
         If there is no such strategy.
     """
-    _check(strategy)
-    classes, generator = len(train.classes), torch.Generator().manual_seed(seed)
-    if strategy == "scratch":
-        model = get_model("efficientnet_lite0", classes, generator=generator)
-        brisk = replace(TUNE, learning_rate=0.003, seed=seed)
-        recipe = replace(brisk, epochs=_epochs(SCRATCH_STEPS, train, TUNE))
-        fit(model, train, recipe, device=device, channels_last=True)
+    _check(strategy, DEPTHS)
+    device = get_device() if device is None else torch.device(device)
+    model = get_model("efficientnet_lite0", weights="imagenet").to(device)
+    replace_head(model, len(train.classes), torch.Generator().manual_seed(seed))
+    _probe(model, train, PROBE, device)
+    if (first := DEPTHS[strategy]) is None:
         return model
-    model = get_model("efficientnet_lite0", weights="imagenet")
-    model = _probe(replace_head(model, classes, generator), train, PROBE, device)
-    if strategy == "linear probe":
-        return model
-    freeze(model, 4 if strategy == "fine-tune the top" else None)
-    body = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("fc")]
-    groups = [{"params": model.fc.parameters(), "lr": 0.001}, {"params": body, "lr": 0.0003}]
+    below = nn.Sequential(model.stem, model.blocks[:first]).eval()
+    body = nn.Sequential(model.blocks[first:], model.top)
+    with torch.no_grad():
+        maps = torch.cat([below(x.to(device)).cpu() for x in train.images.split(64)])
+    groups = [
+        {"params": model.fc.requires_grad_().parameters(), "lr": 0.001},
+        {"params": body.requires_grad_().parameters(), "lr": 0.0003},
+    ]
+    upper = nn.Sequential(body, model.avgpool, nn.Flatten(), model.dropout, model.fc)
     recipe = replace(TUNE, epochs=_epochs(TUNE_STEPS, train, TUNE), seed=seed)
-    fit(model, train, recipe, parameters=groups, device=device, channels_last=True)
+    fit(upper, TensorDataset(maps, train.labels), recipe, parameters=groups, device=device)
     return model
 
 
-def _check(strategy: str) -> None:
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy {strategy!r} is none of {', '.join(STRATEGIES)}")
+def _check(strategy: str, known: Iterable[str] = STRATEGIES) -> None:
+    if strategy not in known:
+        raise ValueError(f"strategy {strategy!r} is none of {', '.join(known)}")
 
 
 def _epochs(steps: int, train: ImageSet, recipe: Recipe) -> int:
