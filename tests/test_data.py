@@ -148,7 +148,7 @@ def test_textures_train_and_test_on_different_pixels():
     """On a photograph in which every pixel is another number: no number is on both sides."""
     numbers = torch.arange(512 * 512.0).reshape(1, 512, 512).expand(3, -1, -1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnnlab.data.textures.photograph", lambda name: numbers)
+        patch.setitem(_patches.__wrapped__.__globals__, "photograph", lambda name: numbers)
         parts = _patches.__wrapped__("brick")
     seen = {split: part[:, 0].flatten().tolist() for split, part in parts.items()}
     assert {split: len(set(pixels)) for split, pixels in seen.items()} == {

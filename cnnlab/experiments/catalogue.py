@@ -1,24 +1,17 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from cnnlab.data import ImageSet, digits, mnist
+from cnnlab.data import ImageSet, digits
 from cnnlab.device import get_device
-from cnnlab.experiments.networks import (
-    ConvStack,
-    gradient_norms,
-    small_resnet,
-    without_each_block,
-)
-from cnnlab.experiments.transfer import borrowed_features, calibration, forgetting, transfer
+from cnnlab.experiments.networks import ConvStack, gradient_norms
 from cnnlab.models import get_model
-from cnnlab.models.lenet import LeNet
 from cnnlab.training import Recipe, evaluate, fit, predict
+from cnnlab.transfer import measure_cells
 
 __all__ = ["EXPERIMENTS", "Experiment"]
 
@@ -35,10 +28,6 @@ class Experiment:
         What a lecture or a paper says of it.
     measure : str
         What the values are.
-    setting : str
-        The network, the data and the recipe, so that a reader could repeat it.
-    control : str
-        What the effect is compared with, and what that does not rule out.
     run : callable
         ``run(seed, bench)`` to a dict from variant to value.
     logarithmic : bool
@@ -50,15 +39,9 @@ class Experiment:
     question: str
     claim: str
     measure: str
-    setting: str
-    control: str
     run: Callable[[int, "Bench"], dict[str, float]]
     percent: bool = True
     logarithmic: bool = False
-
-    def show(self, value: float) -> str:
-        """A value as the tables print it."""
-        return f"{value:.1%}" if self.percent else f"{value:.1e}"
 
 
 @dataclass(frozen=True)
@@ -105,96 +88,18 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _lenet(seed: int, **options) -> LeNet:
-    """Lecture 4's network or a variant of it, with torch's own first weights."""
-    torch.manual_seed(seed)
-    large = {"channels": (20, 50), "hidden": (500,), "pool": nn.MaxPool2d, "activation": nn.ReLU}
-    return LeNet(side=28, **(large | options))
-
-
-def lenet_parts(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = mnist("train"), mnist("test"), {}
-    options = {"channels": (6, 16), "hidden": (120, 84)}
-    options |= {"activation": nn.Tanh, "pool": nn.AvgPool2d}
-    recipe = Recipe(10, 64, learning_rate=0.1, seed=seed)
-    for label, change in (
-        ("LeNet-5 for 28×28: tanh, average pools", {}),
-        ("... with ReLU", {"activation": nn.ReLU}),
-        ("... and with max pools", {"pool": nn.MaxPool2d}),
-        ("... and with 20-50-500", {"channels": (20, 50), "hidden": (500,)}),
-    ):
-        options |= change
-        model = bench.train(_lenet(seed, **options), train, recipe)
-        values[label] = bench.accuracy(model, test)
-    return values
-
-
-def lenet_regularized(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = mnist("train"), mnist("test"), {}
-    for count, epochs, batch_size in ((400, 20, 32), (4000, 10, 64)):
-        data = ImageSet(train.images[:count], train.labels[:count], train.classes)
-        recipe = Recipe(epochs, batch_size, learning_rate=0.05, seed=seed)
-        for label, dropout, norm in (
-            ("neither", 0.0, None),
-            ("dropout", 0.5, None),
-            ("batch norm", 0.0, nn.BatchNorm2d),
-            ("both", 0.5, nn.BatchNorm2d),
-        ):
-            model = _lenet(seed, norm=norm)
-            model.classifier.insert(2, nn.Dropout(dropout))
-            values[f"{count:,} images, {label}"] = bench.accuracy(
-                bench.train(model, data, recipe), test
-            )
-    return values
-
-
-def softmax_first(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = mnist("train"), mnist("test"), {}
-    for epochs in (1, 3, 10):
-        recipe = Recipe(epochs, 64, learning_rate=0.05, seed=seed)
-        for label, extra in (("scores", []), ("probabilities", [nn.Softmax(1)])):
-            model = nn.Sequential(_lenet(seed), *extra)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "the network's outputs are probabilities")
-                bench.train(model, train, recipe)
-            plural = "epoch" if epochs == 1 else "epochs"
-            values[f"{epochs} {plural}, {label}"] = bench.accuracy(model, test)
-    return values
-
-
 def degradation(seed: int, bench: Bench) -> dict[str, float]:
-    train, errors = digits("train"), {}
-    for epochs in (16, 32):
-        recipe = Recipe(epochs, 64, learning_rate=0.05, weight_decay=1e-4, seed=seed)
-        for name, shortcut in (("plain", "none"), ("ResNet", "A")):
-            for depth in (20, 56):
-                torch.manual_seed(seed)
-                model = small_resnet(depth, 8 * bench.scale, shortcut=shortcut)
-                model = bench.train(model, train, recipe)
-                label = f"{name}-{depth}, {epochs} epochs"
-                errors[label] = 1 - bench.accuracy(model, train)
-    for rate in (0.01, 0.1):
-        torch.manual_seed(seed)
-        model = small_resnet(56, 8 * bench.scale, shortcut="none")
-        recipe = Recipe(16, 64, learning_rate=rate, weight_decay=1e-4, seed=seed)
-        model = bench.train(model, train, recipe)
-        errors[f"plain-56, 16 epochs, rate {rate}"] = 1 - bench.accuracy(model, train)
+    train = digits("train")
+    recipe = Recipe(6, 64, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
+    errors = {}
+    for label, name in (
+        ("plain-20", "plain20_cifar"),
+        ("plain-56", "plain56_cifar"),
+        ("ResNet-56", "resnet56_cifar"),
+    ):
+        model = get_model(name, in_channels=1, width=8 * bench.scale, generator=_seeded(seed))
+        errors[label] = 1 - bench.accuracy(bench.train(model, train, recipe), train)
     return errors
-
-
-def surgery(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = digits("train"), digits("test"), {}
-    recipe = Recipe(16, 64, learning_rate=0.05, weight_decay=1e-4, seed=seed)
-    for name, shortcut in (("plain-20", "none"), ("ResNet-20", "A")):
-        torch.manual_seed(seed)
-        model = small_resnet(20, 8 * bench.scale, shortcut=shortcut)
-        model = bench.train(model, train, recipe)
-        values[f"{name}, whole"] = bench.accuracy(model, test)
-        cut = [bench.accuracy(one, test) for one in without_each_block(model)]
-        values[f"{name}, without a block: mean"] = sum(cut) / len(cut)
-        values[f"{name}, without a block: best"] = max(cut)
-        values[f"{name}, without a block: worst"] = min(cut)
-    return values
 
 
 DEPTHS = (2, 4, 8, 16)
@@ -315,80 +220,34 @@ def ensemble(seed: int, bench: Bench) -> dict[str, float]:
     }
 
 
+def transfer(seed: int, bench: Bench) -> dict[str, float]:
+    table = measure_cells((seed,), device=bench.device)
+    return {
+        f"{cell}: {strategy}": accuracy
+        for cell, row in table.accuracies.items()
+        for strategy, (accuracy,) in row.items()
+    }
+
+
 EXPERIMENTS: dict[str, Experiment] = {
-    "lenet_parts": Experiment(
-        "What is each change worth that made LeNet-5 the LeNet of today's tutorials?",
-        "ReLU and max pooling replaced tanh and averaging because they did better in larger "
-        "networks (Krizhevsky et al. 2012; Scherer et al. 2010).",
-        "test accuracy",
-        "LeNets without padding on 4,000 images of MNIST, 1,000 others to test; torch's own first "
-        "weights; SGD with momentum 0.9, rate 0.1 and a cosine schedule, 10 epochs, batches of "
-        "64.",
-        "Each row differs from the one above in one thing, under the same seed, images and recipe; "
-        "the rate is not tuned for each.",
-        lenet_parts,
-    ),
-    "lenet_regularized": Experiment(
-        "Do dropout and batch norm help a LeNet, with few images and with many?",
-        "Dropout helps against overfitting (Srivastava et al. 2014), batch norm trains faster and "
-        "regularizes a little (Ioffe and Szegedy 2015).",
-        "test accuracy",
-        "The 20-50-500 LeNet without padding on 400 images of MNIST (20 epochs, batches of 32) or "
-        "4,000 (10 epochs, batches of 64), 1,000 others to test; dropout of 0.5 before the last "
-        "layer, batch norm after each convolution; SGD, rate 0.05 with a cosine schedule.",
-        "The same network with neither, under the same seeds, images and recipe.",
-        lenet_regularized,
-    ),
-    "softmax_first": Experiment(
-        "What does a softmax before the cross entropy do to training?",
-        "Torch's cross entropy applies the softmax itself; a second one flattens the loss.",
-        "test accuracy",
-        "The 20-50-500 LeNet without padding on 4,000 images of MNIST, 1,000 others to test; SGD, "
-        "rate 0.05 with a cosine schedule, batches of 64.",
-        "The same network without the softmax, under the same seeds, images and recipe.",
-        softmax_first,
-    ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
         "The plain 56-layer network has the higher training error, so it is not overfitting; "
         "with shortcuts the same depth trains well (He et al. 2016, figures 1 and 6).",
         "training error",
-        "Networks of 6n + 2 layers, 8 to 32 channels, on 1,266 digits of 8×8; SGD with momentum "
-        "0.9, rate 0.05 and a cosine schedule, weight decay 1e-4, batches of 64.",
-        "The shallow plain network under the same recipe; the residual twins, equal to the last "
-        "parameter (shortcut A); twice the epochs; two other rates for the network that fails.",
         degradation,
-    ),
-    "surgery": Experiment(
-        "What does a trained network lose with one of its blocks?",
-        "A residual network loses little, a plain one nearly everything (Veit et al. 2016, "
-        "figures 3 and 4).",
-        "test accuracy",
-        "Plain-20 and ResNet-20 as in *degradation*, trained for 16 epochs; each of the seven "
-        "blocks that keep the shape cut out in turn, no training after it.",
-        "The whole networks; a plain and a residual network of equal depth, parameters, images and "
-        "training.",
-        surgery,
     ),
     "activations": Experiment(
         "How deep can a network without normalization be and still learn?",
         "Sigmoid networks stop learning as they get deeper, ReLU networks do not "
         "(Krizhevsky et al. 2012, section 3.1).",
         "training accuracy",
-        "A stack of 2 to 16 convolutions 3×3 with 16 channels, no normalization, on 1,266 "
-        "digits of 8×8; Adam, rate 0.004, 6 epochs, batches of 32. Weights start with the "
-        "gain that undoes the activation's slope at 0.",
-        "The same depths for both activations. A sigmoid of 2 layers learns slowly too, so a "
-        "low value at 8 layers is not depth alone; and the ReLU can fail at 16.",
         activations,
     ),
     "vanishing": Experiment(
         "How much of the gradient arrives at the first layer before training?",
         "A sigmoid passes on at most a quarter of a gradient, a ReLU all of it or nothing.",
         "gradient norm of the first layer, relative to the last",
-        "The stacks of *activations* before any training; the gradient of one loss over 256 "
-        "digits.",
-        "The same depths and data for both activations, each with its fair start.",
         vanishing,
         percent=False,
         logarithmic=True,
@@ -398,10 +257,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         "With batch norm training takes higher rates and is much faster "
         "(Ioffe and Szegedy 2015, section 3.3).",
         "training accuracy",
-        "A stack of 8 convolutions 3×3 with 16 channels on 1,266 digits of 8×8; SGD with "
-        "momentum 0.9 and a cosine schedule, 4 epochs, batches of 64. A run that diverges "
-        "counts as guessing.",
-        "The same network without its norms, at the same three rates and seeds.",
         batch_norm,
     ),
     "auxiliary_heads": Experiment(
@@ -409,10 +264,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         "It feeds gradient to the early layers (Szegedy et al. 2014); with batch norm it is no "
         "longer needed.",
         "training accuracy",
-        "A stack of 20 convolutions 3×3 with 16 channels and He's start on 1,266 digits of "
-        "8×8; SGD, rate 0.02, 6 epochs, batches of 32; the second classifier after 10 of "
-        "them.",
-        "The same network without the second head, with and without batch norm.",
         auxiliary_heads,
     ),
     "stochastic_depth": Experiment(
@@ -420,20 +271,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         "It regularizes: the test error falls (Huang et al. 2016, after 500 passes over CIFAR). "
         "In a run as short as this one it slows training down more than it helps.",
         "test accuracy",
-        "ResNet-56 for CIFAR, 8 channels wide, on 300 digits of 8×8; SGD, rate 0.05, 12 "
-        "epochs, batches of 32.",
-        "The same network with no block dropped. Twelve epochs say nothing of the 500 that "
-        "the paper trains.",
         stochastic_depth,
     ),
     "width_or_depth": Experiment(
         "At about the same number of parameters: wide and shallow, or narrow and deep?",
         "Width does at least as well as depth and trains faster (Zagoruyko and Komodakis 2016).",
         "test accuracy",
-        "ResNets for CIFAR of 8, 20 and 56 layers, each as wide as about the same number of "
-        "parameters allows, on 300 digits of 8×8; SGD, rate 0.05, 12 epochs, batches of 32.",
-        "About equal parameters; the multiply-adds and the best rate of each depth are not "
-        "equalized.",
         width_or_depth,
     ),
     "augmentation": Experiment(
@@ -441,59 +284,19 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Augmentation is the simplest remedy against overfitting "
         "(Krizhevsky et al. 2012, section 4.1).",
         "test accuracy",
-        "A stack of 4 convolutions 3×3 with 32 channels and batch norm on 300 digits of 8×8; "
-        "Adam, rate 0.002, 20 epochs, batches of 32.",
-        "The same run without any augmentation.",
         augmentation,
     ),
     "ensemble": Experiment(
         "Are seven networks together better than one?",
         "Averaging seven networks took AlexNet's top-5 error from 18.2 to 15.4 percent.",
         "test accuracy",
-        "Seven stacks of 4 convolutions with batch norm, each from its own start, on 300 "
-        "digits of 8×8; Adam, rate 0.003, 15 epochs.",
-        "The mean of the seven alone, and the best of them, which no one knows without the "
-        "test set.",
         ensemble,
-    ),
-    "borrowed_features": Experiment(
-        "From what can a linear layer read off which photograph a patch comes from?",
-        "Features learned on ImageNet serve other tasks as they are (Donahue et al. 2014).",
-        "test accuracy",
-        "Logistic regression, 5 patches of 48×48 of each of 15 photographs to learn from, 360 of "
-        "other parts to be tested on; EfficientNet-Lite0's 1,280 features.",
-        "The same regression on the colours alone, on the pixels, and on the features of the same "
-        "network with random weights. Seeds draw the patches and those weights.",
-        borrowed_features,
     ),
     "transfer": Experiment(
         "Little or much data, similar or different: which way of using a trained network is best?",
         "Little and similar: a linear classifier on top; little and different: trouble; much and "
         "similar: a few layers; much and different: more layers (deck S003).",
         "test accuracy",
-        "EfficientNet-Lite0 with ImageNet weights on images of 48×48. Similar: patches of 15 "
-        "photographs; different: MNIST's digits. Little: 5 a class, much: 30. Fine-tuning starts "
-        "from the probe, 30 steps of Adam, rates 0.001 (head) and 0.0003.",
-        "The same network from scratch on the same images: 100 steps at a rate of 0.003. No rate "
-        "was tuned for a cell, and other backbones were not tried.",
         transfer,
-    ),
-    "calibration": Experiment(
-        "Is a network as often right as it is sure?",
-        "Modern networks are too sure of themselves (Guo et al. 2017).",
-        "share of the test images",
-        "The cell of little and similar images, as in *transfer*. The calibration error is the "
-        "mean gap between confidence and accuracy in ten bins of confidence.",
-        "The same measure for the probe, for both kinds of fine-tuning and from scratch.",
-        calibration,
-    ),
-    "forgetting": Experiment(
-        "Does a fine-tuned network still know what it knew?",
-        "Learning something new overwrites the old (McCloskey and Cohen 1989).",
-        "share of 18 photographs that get the name that they got before",
-        "The networks of *transfer* with much data; then the old head of 1,000 classes is put "
-        "back on the backbone and names the 18 photographs of cnnlab.data.",
-        "The linear probe, whose backbone was frozen: it must be 100 %.",
-        forgetting,
     ),
 }

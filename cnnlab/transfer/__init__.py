@@ -10,9 +10,10 @@ from cnnlab.transfer.cells import (
     ADVICE,
     CELLS,
     STRATEGIES,
+    CellTable,
     adapt,
-    adapt_imagenet,
     cell_data,
+    measure_cells,
 )
 from cnnlab.transfer.features import extract_features
 from cnnlab.transfer.pretrained import as_trunk_input, load_trunk
@@ -22,13 +23,14 @@ __all__ = [
     "ADVICE",
     "CELLS",
     "STRATEGIES",
+    "CellTable",
     "adapt",
-    "adapt_imagenet",
     "as_trunk_input",
     "cell_data",
     "extract_features",
     "freeze",
     "load_trunk",
+    "measure_cells",
     "parameter_groups",
     "replace_head",
     "units",
