@@ -3,14 +3,14 @@
 import csv
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
 
-__all__ = ["Measured", "Outcome", "measured", "run"]
+__all__ = ["Measured", "MeasuredTable", "Outcome", "measured", "run"]
 
 TABLE = files("cnnlab.experiments") / "measured.csv"
 
@@ -32,6 +32,35 @@ class Measured:
     seeds: int
 
 
+class MeasuredTable(Mapping[str, Measured]):
+    """What several seeds gave for each variant of an experiment; shown, it is all of them."""
+
+    def __init__(self, name: str, rows: Mapping[str, Measured]):
+        self.name, self._rows = name, rows
+
+    def __getitem__(self, variant: str) -> Measured:
+        if variant not in self._rows:
+            raise KeyError(f"{self.name} has no {variant!r}, only {', '.join(self)}")
+        return self._rows[variant]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        experiment = EXPERIMENTS[self.name]
+        width, seeds = max(map(len, self)), {row.seeds for row in self.values()}
+        count = "–".join(map(str, sorted({min(seeds), max(seeds)})))
+        title = f"{experiment.measure}, mean ± standard deviation of {count} seeds"
+        lines = [
+            f"{variant:{width}}  {experiment.show(row.mean):>7} ± {experiment.show(row.deviation)}"
+            for variant, row in self.items()
+        ]
+        return "\n".join([title, *lines])
+
+
 @cache
 def _table() -> dict[str, dict[str, Measured]]:
     table: dict[str, dict[str, Measured]] = {}
@@ -44,7 +73,7 @@ def _table() -> dict[str, dict[str, Measured]]:
     return table
 
 
-def measured(name: str) -> Mapping[str, Measured]:
+def measured(name: str) -> MeasuredTable:
     """What `make experiments` measured: for each variant its mean and spread over the seeds.
 
     Raises
@@ -53,7 +82,7 @@ def measured(name: str) -> Mapping[str, Measured]:
         If there is no such experiment.
     """
     _find(name)
-    return _table()[name]
+    return MeasuredTable(name, _table()[name])
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,14 +117,11 @@ class Outcome:
         lines = [self.experiment.question, f"{'':{width}}{'this run':>12}{f'{seeds} seeds':>22}"]
         for variant, value in self.values.items():
             other = table[variant]
-            spread = f"{self._show(other.mean)} ± {self._show(other.deviation)}"
-            lines.append(f"{variant:{width}}{self._show(value):>12}{spread:>22}")
+            spread = f"{self.experiment.show(other.mean)} ± {self.experiment.show(other.deviation)}"
+            lines.append(f"{variant:{width}}{self.experiment.show(value):>12}{spread:>22}")
         size = "; this run is larger than those" if self.large else ""
         lines.append(f"{self.experiment.measure}, mean ± standard deviation{size}")
         return "\n".join(lines)
-
-    def _show(self, value: float) -> str:
-        return f"{value:.1%}" if self.experiment.percent else f"{value:.1e}"
 
     def plot(self):
         """This run as dots, the other seeds as bars: a `cnnlab.plotting.Picture`."""
@@ -133,9 +159,10 @@ class Outcome:
             axes.grid(axis="x", color="#DDDDDD", linewidth=1)
             axes.set_axisbelow(True)
             figure.legend(loc="outside upper right", ncols=2)
+            show = self.experiment.show
             words = [
-                f"{variant} {self._show(value)} (others {self._show(table[variant].mean)} ± "
-                f"{self._show(table[variant].deviation)})"
+                f"{variant} {show(value)} (others {show(table[variant].mean)} ± "
+                f"{show(table[variant].deviation)})"
                 for variant, value in self.values.items()
             ]
             alt = f"{self.experiment.question} {self.experiment.measure}: {'; '.join(words)}."
