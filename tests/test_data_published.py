@@ -219,18 +219,21 @@ def test_with_no_network_the_sentence_names_an_alternative(monkeypatch, cache):
         load("mnist")
     text = str(error.value)
     assert text.startswith(f"mnist is not in {cache} and http://127.0.0.1:9/train-images")
-    assert 'With no network use cnnlab.data.load("digits")' in text
+    assert 'With no network use cnnlab.data.load("mnist_5k")' in text
 
 
 def test_the_sets_that_need_no_network_have_names_too():
-    assert len(load("digits", "test", size=28)) == 353
+    assert len(load("mnist_5k", "test")) == 1000
     assert len(load("patterns", "test", count=10)) == 10
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: load("imagenet"), "data set 'imagenet' is none of digits, patterns, mnist"),
+        (
+            lambda: load("imagenet"),
+            "data set 'imagenet' is none of digits, patterns, mnist_5k, mnist",
+        ),
         (lambda: load("mnist", "all"), "split 'all' is none of train, validation, test"),
         (lambda: load("mnist", size=32), "mnist takes no option size"),
     ],

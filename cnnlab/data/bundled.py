@@ -1,4 +1,4 @@
-"""The real images that scikit-learn ships: 1,797 handwritten digits and two photographs."""
+"""The 1,797 handwritten digits that scikit-learn ships."""
 
 from random import Random
 from typing import Literal
@@ -8,10 +8,9 @@ import torch.nn.functional as F
 
 from cnnlab.data.image_set import ImageSet
 
-__all__ = ["digits", "photograph"]
+__all__ = ["digits"]
 
 SPLITS = ("train", "validation", "test")
-PHOTOGRAPHS = ("china", "flower")
 
 
 def digits(
@@ -65,51 +64,6 @@ def digits(
     if size != 8:
         images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
     return ImageSet(images, labels, [str(digit) for digit in range(10)], f"digits ({split})")
-
-
-def photograph(
-    name: Literal["china", "flower"], height: int | None = None, *, gray: bool = False
-) -> torch.Tensor:
-    """A real photograph: ``"china"`` (a temple) or ``"flower"`` (a dahlia).
-
-    Parameters
-    ----------
-    name
-        Which of the two.
-    height
-        Resample to this height (bilinear, antialiased, aspect kept). Default: its own 427.
-    gray
-        One channel instead of three: the luma 0.299 R + 0.587 G + 0.114 B of ITU-R BT.601.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (3, H, W), or (1, H, W) if gray; float32 in [0, 1]; 427×640 unless resampled.
-
-    Raises
-    ------
-    ValueError
-        If there is no such photograph or the height is below 1.
-
-    Notes
-    -----
-    Both are CC BY 2.0 and come with scikit-learn: china.jpg by danielbuechele, flower.jpg by
-    vultilion (Flickr).
-    """
-    if name not in PHOTOGRAPHS:
-        raise ValueError(f"photograph {name!r} is none of {', '.join(PHOTOGRAPHS)}")
-    if height is not None and height < 1:
-        raise ValueError(f"height {height} is below 1 pixel")
-    from sklearn.datasets import load_sample_image
-
-    image = torch.tensor(load_sample_image(f"{name}.jpg"), dtype=torch.float32)
-    image = image.permute(2, 0, 1) / 255
-    if gray:
-        image = torch.tensordot(torch.tensor([[0.299, 0.587, 0.114]]), image, dims=1)
-    if height is not None:
-        size = (height, round(height * image.shape[2] / image.shape[1]))
-        image = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    return image.clamp(0, 1).contiguous()  # weights that sum to 1 may still round to 1.0000002
 
 
 def _split_indices(labels: list[int], seed: int = 0) -> dict[str, list[int]]:

@@ -8,18 +8,19 @@ import torch
 from cnnlab.data.bundled import SPLITS, digits
 from cnnlab.data.download import cache_folder, fetch
 from cnnlab.data.image_set import ImageSet
+from cnnlab.data.mnist import mnist
 from cnnlab.data.procedural import patterns
 
 __all__ = ["image_folder", "load"]
 
-OFFLINE = {"digits": digits, "patterns": patterns}
+OFFLINE = {"digits": digits, "patterns": patterns, "mnist_5k": mnist}
 PUBLISHED = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
-NEAREST = {"mnist": "digits", "fashion_mnist": "patterns"}  # what to use instead with no network
+NEAREST = {"mnist": "mnist_5k", "fashion_mnist": "patterns"}  # what to use instead with no network
 
 
 def load(
@@ -34,9 +35,10 @@ def load(
     Parameters
     ----------
     name
-        ``"digits"`` and ``"patterns"`` need no network; ``"mnist"`` (12 MB), ``"fashion_mnist"``
-        (31 MB), ``"cifar10"`` (170 MB) and ``"cifar100"`` (169 MB) are kept in the folder that
-        the environment variable ``CNNLAB_DATA`` names, else in ``~/.cache/cnnlab``.
+        ``"digits"``, ``"patterns"`` and ``"mnist_5k"`` need no network; ``"mnist"`` (12 MB),
+        ``"fashion_mnist"`` (31 MB), ``"cifar10"`` (170 MB) and ``"cifar100"`` (169 MB) are kept in
+        the folder that the environment variable ``CNNLAB_DATA`` names, else in
+        ``~/.cache/cnnlab``.
     split
         Published sets come in two parts; here every tenth image of the training part is the
         validation split and the other nine are ``"train"`` (45,000 and 5,000 for CIFAR, as the
