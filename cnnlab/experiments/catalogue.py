@@ -1,15 +1,22 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from cnnlab.data import ImageSet, digits
+from cnnlab.data import ImageSet, digits, mnist
 from cnnlab.device import get_device
-from cnnlab.experiments.networks import ConvStack, gradient_norms
+from cnnlab.experiments.networks import (
+    ConvStack,
+    gradient_norms,
+    small_resnet,
+    without_each_block,
+)
 from cnnlab.models import get_model
+from cnnlab.models.lenet import LeNet
 from cnnlab.training import Recipe, evaluate, fit, predict
 from cnnlab.transfer import measure_cells
 
@@ -98,18 +105,96 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def degradation(seed: int, bench: Bench) -> dict[str, float]:
-    train = digits("train")
-    recipe = Recipe(6, 64, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
-    errors = {}
-    for label, name in (
-        ("plain-20", "plain20_cifar"),
-        ("plain-56", "plain56_cifar"),
-        ("ResNet-56", "resnet56_cifar"),
+def _lenet(seed: int, **options) -> LeNet:
+    """Lecture 4's network or a variant of it, with torch's own first weights."""
+    torch.manual_seed(seed)
+    large = {"channels": (20, 50), "hidden": (500,), "pool": nn.MaxPool2d, "activation": nn.ReLU}
+    return LeNet(side=28, **(large | options))
+
+
+def lenet_parts(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    options = {"channels": (6, 16), "hidden": (120, 84)}
+    options |= {"activation": nn.Tanh, "pool": nn.AvgPool2d}
+    recipe = Recipe(10, 64, learning_rate=0.1, seed=seed)
+    for label, change in (
+        ("LeNet-5 for 28×28: tanh, average pools", {}),
+        ("... with ReLU", {"activation": nn.ReLU}),
+        ("... and with max pools", {"pool": nn.MaxPool2d}),
+        ("... and with 20-50-500", {"channels": (20, 50), "hidden": (500,)}),
     ):
-        model = get_model(name, in_channels=1, width=8 * bench.scale, generator=_seeded(seed))
-        errors[label] = 1 - bench.accuracy(bench.train(model, train, recipe), train)
+        options |= change
+        model = bench.train(_lenet(seed, **options), train, recipe)
+        values[label] = bench.accuracy(model, test)
+    return values
+
+
+def lenet_regularized(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for count, epochs, batch_size in ((400, 20, 32), (4000, 10, 64)):
+        data = ImageSet(train.images[:count], train.labels[:count], train.classes)
+        recipe = Recipe(epochs, batch_size, learning_rate=0.05, seed=seed)
+        for label, dropout, norm in (
+            ("neither", 0.0, None),
+            ("dropout", 0.5, None),
+            ("batch norm", 0.0, nn.BatchNorm2d),
+            ("both", 0.5, nn.BatchNorm2d),
+        ):
+            model = _lenet(seed, norm=norm)
+            model.classifier.insert(2, nn.Dropout(dropout))
+            values[f"{count:,} images, {label}"] = bench.accuracy(
+                bench.train(model, data, recipe), test
+            )
+    return values
+
+
+def softmax_first(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for epochs in (1, 3, 10):
+        recipe = Recipe(epochs, 64, learning_rate=0.05, seed=seed)
+        for label, extra in (("scores", []), ("probabilities", [nn.Softmax(1)])):
+            model = nn.Sequential(_lenet(seed), *extra)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "the network's outputs are probabilities")
+                bench.train(model, train, recipe)
+            plural = "epoch" if epochs == 1 else "epochs"
+            values[f"{epochs} {plural}, {label}"] = bench.accuracy(model, test)
+    return values
+
+
+def degradation(seed: int, bench: Bench) -> dict[str, float]:
+    train, errors = digits("train"), {}
+    for epochs in (16, 32):
+        recipe = Recipe(epochs, 64, learning_rate=0.05, weight_decay=1e-4, seed=seed)
+        for name, shortcut in (("plain", "none"), ("ResNet", "A")):
+            for depth in (20, 56):
+                torch.manual_seed(seed)
+                model = small_resnet(depth, 8 * bench.scale, shortcut=shortcut)
+                model = bench.train(model, train, recipe)
+                label = f"{name}-{depth}, {epochs} epochs"
+                errors[label] = 1 - bench.accuracy(model, train)
+    for rate in (0.01, 0.1):
+        torch.manual_seed(seed)
+        model = small_resnet(56, 8 * bench.scale, shortcut="none")
+        recipe = Recipe(16, 64, learning_rate=rate, weight_decay=1e-4, seed=seed)
+        model = bench.train(model, train, recipe)
+        errors[f"plain-56, 16 epochs, rate {rate}"] = 1 - bench.accuracy(model, train)
     return errors
+
+
+def surgery(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    recipe = Recipe(16, 64, learning_rate=0.05, weight_decay=1e-4, seed=seed)
+    for name, shortcut in (("plain-20", "none"), ("ResNet-20", "A")):
+        torch.manual_seed(seed)
+        model = small_resnet(20, 8 * bench.scale, shortcut=shortcut)
+        model = bench.train(model, train, recipe)
+        values[f"{name}, whole"] = bench.accuracy(model, test)
+        cut = [bench.accuracy(one, test) for one in without_each_block(model)]
+        values[f"{name}, without a block: mean"] = sum(cut) / len(cut)
+        values[f"{name}, without a block: best"] = max(cut)
+        values[f"{name}, without a block: worst"] = min(cut)
+    return values
 
 
 DEPTHS = (2, 4, 8, 16)
@@ -240,12 +325,59 @@ def transfer(seed: int, bench: Bench) -> dict[str, float]:
 
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "lenet_parts": Experiment(
+        "What is each change worth that made LeNet-5 the LeNet of today's tutorials?",
+        "ReLU and max pooling replaced tanh and averaging because they did better in larger "
+        "networks (Krizhevsky et al. 2012; Scherer et al. 2010).",
+        "test accuracy",
+        "LeNets without padding on 4,000 images of MNIST, 1,000 others to test; torch's own first "
+        "weights; SGD with momentum 0.9, rate 0.1 and a cosine schedule, 10 epochs, batches of "
+        "64.",
+        "Each row differs from the one above in one thing, under the same seed, images and recipe; "
+        "the rate is not tuned for each.",
+        lenet_parts,
+    ),
+    "lenet_regularized": Experiment(
+        "Do dropout and batch norm help a LeNet, with few images and with many?",
+        "Dropout helps against overfitting (Srivastava et al. 2014), batch norm trains faster and "
+        "regularizes a little (Ioffe and Szegedy 2015).",
+        "test accuracy",
+        "The 20-50-500 LeNet without padding on 400 images of MNIST (20 epochs, batches of 32) or "
+        "4,000 (10 epochs, batches of 64), 1,000 others to test; dropout of 0.5 before the last "
+        "layer, batch norm after each convolution; SGD, rate 0.05 with a cosine schedule.",
+        "The same network with neither, under the same seeds, images and recipe.",
+        lenet_regularized,
+    ),
+    "softmax_first": Experiment(
+        "What does a softmax before the cross entropy do to training?",
+        "Torch's cross entropy applies the softmax itself; a second one flattens the loss.",
+        "test accuracy",
+        "The 20-50-500 LeNet without padding on 4,000 images of MNIST, 1,000 others to test; SGD, "
+        "rate 0.05 with a cosine schedule, batches of 64.",
+        "The same network without the softmax, under the same seeds, images and recipe.",
+        softmax_first,
+    ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
         "The plain 56-layer network has the higher training error, so it is not overfitting; "
         "with shortcuts the same depth trains well (He et al. 2016, figures 1 and 6).",
         "training error",
+        "Networks of 6n + 2 layers, 8 to 32 channels, on 1,266 digits of 8×8; SGD with momentum "
+        "0.9, rate 0.05 and a cosine schedule, weight decay 1e-4, batches of 64.",
+        "The shallow plain network under the same recipe; the residual twins, equal to the last "
+        "parameter (shortcut A); twice the epochs; two other rates for the network that fails.",
         degradation,
+    ),
+    "surgery": Experiment(
+        "What does a trained network lose with one of its blocks?",
+        "A residual network loses little, a plain one nearly everything (Veit et al. 2016, "
+        "figures 3 and 4).",
+        "test accuracy",
+        "Plain-20 and ResNet-20 as in *degradation*, trained for 16 epochs; each of the seven "
+        "blocks that keep the shape cut out in turn, no training after it.",
+        "The whole networks; a plain and a residual network of equal depth, parameters, images and "
+        "training.",
+        surgery,
     ),
     "activations": Experiment(
         "How deep can a network without normalization be and still learn?",

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
 
-__all__ = ["Measured", "MeasuredTable", "Outcome", "measured", "run"]
+__all__ = ["Measured", "MeasuredTable", "Outcome", "markdown", "measured", "run"]
 
 TABLE = files("cnnlab.experiments") / "measured.csv"
 
@@ -21,15 +21,35 @@ class Measured:
 
     Attributes
     ----------
-    mean, deviation : float
+    values : tuple of float
+        One for each seed.
+    mean, deviation, lowest, highest : float
         Over the seeds; the standard deviation is of one seed, not of the mean.
     seeds : int
         How many.
     """
 
-    mean: float
-    deviation: float
-    seeds: int
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        return statistics.stdev(self.values)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.values)
+
+    @property
+    def highest(self) -> float:
+        return max(self.values)
+
+    @property
+    def seeds(self) -> int:
+        return len(self.values)
 
 
 class MeasuredTable(Mapping[str, Measured]):
@@ -66,10 +86,8 @@ def _table() -> dict[str, dict[str, Measured]]:
     table: dict[str, dict[str, Measured]] = {}
     with TABLE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            values = [float(value) for value in row["values"].split()]
-            table.setdefault(row["experiment"], {})[row["variant"]] = Measured(
-                statistics.mean(values), statistics.stdev(values), len(values)
-            )
+            values = tuple(float(value) for value in row["values"].split())
+            table.setdefault(row["experiment"], {})[row["variant"]] = Measured(values)
     return table
 
 
@@ -83,6 +101,30 @@ def measured(name: str) -> MeasuredTable:
     """
     _find(name)
     return MeasuredTable(name, _table()[name])
+
+
+def markdown() -> str:
+    """``docs/experiments.md``: every experiment with its setting, its control and its table."""
+    parts = [
+        "# The experiments that lectures show\n",
+        "What a lecture concludes from an experiment of its own stands on the numbers below: each "
+        "with its setting, the control that it is compared with, and several seeds. `make "
+        "experiments` runs them again and writes this page (`cnnlab/experiments/catalogue.py` is "
+        'the code); `measured("name")` shows a table in a notebook, `run("name", seed=0)` repeats '
+        "one seed. A "
+        "deviation is of one seed, not of the mean. All ran on a CPU.\n",
+    ]
+    for name, experiment in EXPERIMENTS.items():
+        parts.append(f"## {name}\n\n**{experiment.question}**\n")
+        parts.append(f"- *What is said of it*: {experiment.claim}")
+        parts.append(f"- *Setting*: {experiment.setting}")
+        parts.append(f"- *Control*: {experiment.control}\n")
+        parts.append(f"| {experiment.measure} | mean | deviation | seeds |\n|---|---|---|---|")
+        for variant, row in measured(name).items():
+            cells = experiment.show(row.mean), experiment.show(row.deviation), str(row.seeds)
+            parts.append(f"| {variant} | {' | '.join(cells)} |")
+        parts.append("")
+    return "\n".join(parts)
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,9 +1,16 @@
-"""Why a loss is no longer a number."""
+"""Why a loss is no longer a number, and why it doesn't fall."""
+
+import warnings
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["explain_nonfinite", "first_nonfinite_layer", "refuse_nonfinite_weights"]
+__all__ = [
+    "explain_nonfinite",
+    "first_nonfinite_layer",
+    "refuse_nonfinite_weights",
+    "warn_of_probabilities",
+]
 
 
 @torch.no_grad()
@@ -61,3 +68,20 @@ def refuse_nonfinite_weights(model: nn.Module, epoch: int) -> None:
                 f"after epoch {epoch} the weights {name} are not finite, though its losses were: "
                 "lower the learning rate, or set clip_norm=1"
             )
+
+
+def warn_of_probabilities(scores: Tensor) -> None:
+    """Warn if the scores ``(N, classes)`` of a batch went through a softmax already.
+
+    Cross entropy applies one itself: after two of them the loss can't fall below
+    ln(e + classes - 1) - 1, and the network learns slowly or not at all.
+    """
+    scores = scores.detach().float()
+    sums = scores.sum(1)
+    if scores.shape[1] > 1 and bool((scores >= 0).all() & ((sums - 1).abs() < 1e-3).all()):
+        warnings.warn(
+            "the network's outputs are probabilities (none is negative, and each row adds up to "
+            "1), but cross entropy takes scores and applies the softmax itself: leave the "
+            "network's last softmax out",
+            stacklevel=4,
+        )

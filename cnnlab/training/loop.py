@@ -24,7 +24,11 @@ from cnnlab.training.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from cnnlab.training.diagnose import explain_nonfinite, refuse_nonfinite_weights
+from cnnlab.training.diagnose import (
+    explain_nonfinite,
+    refuse_nonfinite_weights,
+    warn_of_probabilities,
+)
 from cnnlab.training.history import History
 from cnnlab.training.recipes import Recipe, classification_loss, get_recipe
 
@@ -230,6 +234,8 @@ def train_epoch(
             output = network(images)
             if step == 0:
                 batches.expect(_scores(output).shape[1], labels)
+                if epoch == 0:
+                    warn_of_probabilities(_scores(output))
             loss = classification_loss(output, labels, recipe)
         right = (_scores(output).argmax(1) == labels).sum()
         reading = _Reading(loss, right)
