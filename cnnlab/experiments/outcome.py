@@ -97,9 +97,11 @@ def measured(name: str) -> MeasuredTable:
     Raises
     ------
     ValueError
-        If there is no such experiment.
+        If there is no such experiment, or it has not been measured.
     """
     _find(name)
+    if name not in _table():
+        raise ValueError(f"{name} has not been measured: python -m cnnlab.experiments {name}")
     return MeasuredTable(name, _table()[name])
 
 
