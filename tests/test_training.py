@@ -693,3 +693,58 @@ def test_a_nan_on_a_gpu_names_its_layer():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), Root(), nn.Flatten(), nn.Linear(144, 10))
     with pytest.raises(FloatingPointError, match=r"is 1 \(Root\)"):
         fit(model, blobs(), Recipe(epochs=1), device="cuda")
+
+
+# --- what a beginner gives it
+
+
+PIXELS, CLASSES = torch.rand(65, 1, 8, 8), torch.arange(65) % 10
+FLAT = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (DataLoader(few_digits(), 8), "fit takes the dataset, not a DataLoader"),
+        ([(object(), 1)] * 4, "an image of the dataset is a object, not a tensor"),
+        (TensorDataset((255 * PIXELS).byte(), CLASSES), r"images are torch.uint8, .* / 255"),
+        (TensorDataset(PIXELS, torch.eye(10)[CLASSES]), r"shape \(10,\) and is torch.float32"),
+        (TensorDataset(PIXELS, CLASSES.float()), r"labels.long\(\) for floats"),
+    ],
+)
+def test_data_that_no_network_can_learn_from_are_refused(data, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        on_cpu(FLAT, data)
+
+
+def test_a_layer_that_does_not_fit_is_named_with_what_it_should_be():
+    wrong = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(100, 10))
+    with pytest.raises(ValueError, match="Linear '2' expects 100 features, .* in_features=144"):
+        on_cpu(wrong, few_digits())
+    with pytest.raises(ValueError, match="LeNet takes images of 32×32"):
+        on_cpu(get_model("lenet5"), digits("train", size=28))
+
+
+def test_a_last_batch_of_one_is_explained_where_batch_norm_needs_more():
+    norm = nn.Sequential(FLAT, nn.BatchNorm1d(10))
+    with pytest.raises(ValueError, match="a batch of 1 image leaves batch norm one value"):
+        on_cpu(norm, TensorDataset(PIXELS, CLASSES), Recipe(1, 64))
+    on_cpu(norm, TensorDataset(PIXELS, CLASSES), Recipe(1, 63))
+
+
+def test_all_frozen_is_said():
+    frozen = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)
+    with pytest.raises(ValueError, match="every parameter is frozen"):
+        on_cpu(frozen, few_digits())
+
+
+def test_a_softmax_before_the_cross_entropy_is_warned_of_once():
+    with pytest.warns(UserWarning, match="the network's outputs are probabilities") as record:
+        on_cpu(nn.Sequential(small_net(), nn.Softmax(1)), few_digits())
+    assert len(record) == 1 and record[0].filename == __file__.replace(".pyc", ".py")
+
+
+@pytest.mark.parametrize("last", [nn.Identity, nn.ReLU, lambda: nn.LogSoftmax(1), nn.Sigmoid])
+def test_other_outputs_are_not_warned_of(last, recwarn):
+    on_cpu(nn.Sequential(small_net(), last()), few_digits(), Recipe(1, 32))
+    assert not [w for w in recwarn if "probabilities" in str(w.message)]

@@ -5,9 +5,10 @@
 >>> outcome.plot()  # doctest: +SKIP
 """
 
+from cnnlab.experiments.band import expect
 from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
 from cnnlab.experiments.networks import ConvStack, gradient_norms
-from cnnlab.experiments.outcome import Measured, Outcome, measured, run
+from cnnlab.experiments.outcome import Measured, MeasuredTable, Outcome, measured, run
 
 __all__ = [
     "EXPERIMENTS",
@@ -15,7 +16,9 @@ __all__ = [
     "ConvStack",
     "Experiment",
     "Measured",
+    "MeasuredTable",
     "Outcome",
+    "expect",
     "gradient_norms",
     "measured",
     "run",

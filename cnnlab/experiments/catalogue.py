@@ -1,15 +1,22 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from cnnlab.data import ImageSet, digits
+from cnnlab.data import ImageSet, digits, mnist
 from cnnlab.device import get_device
-from cnnlab.experiments.networks import ConvStack, gradient_norms
+from cnnlab.experiments.networks import (
+    ConvStack,
+    gradient_norms,
+    small_resnet,
+    without_each_block,
+)
 from cnnlab.models import get_model
+from cnnlab.models.lenet import LeNet
 from cnnlab.training import Recipe, evaluate, fit, predict
 from cnnlab.transfer import measure_cells
 
@@ -28,6 +35,10 @@ class Experiment:
         What a lecture or a paper says of it.
     measure : str
         What the values are.
+    setting : str
+        The network, the data and the recipe, so that a reader could repeat it.
+    control : str
+        What the effect is compared with, and what that does not rule out.
     run : callable
         ``run(seed, bench)`` to a dict from variant to value.
     logarithmic : bool
@@ -39,9 +50,15 @@ class Experiment:
     question: str
     claim: str
     measure: str
+    setting: str
+    control: str
     run: Callable[[int, "Bench"], dict[str, float]]
     percent: bool = True
     logarithmic: bool = False
+
+    def show(self, value: float) -> str:
+        """A value as the tables print it."""
+        return f"{value:.1%}" if self.percent else f"{value:.1e}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,27 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _lenet(seed: int) -> LeNet:
+    """Lecture 4's network or a variant of it, with torch's own first weights."""
+    torch.manual_seed(seed)
+    options = {"channels": (20, 50), "hidden": (500,), "pool": nn.MaxPool2d}
+    return LeNet(side=28, activation=nn.ReLU, **options)
+
+
+def softmax_first(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for epochs in (1, 3):
+        recipe = Recipe(epochs, 64, learning_rate=0.05, seed=seed)
+        for label, extra in (("scores", []), ("probabilities", [nn.Softmax(1)])):
+            model = nn.Sequential(_lenet(seed), *extra)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "the network's outputs are probabilities")
+                bench.train(model, train, recipe)
+            plural = "epoch" if epochs == 1 else "epochs"
+            values[f"{epochs} {plural}, {label}"] = bench.accuracy(model, test)
+    return values
+
+
 def degradation(seed: int, bench: Bench) -> dict[str, float]:
     train = digits("train")
     recipe = Recipe(6, 64, learning_rate=0.05, weight_decay=1e-4, warmup=1, seed=seed)
@@ -100,6 +138,21 @@ def degradation(seed: int, bench: Bench) -> dict[str, float]:
         model = get_model(name, in_channels=1, width=8 * bench.scale, generator=_seeded(seed))
         errors[label] = 1 - bench.accuracy(bench.train(model, train, recipe), train)
     return errors
+
+
+def surgery(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    recipe = Recipe(16, 64, learning_rate=0.05, weight_decay=1e-4, seed=seed)
+    for name, shortcut in (("plain-20", "none"), ("ResNet-20", "A")):
+        torch.manual_seed(seed)
+        model = small_resnet(20, 8 * bench.scale, shortcut=shortcut)
+        model = bench.train(model, train, recipe)
+        values[f"{name}, whole"] = bench.accuracy(model, test)
+        cut = [bench.accuracy(one, test) for one in without_each_block(model)]
+        values[f"{name}, without a block: mean"] = sum(cut) / len(cut)
+        values[f"{name}, without a block: best"] = max(cut)
+        values[f"{name}, without a block: worst"] = min(cut)
+    return values
 
 
 DEPTHS = (2, 4, 8, 16)
@@ -230,24 +283,58 @@ def transfer(seed: int, bench: Bench) -> dict[str, float]:
 
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "softmax_first": Experiment(
+        "What does a softmax before the cross entropy do to training?",
+        "Torch's cross entropy applies the softmax itself; a second one flattens the loss.",
+        "test accuracy",
+        "The 20-50-500 LeNet without padding on 4,000 images of MNIST, 1,000 others to test; SGD, "
+        "rate 0.05 with a cosine schedule, batches of 64.",
+        "The same network without the softmax, under the same seeds, images and recipe.",
+        softmax_first,
+    ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
         "The plain 56-layer network has the higher training error, so it is not overfitting; "
         "with shortcuts the same depth trains well (He et al. 2016, figures 1 and 6).",
         "training error",
+        "Networks of 6n + 2 layers for CIFAR, with 8, 16 and 32 channels after a first layer of 16 "
+        "and He's start, on 1,266 digits of 8×8; 6 epochs of SGD with momentum 0.9, rate 0.05 with "
+        "one epoch of warm-up and a cosine schedule, weight decay 1e-4, batches of 64.",
+        "The shallow plain network under the same recipe, and the residual twin of the deep one, "
+        "equal to the last parameter (shortcut A). After 6 epochs plain-20 is not done; lecture 9 "
+        "trains it to an error of 0. One recipe: another may do better for plain-56.",
         degradation,
+    ),
+    "surgery": Experiment(
+        "What does a trained network lose with one of its blocks?",
+        "A residual network loses little, a plain one nearly everything (Veit et al. 2016, "
+        "figures 3 and 4).",
+        "test accuracy",
+        "Plain-20 and ResNet-20 as in *degradation*, trained for 16 epochs; each of the seven "
+        "blocks that keep the shape cut out in turn, no training after it.",
+        "The whole networks; a plain and a residual network of equal depth, parameters, images and "
+        "training.",
+        surgery,
     ),
     "activations": Experiment(
         "How deep can a network without normalization be and still learn?",
         "Sigmoid networks stop learning as they get deeper, ReLU networks do not "
         "(Krizhevsky et al. 2012, section 3.1).",
         "training accuracy",
+        "A stack of 2 to 16 convolutions 3×3 with 16 channels, no normalization, on 1,266 "
+        "digits of 8×8; Adam, rate 0.004, 6 epochs, batches of 32. Weights start with the "
+        "gain that undoes the activation's slope at 0.",
+        "The same depths for both activations. A sigmoid of 2 layers learns slowly too, so a "
+        "low value at 8 layers is not depth alone; and the ReLU can fail at 16.",
         activations,
     ),
     "vanishing": Experiment(
         "How much of the gradient arrives at the first layer before training?",
         "A sigmoid passes on at most a quarter of a gradient, a ReLU all of it or nothing.",
         "gradient norm of the first layer, relative to the last",
+        "The stacks of *activations* before any training; the gradient of one loss over 256 "
+        "digits.",
+        "The same depths and data for both activations, each with its fair start.",
         vanishing,
         percent=False,
         logarithmic=True,
@@ -257,6 +344,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         "With batch norm training takes higher rates and is much faster "
         "(Ioffe and Szegedy 2015, section 3.3).",
         "training accuracy",
+        "A stack of 8 convolutions 3×3 with 16 channels on 1,266 digits of 8×8; SGD with "
+        "momentum 0.9 and a cosine schedule, 4 epochs, batches of 64. A run that diverges "
+        "counts as guessing.",
+        "The same network without its norms, at the same three rates and seeds.",
         batch_norm,
     ),
     "auxiliary_heads": Experiment(
@@ -264,6 +355,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         "It feeds gradient to the early layers (Szegedy et al. 2014); with batch norm it is no "
         "longer needed.",
         "training accuracy",
+        "A stack of 20 convolutions 3×3 with 16 channels and He's start on 1,266 digits of "
+        "8×8; SGD, rate 0.02, 6 epochs, batches of 32; the second classifier after 10 of "
+        "them.",
+        "The same network without the second head, with and without batch norm.",
         auxiliary_heads,
     ),
     "stochastic_depth": Experiment(
@@ -271,12 +366,20 @@ EXPERIMENTS: dict[str, Experiment] = {
         "It regularizes: the test error falls (Huang et al. 2016, after 500 passes over CIFAR). "
         "In a run as short as this one it slows training down more than it helps.",
         "test accuracy",
+        "ResNet-56 for CIFAR, 8 channels wide, on 300 digits of 8×8; SGD, rate 0.05, 12 "
+        "epochs, batches of 32.",
+        "The same network with no block dropped. Twelve epochs say nothing of the 500 that "
+        "the paper trains.",
         stochastic_depth,
     ),
     "width_or_depth": Experiment(
         "At about the same number of parameters: wide and shallow, or narrow and deep?",
         "Width does at least as well as depth and trains faster (Zagoruyko and Komodakis 2016).",
         "test accuracy",
+        "ResNets for CIFAR of 8, 20 and 56 layers, each as wide as about the same number of "
+        "parameters allows, on 300 digits of 8×8; SGD, rate 0.05, 12 epochs, batches of 32.",
+        "About equal parameters; the multiply-adds and the best rate of each depth are not "
+        "equalized.",
         width_or_depth,
     ),
     "augmentation": Experiment(
@@ -284,12 +387,19 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Augmentation is the simplest remedy against overfitting "
         "(Krizhevsky et al. 2012, section 4.1).",
         "test accuracy",
+        "A stack of 4 convolutions 3×3 with 32 channels and batch norm on 300 digits of 8×8; "
+        "Adam, rate 0.002, 20 epochs, batches of 32.",
+        "The same run without any augmentation.",
         augmentation,
     ),
     "ensemble": Experiment(
         "Are seven networks together better than one?",
         "Averaging seven networks took AlexNet's top-5 error from 18.2 to 15.4 percent.",
         "test accuracy",
+        "Seven stacks of 4 convolutions with batch norm, each from its own start, on 300 "
+        "digits of 8×8; Adam, rate 0.003, 15 epochs.",
+        "The mean of the seven alone, and the best of them, which no one knows without the "
+        "test set.",
         ensemble,
     ),
     "transfer": Experiment(
@@ -297,6 +407,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Little and similar: a linear classifier on top; little and different: trouble; much and "
         "similar: a few layers; much and different: more layers (deck S003).",
         "test accuracy",
+        "See cnnlab.transfer.measure_cells: a backbone trained on one task, used on another, "
+        "with 60 or many images.",
+        "Training from scratch on the same images, in every cell.",
         transfer,
     ),
 }

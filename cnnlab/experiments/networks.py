@@ -1,14 +1,15 @@
 """Small networks in which one thing at a time can be changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from cnnlab.device import draw_into
+from cnnlab.models.residual import BasicBlock
 
-__all__ = ["ConvStack", "gradient_norms"]
+__all__ = ["ConvStack", "gradient_norms", "small_resnet", "without_each_block"]
 
 
 class ConvStack(nn.Module):
@@ -87,3 +88,31 @@ def gradient_norms(model: nn.Module, images: Tensor, labels: Tensor) -> list[flo
     convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     loss = nn.functional.cross_entropy(scores, labels)
     return [gradient.norm().item() for gradient in torch.autograd.grad(loss, convolutions)]
+
+
+def small_resnet(
+    depth: int, width: int = 8, *, shortcut: str = "A", in_channels: int = 1
+) -> nn.Sequential:
+    """The paper's network for CIFAR as a list of layers, of any width: lecture 9's ``SmallNet``.
+
+    A convolution, three stages of (depth - 2) / 6 blocks, a global average, one linear layer, with
+    torch's own first weights; ``shortcut="none"`` makes it plain.
+    """
+    layers = [nn.Conv2d(in_channels, width, 3, padding=1, bias=False)]
+    layers += [nn.BatchNorm2d(width), nn.ReLU()]
+    channels = width
+    for stage in range(3):
+        for index in range((depth - 2) // 6):
+            stride = 2 if stage > 0 and index == 0 else 1
+            layers.append(BasicBlock(channels, width * 2**stage, stride, shortcut=shortcut))
+            channels = width * 2**stage
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+
+
+def without_each_block(network: nn.Sequential) -> Iterator[nn.Sequential]:
+    """The network, with one residual block at a time cut out, of those that keep the shape."""
+    for index, block in enumerate(network):
+        if isinstance(block, BasicBlock) and block.conv1.in_channels == block.conv1.out_channels:
+            network[index] = nn.Identity()
+            yield network
+            network[index] = block

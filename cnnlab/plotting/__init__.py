@@ -12,6 +12,7 @@ from cnnlab.plotting.grids import draw_matrix, images, matrices
 from cnnlab.plotting.labels import label_points
 from cnnlab.plotting.picture import Picture
 from cnnlab.plotting.roofline import roofline
+from cnnlab.plotting.series import bars, curves
 from cnnlab.plotting.style import COLOURS, GRAY, SEQUENTIAL, SIGNED, new_figure, style
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "Explorer",
     "Picture",
     "architecture",
+    "bars",
     "convolution_animation",
     "convolution_step",
     "convolution_strip",
     "cost_bars",
+    "curves",
     "draw_matrix",
     "explore_convolution",
     "images",

@@ -1,9 +1,62 @@
-"""Why a loss is no longer a number."""
+"""Why a run can't begin, why its loss doesn't fall, and why it is no longer a number."""
+
+import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["explain_nonfinite", "first_nonfinite_layer", "refuse_nonfinite_weights"]
+from cnnlab.cost import CostError, summary
+
+__all__ = [
+    "explain_failure",
+    "explain_nonfinite",
+    "first_nonfinite_layer",
+    "refuse_data",
+    "refuse_nonfinite_weights",
+    "warn_of_probabilities",
+]
+
+
+def refuse_data(data: Dataset) -> None:
+    """Raise TypeError unless a dataset has pairs of a tensor of floats and a class's number."""
+    if isinstance(data, DataLoader):
+        raise TypeError(
+            "fit takes the dataset, not a DataLoader, and deals out the batches itself: give it "
+            "loader.dataset, and the batch_size to the recipe"
+        )
+    image, label = data[0]
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"an image of the dataset is a {type(image).__name__}, not a tensor: give the dataset "
+            "a transform, such as torchvision.transforms.ToTensor()"
+        )
+    if not image.is_floating_point():
+        raise TypeError(
+            f"images are {image.dtype}, but networks compute with floats: images.float() / 255"
+        )
+    label = torch.as_tensor(label)
+    if label.ndim or label.is_floating_point():
+        raise TypeError(
+            f"a label has the shape {tuple(label.shape)} and is {label.dtype}, but cross entropy "
+            "takes the number of a class: labels.argmax(1) for one-hot labels, labels.long() for "
+            "floats"
+        )
+
+
+def explain_failure(model: nn.Module, images: Tensor, error: Exception) -> str | None:
+    """One sentence on why a network refuses a batch, where torch's own doesn't help; else None."""
+    if "Expected more than 1 value per channel" in str(error):
+        return (
+            f"a batch of {len(images)} image leaves batch norm one value a channel, whose "
+            "deviation is 0: choose a batch_size that does not leave a single image for the last "
+            "batch"
+        )
+    try:
+        summary(model, tuple(images.shape[1:]))
+    except CostError as reason:
+        return str(reason)
+    return None
 
 
 @torch.no_grad()
@@ -61,3 +114,20 @@ def refuse_nonfinite_weights(model: nn.Module, epoch: int) -> None:
                 f"after epoch {epoch} the weights {name} are not finite, though its losses were: "
                 "lower the learning rate, or set clip_norm=1"
             )
+
+
+def warn_of_probabilities(scores: Tensor) -> None:
+    """Warn if the scores ``(N, classes)`` of a batch went through a softmax already.
+
+    Cross entropy applies one itself: after two of them the loss can't fall below
+    ln(e + classes - 1) - 1, and the network learns slowly or not at all.
+    """
+    scores = scores.detach().float()
+    sums = scores.sum(1)
+    if scores.shape[1] > 1 and bool((scores >= 0).all() & ((sums - 1).abs() < 1e-3).all()):
+        warnings.warn(
+            "the network's outputs are probabilities (none is negative, and each row adds up to "
+            "1), but cross entropy takes scores and applies the softmax itself: leave the "
+            "network's last softmax out",
+            stacklevel=4,
+        )

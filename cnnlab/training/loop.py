@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cnnlab.data import Batches, augmentation
 from cnnlab.device import get_device
+from cnnlab.models import InputSizeError
 from cnnlab.progress import progress_bar
 from cnnlab.training.checkpoint import (
     load_checkpoint,
@@ -24,7 +25,13 @@ from cnnlab.training.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from cnnlab.training.diagnose import explain_nonfinite, refuse_nonfinite_weights
+from cnnlab.training.diagnose import (
+    explain_failure,
+    explain_nonfinite,
+    refuse_data,
+    refuse_nonfinite_weights,
+    warn_of_probabilities,
+)
 from cnnlab.training.history import History
 from cnnlab.training.recipes import Recipe, classification_loss, get_recipe
 
@@ -99,12 +106,16 @@ def fit(
     FloatingPointError
         If the loss is no longer finite; the sentence names the first layer that made it so. The
         checkpoint is the last good one.
+    TypeError
+        If the data are not pairs of a tensor of floats and a class's number.
     ValueError
-        If a label does not fit the outputs, or the checkpoint is broken or of another run.
+        If a label or the images do not fit the network, all is frozen, or the checkpoint is broken
+        or of another run.
     OSError
         If the checkpoint cannot be written; an older one is untouched.
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    refuse_data(data)
     device = get_device() if device is None else torch.device(device)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if recipe.batch_size % world:
@@ -134,6 +145,8 @@ def fit(
         network = nn.parallel.DistributedDataParallel(network)
     if parameters is None:
         parameters = [p for p in model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("every parameter is frozen (requires_grad=False): nothing to train")
     optimizer = recipe.make_optimizer(parameters, fused=device.type == "cuda")
     scheduler = recipe.make_scheduler(optimizer, updates)
 
@@ -227,9 +240,18 @@ def train_epoch(
             images = augment(images)
         images = images.contiguous(memory_format=machine.layout)
         with machine.autocast_context():
-            output = network(images)
+            try:
+                output = network(images)
+            except InputSizeError:  # one of our networks has said it already
+                raise
+            except (RuntimeError, ValueError) as error:
+                if reason := explain_failure(model, images, error):
+                    raise ValueError(reason) from error
+                raise
             if step == 0:
                 batches.expect(_scores(output).shape[1], labels)
+                if epoch == 0:
+                    warn_of_probabilities(_scores(output))
             loss = classification_loss(output, labels, recipe)
         right = (_scores(output).argmax(1) == labels).sum()
         reading = _Reading(loss, right)

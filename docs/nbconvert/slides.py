@@ -29,6 +29,8 @@ class Slides(Preprocessor):
                 for about in output.get("metadata", {}).values():
                     if "width" in about:
                         about["width"] = round(LARGER * about["width"])
+            if is_house(cell):
+                cell.metadata["transient"] = {"remove_source": True}
             cell.outputs = [o for o in cell.get("outputs", []) if not is_spoken(o)]
         notebook.cells = cells
         resources["has_formulas"] = any("$" in cell.source for cell in cells)
@@ -46,13 +48,23 @@ def divided(cell) -> list:
 
 def slide_type(cell, before) -> str:
     """What nbconvert makes of a cell: a column, a slide in it, more of the slide, or nothing."""
-    if cell.cell_type == "code" and re.match("import |from ", cell.source) and not cell.outputs:
+    if cell.cell_type == "code" and not cell.outputs and (is_house(cell) or is_import(cell)):
         return "skip"
     if re.match("##? ", cell.source):
         return "slide"
     if cell.source.startswith("### ") or (before and is_question(before)):
         return "subslide"
     return "-"
+
+
+def is_house(cell) -> bool:
+    """Whether its code is the house's, not a student's (docs/lectures.md)."""
+    return "house" in cell.metadata.get("tags", [])
+
+
+def is_import(cell) -> bool:
+    """Whether it begins with imports."""
+    return bool(re.match("import |from ", cell.source))
 
 
 def is_question(cell) -> bool:

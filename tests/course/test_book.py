@@ -120,6 +120,24 @@ def test_pictures_of_a_lecture_keep_their_words(book, lecture):
     assert stored and stored <= shown
 
 
+def test_what_tags_fold_is_folded(book):
+    """Answers stay closed below their questions, and so does the house's code."""
+    page = book.pages[book.folder / "lectures" / "04_lenet.html"]
+    answers = page.select("div.cell.tag_answer")
+    assert answers
+    for cell in answers:
+        (output,) = cell.select("div.cell_output")
+        folded = output.find_parent("details")
+        assert not folded.has_attr("open")
+        assert folded.select_one("summary .collapsed").text == "Show the answer"
+        assert not cell.select_one("div.cell_input").find_parent("details")
+    house = page.select("div.cell.tag_house")
+    assert house and all(c.select_one("div.cell_input").find_parent("details") for c in house)
+    assert not [
+        c for c in house if (o := c.select_one("div.cell_output")) and o.find_parent("details")
+    ]
+
+
 @pytest.fixture(scope="module")
 def browser():
     with lab.chromium() as browser:
@@ -141,6 +159,24 @@ def test_pages_open_without_an_error_and_without_a_network(book, browser):
     page.goto((book.folder / "index.html").as_uri())
     page.wait_for_url("**/docs/book/index.html")
     page.close()
+
+
+CHARACTERS = """() => {
+    const wide = [...document.querySelectorAll(".bd-article > section p")].filter(
+        (p) => p.offsetParent && p.textContent.length > 400 && !p.closest("details"));
+    return wide.map((p) => p.textContent.length /
+        (p.getBoundingClientRect().height / parseFloat(getComputedStyle(p).lineHeight)));
+}"""
+
+
+@lab.needs_chromium
+@pytest.mark.parametrize("width", [1366, 1920])
+def test_a_line_of_text_has_about_ninety_characters(book, browser, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((book.folder / "lectures" / "09_resnet.html").as_uri())
+    lengths = page.evaluate(CHARACTERS)
+    page.close()
+    assert lengths and max(lengths) <= 95, lengths
 
 
 @lab.needs_chromium

@@ -48,7 +48,7 @@ def test_the_page_is_what_the_tags_give():
 def test_every_fact_is_compared_or_listed_with_a_reason():
     missing = sorted(FACTS - {*what_is_taught.compared()} - {*what_is_taught.not_taught()})
     assert not missing, (
-        f"compare them in a lecture, or list them in facts_not_taught.csv: {missing}"
+        f"compare them in tests/facts, or list them in facts_not_taught.csv: {missing}"
     )
 
 
@@ -100,11 +100,20 @@ def test_tags_and_ids_are_read_from_a_lecture(lecture):
     }
 
 
+def test_ids_are_read_from_a_lectures_table_too(lecture, tmp_path):
+    table = tmp_path / "lecture_03.py"
+    table.write_text('"""About S000-009."""\nNUMBERS = {"S000-001 S000-004": 1}  # S000-005\n')
+    found = what_is_taught.compared([lecture, table])
+    assert found["S000-001"] == "03_pooling" and found["S000-004"] == "lecture_03"
+    assert "S000-005" not in found
+
+
 def test_what_is_compared_is_struck_off_the_list(lecture, tmp_path, monkeypatch):
     listed = [["ids", "reason"], ["S000-001 S000-002", "Is left."], ["S001-001", "Goes."]]
     with (tmp_path / "facts_not_taught.csv").open("w", newline="") as file:
         csv.writer(file).writerows(listed)
     monkeypatch.setattr(what_is_taught, "HERE", tmp_path)
     monkeypatch.setattr(what_is_taught, "LECTURES", [lecture])
+    monkeypatch.setattr(what_is_taught, "TABLES", [])
     what_is_taught.strike_what_is_compared()
     assert what_is_taught.not_taught() == {"S000-002": "Is left."}

@@ -1,5 +1,6 @@
 """What every lecture keeps to, as docs/lectures.md describes it (nbval compares its outputs)."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -8,11 +9,17 @@ from statistics import median
 import nbformat
 import pytest
 
+from cnnlab.experiments import measured
+
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
 ASSIGNMENTS = {path.name for path in (ROOT / "solutions").iterdir() if path.is_dir()}
 IMAGES = ("image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+FOLDED = {"house": {"source_hidden": True}, "answer": {"outputs_hidden": True}}
+
+# Lectures in which the student sees the code. The others follow, one after the other.
+IN_THE_PATTERN = ["04_lenet"]
 
 
 @pytest.fixture(scope="module", params=LECTURES, ids=lambda path: path.stem)
@@ -111,6 +118,111 @@ def test_its_tags_say_what_it_teaches(lecture):
             assert re.fullmatch(r"[ALTE][1-9]\d?", tag)
 
 
+@pytest.fixture(scope="module", params=IN_THE_PATTERN)
+def patterned(request):
+    return nbformat.read(ROOT / "lectures" / f"{request.param}.ipynb", as_version=4)
+
+
+def tags(cell):
+    return {*cell.metadata.get("tags", [])}
+
+
+def student_cells(lecture):
+    return [cell for cell in code_cells(lecture) if "house" not in tags(cell)]
+
+
+def lines(cell):
+    return len(cell.source.splitlines())
+
+
+def printed(lecture):
+    """What cells print or return, as text."""
+    for output in outputs(lecture):
+        yield output.get("text") or output.get("data", {}).get("text/plain", "")
+
+
+def nodes(lecture, kind):
+    trees = [ast.parse(cell.source) for cell in student_cells(lecture)]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
+
+
+def test_what_is_folded_says_so_in_its_tag_and_its_metadata(patterned):
+    for cell in code_cells(patterned):
+        folded = dict(cell.metadata.get("jupyter", {}))
+        wanted = {}
+        for tag in tags(cell) & {*FOLDED}:
+            wanted |= FOLDED[tag]
+        assert folded == wanted, f"{sorted(tags(cell))} and {folded}:\n{cell.source}"
+        assert not [tag for tag in tags(cell) if re.match("(hide|remove)-", tag)]
+
+
+def test_no_answer_stands_open_below_its_question(patterned):
+    cells = patterned.cells
+    asked = [i for i, cell in enumerate(cells) if "**Predict first.**" in cell.source]
+    assert asked
+    for i in asked:
+        assert cells[i].source.rstrip().endswith("</div>"), "the question comes last in its cell"
+        assert cells[i].source.count("**Predict first.**") == 1
+        assert cells[i + 1].cell_type == "code" and "answer" in tags(cells[i + 1])
+        assert cells[i + 1].outputs, "an answer that shows nothing"
+    answers = [i for i, cell in enumerate(cells) if "answer" in tags(cell)]
+    assert answers == [i + 1 for i in asked], "an answer without a question"
+
+
+def test_what_it_teaches_stands_on_the_page(patterned):
+    bases = [ast.unparse(base) for c in nodes(patterned, ast.ClassDef) for base in c.bases]
+    assert {"nn.Module", "nn.Sequential"} & {*bases}, "no network is written out"
+    assert [loop for loop in nodes(patterned, ast.For) if "loader" in ast.unparse(loop.iter)]
+    parts = [ast.unparse(part) for part in nodes(patterned, (ast.For, ast.FunctionDef))]
+    assert [part for part in parts if ".backward()" in part and ".step()" in part], "no training"
+
+
+def test_a_student_could_have_written_its_cells(patterned):
+    student, house = student_cells(patterned), len(code_cells(patterned))
+    house -= len(student)
+    assert median(map(lines, code_cells(patterned))) <= 10
+    assert max(map(lines, student)) <= 25
+    assert 4 * house <= len(student) + house, f"{house} house cells beside {len(student)}"
+    for cell in student:
+        plumbing = re.findall(r"new_figure|subplots|set_xlabel|\baxes\.|expect\(", cell.source)
+        assert not plumbing, f"this belongs into the house:\n{cell.source}"
+
+
+def test_numbers_are_printed_as_numbers(patterned):
+    assert not [text for text in printed(patterned) if re.search(r"\b(True|False)\b", text)]
+
+
+def test_what_is_measured_lies_in_its_band(patterned):
+    """What varies is printed, and the band in which the text is true is held by `expect`."""
+    assert not [text for text in printed(patterned) if "The text was written for" in text]
+    cells = code_cells(patterned)
+    measured = [i for i, cell in enumerate(cells) if "nbval-ignore-output" in tags(cell)]
+    bands = [i for i, cell in enumerate(cells) if re.search(r"^ *expect\(", cell.source, re.M)]
+    assert all("house" in tags(cells[i]) and not cells[i].outputs for i in bands)
+    assert not measured or [i for i in bands if i > measured[-1]], "a number without a band"
+
+
+def test_the_slides_are_not_in_the_way(patterned):
+    everything = [cell.source for cell in patterned.cells] + [*printed(patterned)]
+    assert not [text for text in everything if re.search(r"\bS00\d-\d{3}\b", text)]
+    assert "facts" not in {name.id for name in nodes(patterned, ast.Name)}
+    prose = text(patterned).split("## Sources")[0]
+    compared = [part for part in prose.split("\n\n") if re.search(r"\b(slide|deck)s?\b", part)]
+    assert len(compared) <= 3, compared
+
+
+def test_its_words_are_those_of_the_field(patterned):
+    assert not re.findall(r"\b(trunks?|telephones?|dearer|dearest)\b", text(patterned))
+
+
+def test_its_experiments_are_in_the_catalogue_with_all_rows(patterned):
+    calls = [c for c in nodes(patterned, ast.Call) if ast.unparse(c.func) == "measured"]
+    assert calls, "no run of its own stands beside those on other seeds"
+    for call in calls:
+        name = ast.literal_eval(call.args[0])
+        assert any(repr(measured(name)) in text for text in printed(patterned)), name
+
+
 def drop_alt(lecture):
     for output in outputs(lecture):
         for mime in output.get("data", {}).keys() & {*IMAGES}:
@@ -121,10 +233,37 @@ def add_markdown(words):
     return lambda lecture: lecture.cells.append(nbformat.v4.new_markdown_cell(words))
 
 
-def add_code(lines, output=""):
+def add_code(lines, output="", source="x = 1", **metadata):
     stored = [nbformat.v4.new_output("stream", text=output)] if output else []
-    cell = nbformat.v4.new_code_cell("\n".join(["x = 1"] * lines), outputs=stored)
+    cell = nbformat.v4.new_code_cell("\n".join([source] * lines), outputs=stored)
+    cell.metadata.update(metadata)
     return lambda lecture: lecture.cells.append(cell)
+
+
+def ask(answer):
+    def spoil(lecture):
+        add_markdown('<div class="alert alert-predict">\n\n**Predict first.** 1?\n\n</div>')(lecture)
+        add_code(1, "1", **answer)(lecture)
+
+    return spoil
+
+
+def without(pattern):
+    """Takes the cells with this in their code away."""
+
+    def spoil(lecture):
+        lecture.cells = [cell for cell in lecture.cells if not re.search(pattern, cell.source)]
+
+    return spoil
+
+
+def hide_a_row(lecture):
+    for output in outputs(lecture):
+        if "seeds" in output.get("text", ""):
+            output.text = "\n".join(output.text.splitlines()[:-1])
+        elif "seeds" in output.get("data", {}).get("text/plain", ""):
+            kept = output.data["text/plain"].splitlines()[:-1]
+            output.data["text/plain"] = "\n".join(kept)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +279,54 @@ def add_code(lines, output=""):
 )
 def test_a_fault_is_seen(test, spoil):
     lecture = nbformat.read(LECTURES[0], as_version=4)
+    test(lecture)
+    spoil(lecture)
+    with pytest.raises(AssertionError):
+        test(lecture)
+
+
+HOUSE = {"tags": ["house"], "jupyter": {"source_hidden": True}}
+
+
+@pytest.mark.parametrize(
+    ("test", "spoil"),
+    [
+        (test_what_is_folded_says_so_in_its_tag_and_its_metadata, add_code(1, tags=["house"])),
+        (
+            test_what_is_folded_says_so_in_its_tag_and_its_metadata,
+            add_code(1, jupyter={"outputs_hidden": True}),
+        ),
+        (test_no_answer_stands_open_below_its_question, ask({})),
+        (test_no_answer_stands_open_below_its_question, add_code(1, "1", tags=["answer"])),
+        (test_what_it_teaches_stands_on_the_page, without(r"class \w+\(nn\.")),
+        (test_what_it_teaches_stands_on_the_page, without(r"\.backward\(\)")),
+        (test_a_student_could_have_written_its_cells, add_code(26)),
+        (test_a_student_could_have_written_its_cells, add_code(1, source="axes.plot(x)")),
+        (
+            test_a_student_could_have_written_its_cells,
+            lambda lecture: [add_code(1, **HOUSE)(lecture) for _ in range(20)],
+        ),
+        (test_numbers_are_printed_as_numbers, add_code(1, output="more than 90 %: True")),
+        (
+            test_what_is_measured_lies_in_its_band,
+            add_code(1, output="Here the loss is 3. The text was written for 1 to 2: if"),
+        ),
+        (test_what_is_measured_lies_in_its_band, without(r"expect\(")),
+        (test_the_slides_are_not_in_the_way, add_code(1, source='id = "S000-001"')),
+        (test_the_slides_are_not_in_the_way, add_code(1, source="facts.get(1)")),
+        (
+            test_the_slides_are_not_in_the_way,
+            lambda lecture: lecture.cells.insert(
+                1, nbformat.v4.new_markdown_cell("\n\n".join(["The slide says 3."] * 4))
+            ),
+        ),
+        (test_its_words_are_those_of_the_field, add_markdown("the trunk")),
+        (test_its_experiments_are_in_the_catalogue_with_all_rows, hide_a_row),
+        (test_its_experiments_are_in_the_catalogue_with_all_rows, without(r"measured\(")),
+    ],
+)
+def test_a_fault_in_the_pattern_is_seen(test, spoil):
+    lecture = nbformat.read(ROOT / "lectures" / f"{IN_THE_PATTERN[0]}.ipynb", as_version=4)
     test(lecture)
     spoil(lecture)
     with pytest.raises(AssertionError):

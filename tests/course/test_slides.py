@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
@@ -122,6 +123,33 @@ def test_slides_begin_at_headings_and_at_the_answer_to_a_question():
         "slide", "-", "-", "-", "subslide", "-",
     ]  # fmt: skip
     assert types("end of 1.1\n\n## Summary\n\n- a\n\n### Detail") == ["-", "slide", "subslide"]
+
+
+def test_the_houses_code_stays_out_of_slides_and_its_picture_does_not():
+    output = nbformat.v4.new_output("stream", text="a picture")
+    cells = [nbformat.v4.new_markdown_cell("# 1 · A")]
+    for source, outputs in (
+        ("draw(knobs)", [output]),
+        ("expect(band)", []),
+        ("print(1)", [output]),
+    ):
+        cells.append(nbformat.v4.new_code_cell(source, outputs=outputs))
+    for cell in cells[1:3]:
+        cell.metadata["tags"] = ["house"]
+    page = BeautifulSoup(to_page(cells), "html.parser")
+    assert not [code for code in page.select(".jp-CodeCell") if "expect" in code.text]
+    assert [code.text for code in page.select(".slides pre code, .slides .highlight pre")] == [
+        "print(1)\n"
+    ]
+    assert len([o for o in page.select(".jp-OutputArea-output") if "a picture" in o.text]) == 2
+
+
+def to_page(cells) -> str:
+    """The page of slides of a notebook with these cells."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        return slides.to_slides(path)
 
 
 def test_a_lecture_that_is_not_there_is_named_in_a_sentence():

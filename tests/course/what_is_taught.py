@@ -1,8 +1,9 @@
 """Writes docs/coverage.md: where each topic of the slides is taught, and which facts are not.
 
-The topics are in ``topics.csv``, the facts that no lecture compares in ``facts_not_taught.csv``,
+The topics are in ``topics.csv``, the facts that nothing compares in ``facts_not_taught.csv``,
 each group with its reason. Where something is taught the lectures say themselves: headings bear
-tags (docs/lectures.md), and a fact's id stands in the code that compares it.
+tags (docs/lectures.md). A fact's id stands in the code that compares it: in a lecture's table in
+``tests/facts``, or in the cell of a lecture that has none yet.
 """
 
 import ast
@@ -22,6 +23,7 @@ ROOT = HERE.parents[1]
 NOT_TAUGHT = "facts_not_taught"
 PAGE = ROOT / "docs" / "coverage.md"
 LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
+TABLES = sorted((ROOT / "tests" / "facts").glob("lecture_*.py"))
 KINDS = {
     "A": "Architectures",
     "L": "Layers and operations",
@@ -63,17 +65,23 @@ def sections(lectures: Iterable[Path] | None = None) -> list[Section]:
     ]
 
 
-def compared(lectures: Iterable[Path] | None = None) -> dict[str, str]:
-    """The ids of facts in the lectures' code, each with the first lecture that it stands in."""
+def compared(files: Iterable[Path] | None = None) -> dict[str, str]:
+    """The ids of facts in lectures' code and tables, each with the first file that it stands in."""
     found: dict[str, str] = {}
-    for path in lectures or LECTURES:
-        for cell in nbformat.read(path, 4).cells:
-            if cell.cell_type == "code":
-                for node in ast.walk(ast.parse(cell.source)):
-                    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                        for id in re.findall(r"\bS\d{3}-\d{3}\b", node.value):
-                            found.setdefault(id, path.stem)
+    for path in files or [*LECTURES, *TABLES]:
+        for code in _code(path):
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    for id in re.findall(r"\bS\d{3}-\d{3}\b", node.value):
+                        found.setdefault(id, path.stem)
     return found
+
+
+def _code(path: Path) -> list[str]:
+    if path.suffix == ".py":
+        return [path.read_text(encoding="utf-8")]
+    cells = nbformat.read(path, 4).cells
+    return [cell.source for cell in cells if cell.cell_type == "code"]
 
 
 def topics() -> list[dict[str, str]]:
@@ -82,7 +90,7 @@ def topics() -> list[dict[str, str]]:
 
 
 def not_taught() -> dict[str, str]:
-    """The reason for each fact that no lecture compares, by its id."""
+    """The reason for each fact that nothing compares, by its id."""
     rows = _table(NOT_TAUGHT)
     listed = [(id, row["reason"]) for row in rows for id in row["ids"].split()]
     twice = [id for id, count in Counter(id for id, _ in listed).items() if count > 1]
@@ -115,9 +123,10 @@ def page() -> str:
 def _facts_section() -> str:
     total, used = len(facts.all_facts()), len(compared())
     lines = [
-        "## Numbers of the slides that no lecture compares\n",
-        f"The slides print {total} numbers and statements; the lectures set {used} of them beside "
-        "their own. The others, and why:\n",
+        "## Numbers of the slides that nothing compares\n",
+        f"The slides print {total} numbers and statements; {used} of them are set beside the "
+        "package's own, lecture by lecture (`tests/facts/`, or a lecture's cells). The others, "
+        "and why:\n",
         "| facts | why not |\n|---|---|",
     ]
     for row in _table(NOT_TAUGHT):
@@ -137,7 +146,7 @@ def _runs(ids: list[str]) -> str:
 
 
 def strike_what_is_compared() -> None:
-    """Take the facts that a lecture compares by now off the list of those that none does."""
+    """Take the facts that are compared by now off the list of those that are not."""
     used, rows = compared(), _table(NOT_TAUGHT)
     for row in rows:
         row["ids"] = " ".join(id for id in row["ids"].split() if id not in used)
