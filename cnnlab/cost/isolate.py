@@ -13,10 +13,12 @@ import copy
 import copyreg
 import enum
 import functools
+import operator
 import random
 import types
 import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +35,7 @@ _HOOKS = (
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )  # fmt: skip
+_hooks = operator.itemgetter(*_HOOKS)
 _CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
 
@@ -46,6 +49,7 @@ class Double:
     def __init__(self, tensor: Callable, known: dict[type, int]):
         self.tensor, self.known = tensor, known
         self._copies: dict[int, object] = {}
+        self._shared = {name: OrderedDict() for name in _HOOKS}
         self._alive: list = []  # so that no id is used twice
 
     def __call__(self, value):
@@ -58,33 +62,43 @@ class Double:
             return self._copies[id(value)]
         self._alive.append(value)
         if isinstance(value, nn.Module):
-            return self.module(value)
+            return self.modules([value])[0]
         if isinstance(value, torch.Tensor):
             return self._keep(value, self.tensor(value))
         copier = next((_COPIERS[base] for base in kind.__mro__ if base in _COPIERS), None)
         return copier(self, value) if copier else self._plain(value)
 
-    def module(self, module: nn.Module) -> nn.Module:
-        """A module of the same class with its own attributes."""
+    def modules(self, modules: Sequence[nn.Module]) -> list[nn.Module]:
+        """Doubles of the modules: of the same classes, with their own attributes."""
+        self._alive += modules
+        doubles = [self._keep(module, object.__new__(type(module))) for module in modules]
+        for module, double in zip(modules, doubles, strict=True):
+            self._fill(module, double)
+        return doubles
+
+    def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
-        double = self._keep(module, object.__new__(type(module)))
         attributes = own.copy()
-        for name in _HOOKS:  # nearly always empty
-            hooks = own.get(name)
-            if hooks is not None:
-                attributes[name] = self(hooks) if hooks else type(hooks)()
-        if len(own) == self.known.get(type(module)):
+        object.__setattr__(double, "__dict__", attributes)
+        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
+            attributes.update(self._shared)  # they go by numbers that are given once
+            attributes["_forward_hooks"] = OrderedDict()
+            attributes["_forward_pre_hooks"] = OrderedDict()
             for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
                 attributes[name] = own[name].copy()
-        else:
-            for name, value in own.items():
-                if type(value) not in _AS_THEY_ARE and name not in _HOOKS:
-                    attributes[name] = self(value)
+            return
+        for name, value in own.items():
+            kind = type(value)
+            if kind is OrderedDict and not value:
+                attributes[name] = self._keep(value, OrderedDict())
+            elif kind not in _AS_THEY_ARE:
+                attributes[name] = self(value)
+        self._of_the_class(module, attributes)
+
+    def _of_the_class(self, module, attributes) -> None:
         for name, value in _class_containers(type(module)):
             if name not in attributes:
                 attributes[name] = self(value)
-        object.__setattr__(double, "__dict__", attributes)
-        return double
 
     def _keep(self, value, double):
         self._copies[id(value)] = double
@@ -124,8 +138,8 @@ class Double:
     def _dict(self, value):
         double = self._keep(value, type(value).__new__(type(value)))
         put = dict.__setitem__
-        if isinstance(value, collections.OrderedDict):
-            put = collections.OrderedDict.__setitem__
+        if isinstance(value, OrderedDict):
+            put = OrderedDict.__setitem__
         for key, item in list(dict.items(value)):
             put(double, self(key), self(item))
         if isinstance(value, collections.defaultdict):

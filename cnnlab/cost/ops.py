@@ -45,11 +45,25 @@ class Record(NamedTuple):
 class How:
     """A record with the words under which an operation is written down."""
 
-    __slots__ = ("in_place", "label", "makes", "name", "path", "record")
+    __slots__ = ("label", "name", "path", "record")
+    in_place = makes = False
 
     def __init__(self, record: Record, name: str, label: str, path: str | None = None):
         self.record, self.name, self.label, self.path = record, name, label, path
-        self.in_place = name == "setitem_" or (name.endswith("_") and not name.startswith("_"))
+
+    def is_free(self) -> bool:
+        """Whether it has a rule, or no MACs by definition."""
+        return self.record is not UNKNOWN
+
+
+class Handler(How):
+    """What runs for a function of torch."""
+
+    __slots__ = ("in_place", "makes")
+
+    def __init__(self, record: Record, name: str, label: str):
+        super().__init__(record, name, label)
+        self.in_place = name.endswith("_") and not name.startswith("_")
         self.makes = name in FACTORIES
 
     def __call__(self, trace: Trace, func, args, kwargs):
@@ -110,10 +124,6 @@ class How:
             fresh=not (views or self.in_place),
         )  # fmt: skip
         return made
-
-    def is_free(self) -> bool:
-        """Whether it has a rule, or no MACs by definition."""
-        return self.record is not UNKNOWN
 
 
 # --- convolution, linear, matrix products -----------------------------------------------------
@@ -761,7 +771,7 @@ def handler(func):
         "torch.nn.functional", "torch.functional", "torch._jit_internal",
     ) and hasattr(func, "__globals__"):  # fmt: skip
         return _Special(_followed, _followed)
-    return How(record or UNKNOWN, name, label)
+    return Handler(record or UNKNOWN, name, label)
 
 
 class _Special:

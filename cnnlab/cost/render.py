@@ -86,11 +86,16 @@ class Table:
 
     def __str__(self) -> str:
         """Text table; in a terminal without the columns that its width has no room for."""
-        narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-        return self.text(shutil.get_terminal_size().columns if narrow else None)
+        return self.text(page())
 
     def __repr__(self) -> str:
         return str(self)
+
+    def sorted(self, key: str = "macs", count: int | None = None) -> Table:
+        """The rows with the most of a column first, ``"macs"``, ``"params"``, ``"memory"``."""
+        one = column(key)
+        rows = sorted(self.rows, key=lambda row: order(one.value(row)), reverse=True)
+        return Table(rows[:count], self.summary, self.chosen)
 
     def _repr_html_(self) -> str:
         columns = self._columns()
@@ -266,6 +271,12 @@ class Column:
         if self.key == "dilation":
             return value is not None and set(value) != {1}
         return value is not None and value != ()
+
+
+def page() -> int | None:
+    """Characters that a line of the terminal has room for; None where there is no terminal."""
+    narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return shutil.get_terminal_size().columns if narrow else None
 
 
 def column(key: str) -> Column:

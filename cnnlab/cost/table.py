@@ -343,12 +343,6 @@ class Summary(render.Table):
             rows.append(row)
         return render.Table(rows, self, render.TREE)
 
-    def largest(self, what: str = "macs", count: int | None = None) -> render.Table:
-        """The rows with the most of a column first, ``"macs"``, ``"params"``, ``"memory"``."""
-        column = render.column(what)
-        rows = sorted(self.rows, key=lambda row: render.order(column.value(row)), reverse=True)
-        return render.Table(rows[:count], self)
-
     def explain(self, name: str | int):
         """The arithmetic of one row's size, parameters, MACs and receptive field."""
         from cnnlab.cost.explain import explain

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import random
 import types
 import weakref
@@ -74,7 +75,9 @@ class Held:
 
     def __init__(self, tensor: torch.Tensor, number: int, dtype: torch.dtype | None):
         self.shape, self.device, self.number = tensor.shape, tensor.device, number
-        self.dtype = dtype if dtype and tensor.dtype.is_floating_point else tensor.dtype
+        self.dtype = tensor.dtype
+        if dtype is not None and tensor.dtype.is_floating_point:
+            self.dtype = dtype
         self.numel, self.trained = tensor.numel(), tensor.requires_grad
         self.used = False
 
@@ -201,13 +204,15 @@ class Trace(TorchFunctionMode):
                 ) from None
             for tensor in parameters.values():
                 if tensor is not None and id(tensor) not in held_of:
-                    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                    if type(tensor) is not nn.Parameter and isinstance(
+                        tensor, nn.parameter.UninitializedTensorMixin
+                    ):
                         raise self.error(
                             path, type(module).__name__,
                             "cannot be followed: it is lazy and has no weights before its first call",
                         )  # fmt: skip
-                    held_of[id(tensor)] = Held(tensor, len(held), dtype)
-                    held.append(held_of[id(tensor)])
+                    one = held_of[id(tensor)] = Held(tensor, len(held), dtype)
+                    held.append(one)
             for tensor in own_buffers.values():
                 if tensor is not None and id(tensor) not in buffers:
                     buffers.add(id(tensor))
@@ -337,12 +342,12 @@ class Trace(TorchFunctionMode):
 
     def _constant(self, handler, func, args, kwargs):
         """An operation without anything of the input, which is carried out."""
-        if handler.in_place and args and is_tensor(args[0]):
-            if storage(args[0]) not in self._made:  # it is the model's or the caller's
-                copy = args[0].detach().clone()
-                self._made[storage(copy)] = copy
-                self._known[id(args[0])] = copy, args[0]
-                args = (copy, *args[1:])
+        is_ours = not handler.in_place or not args or not is_tensor(args[0])
+        if not is_ours and storage(args[0]) not in self._made:  # it is the model's or the caller's
+            copy = args[0].detach().clone()
+            self._made[storage(copy)] = copy
+            self._known[id(args[0])] = copy, args[0]
+            args = (copy, *args[1:])
         if handler.makes:
             with torch.device("meta"):
                 size = func(*args, **{**kwargs, "device": "meta"})
@@ -442,25 +447,33 @@ class Trace(TorchFunctionMode):
         double = Double(
             self._real if self.values else _same, {} if self.values else self.rules.KNOWN
         )
-        twin = double(model)
-        for path, module in self.modules:
-            copy = double(module)
-            call = None if self.values else self.rules.leaf(self, copy, path)
-            if call is None:
-                call = self.rules.wrapped(copy) or functools.partial(self.call, copy, path)
-            copy.__dict__["_compiled_call_impl"] = call
-        if training is not None:
-            twin.train(training)
-        self.training = twin.training
-        self.modules = None
-        states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+        states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+        copies, collects = [], gc.isenabled()
+        gc.disable()  # thousands of small objects, which all go below: nothing to collect
         try:
+            modules = [module for _, module in self.modules]
+            doubles = double.modules(modules)
+            twin, leaf = doubles[0], self.rules.leaf
+            for (path, _), copy in zip(self.modules, doubles, strict=True):
+                call = None if self.values else leaf(self, copy, path)
+                if call is None:
+                    call = self.rules.wrapped(copy) or functools.partial(self.call, copy, path)
+                own = copy.__dict__
+                own["_compiled_call_impl"] = call
+                copies.append(own)
+            if training is not None:
+                twin.train(training)
+            self.training, self.modules = twin.training, None
             with self:
                 yield twin
         finally:
+            for attributes in copies:
+                attributes.clear()
+            if collects:
+                gc.enable()
             torch.set_rng_state(states[0])
             random.setstate(states[1])
-            np.random.set_state(states[2])
+            np.random.set_state(states[2])  # noqa: NPY002
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
