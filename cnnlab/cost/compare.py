@@ -74,11 +74,13 @@ def _words(row, other) -> str:
     if row is None:
         return "-"
     parts = [row.type]
-    for key, sign in (("kernel_size", ""), ("stride", "/"), ("groups", "groups ")):
+    for key, word in (("kernel_size", ""), ("stride", "/"), ("groups", "groups ")):
         value = getattr(row, key)
-        if value is not None and (other is None or getattr(other, key) != value):
-            parts.append(f"{sign}{render._short(value) if key == 'stride' else ''}"
-                         f"{'' if key == 'stride' else render.by(value) if isinstance(value, tuple) else value}")  # fmt: skip
+        if value in (None, 1, (1, 1)) or (other is not None and getattr(other, key) == value):
+            continue
+        if key == "stride":
+            value = render._short(value)
+        parts.append(f"{word}{render.by(value) if isinstance(value, tuple) else value}")
     return f"{' '.join(parts)} -> {render.by(row.output_shape)}"
 
 

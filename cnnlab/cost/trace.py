@@ -209,7 +209,8 @@ class Trace(TorchFunctionMode):
                     ):
                         raise self.error(
                             path, type(module).__name__,
-                            "cannot be followed: it is lazy and has no weights before its first call",
+                            "cannot be followed: it is lazy and has no weights before its first "
+                            "call",
                         )  # fmt: skip
                     one = held_of[id(tensor)] = Held(tensor, len(held), dtype)
                     held.append(one)
