@@ -91,8 +91,13 @@ def main() -> None:
         alone = interleaved({"text": partial(str, result), "html": result._repr_html_})
         fastest = min(printers.keys() - {ours}, key=lambda peer: statistics.median(seconds[peer]))
         printing.append(
-            [name, *map(time, seconds.values()), ratio(seconds[fastest], seconds[ours])]
-            + [*map(time, alone.values()), len(result._repr_html_()) // 1024]
+            [
+                name,
+                *map(time, seconds.values()),
+                ratio(seconds[fastest], seconds[ours]),
+                *map(time, alone.values()),
+                len(result._repr_html_()) // 1024,
+            ]  # fmt: skip
         )
     save(
         "cost_printing",
@@ -104,8 +109,8 @@ def main() -> None:
         rows=printing,
         packages=["torch", "torchvision", "torchinfo"],
         notes=[
-            "Model on the meta device; the text is made, with all rows, and not shown. cnnlab's has "
-            "a row for each operation with its receptive field, the others' one for each module.",
+            "Model on the meta device; the text is made, with all rows, and not shown. cnnlab's "
+            "has a row for each operation with its receptive field, the others' one for each module.",
         ],
     )  # fmt: skip
     save(

@@ -1,4 +1,5 @@
 """A model that has been summarised is the model that it was: it is compared with its twin."""
+# ruff: noqa: NPY002
 
 import copy
 import random

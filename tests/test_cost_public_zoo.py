@@ -4,6 +4,7 @@ Neither is needed by the course. To run this proof, which takes half an hour, in
 what they pull (``pip install --no-deps timm transformers huggingface-hub safetensors tokenizers``)
 in a copy of the environment, and run ``pytest -m slow tests/test_cost_public_zoo.py``.
 """
+# ruff: noqa: E501
 
 import copy
 import importlib.util
@@ -15,8 +16,37 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.cost import CostWarning, summary
 
-TIMM = ["convnext_atto", "convnextv2_atto", "coat_lite_tiny", "coatnet_nano_rw_224", "convit_tiny", "convmixer_768_32", "crossvit_9_240", "cs3darknet_s", "cspresnet50", "darknet53", "davit_tiny", "deit_tiny_patch16_224", "densenet121", "dla34", "dm_nfnet_f0", "dpn68", "eca_resnet33ts", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0", "efficientnet_b0", "efficientnet_b0_gn", "efficientvit_b0", "efficientvit_m0", "ese_vovnet19b_dw", "fastvit_t8", "fbnetc_100", "focalnet_tiny_srf", "gc_efficientnetv2_rw_t", "gcresnet33ts", "gcvit_xxtiny", "gernet_s", "ghostnet_050", "ghostnetv2_100", "halonet26t", "hardcorenas_a", "hgnet_tiny", "hgnetv2_b0", "hrnet_w18_small", "inception_next_tiny", "inception_resnet_v2", "inception_v3", "inception_v4", "lambda_resnet26t", "lcnet_050", "legacy_senet154", "legacy_seresnet18", "levit_128", "levit_128s", "levit_conv_128", "mambaout_femto", "maxvit_nano_rw_256", "mixer_s16_224", "mixnet_s", "mnasnet_small", "mobilenet_edgetpu_100", "mobilenetv1_100", "mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small", "mobileone_s0", "mobilevit_xxs", "mobilevitv2_050", "mvitv2_tiny", "nest_tiny", "nextvit_small", "nf_regnet_b0", "nf_regnet_b4", "nf_resnet26", "nfnet_l0", "pit_ti_224", "pit_xs_224", "poolformer_s12", "poolformerv2_s12", "pvt_v2_b0", "regnetx_002", "regnety_002", "regnetz_b16", "repghostnet_050", "repvgg_a0", "repvit_m0_9", "res2net50_14w_8s", "res2next50", "resmlp_12_224", "resnest14d", "resnet18", "resnet18d", "resnet26t", "resnet33ts", "resnet50_gn", "resnet50_clip", "resnetblur18", "resnetrs50", "resnetv2_50", "resnetv2_50d_gn", "resnetv2_50x1_bit", "resnext26ts", "resnext50_32x4d", "rexnet_100", "sedarknet21", "sehalonet33ts", "selecsls42", "semnasnet_050", "sequencer2d_s", "seresnet18", "seresnext26d_32x4d", "seresnextaa101d_32x8d", "shvit_s1", "skresnet18", "skresnet50", "skresnext50_32x4d", "spnasnet_100", "starnet_s1", "swiftformer_xs", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224", "tf_efficientnet_b0", "tf_efficientnetv2_b0", "tf_mixnet_s", "tf_mobilenetv3_small_075", "tiny_vit_5m_224", "tinynet_e", "tnt_s_patch16_224", "tresnet_m", "twins_pcpvt_small", "twins_svt_small", "vgg11", "vgg11_bn", "visformer_tiny", "vit_tiny_patch16_224", "vit_base_patch32_clip_224", "vit_relpos_small_patch16_224", "vit_srelpos_small_patch16_224", "vitamin_small_224", "vit_small_r26_s32_224", "vovnet39a", "wide_resnet50_2", "xception41", "xception65", "xcit_nano_12_p16_224", "volo_d1_224", "caformer_s18", "cait_xxs24_224", "ese_vovnet39b_evos", "beit_base_patch16_224", "eva02_tiny_patch14_224", "flexivit_small", "hiera_tiny_224", "pvt_v2_b1", "bat_resnext26ts", "botnet26t_256", "ecaresnet26t", "haloregnetz_b", "deit3_small_patch16_224", "nf_ecaresnet26", "nf_seresnet26", "regnetv_040", "resnet10t", "rdnet_tiny", "tf_efficientnet_lite0", "convnext_pico", "mobilenet_edgetpu_v2_xs", "edgenext_x_small", "csatv2", "fastvit_sa12"]  # fmt: skip
-TIMM = list(dict.fromkeys(TIMM))
+TIMM = """
+    convnext_atto convnextv2_atto coat_lite_tiny coatnet_nano_rw_224 convit_tiny
+    convmixer_768_32 crossvit_9_240 cs3darknet_s cspresnet50 darknet53 davit_tiny
+    deit_tiny_patch16_224 densenet121 dla34 dm_nfnet_f0 dpn68 eca_resnet33ts edgenext_xx_small
+    efficientformer_l1 efficientformerv2_s0 efficientnet_b0 efficientnet_b0_gn efficientvit_b0
+    efficientvit_m0 ese_vovnet19b_dw fastvit_t8 fbnetc_100 focalnet_tiny_srf
+    gc_efficientnetv2_rw_t gcresnet33ts gcvit_xxtiny gernet_s ghostnet_050 ghostnetv2_100
+    halonet26t hardcorenas_a hgnet_tiny hgnetv2_b0 hrnet_w18_small inception_next_tiny
+    inception_resnet_v2 inception_v3 inception_v4 lambda_resnet26t lcnet_050 legacy_senet154
+    legacy_seresnet18 levit_128 levit_128s levit_conv_128 mambaout_femto maxvit_nano_rw_256
+    mixer_s16_224 mixnet_s mnasnet_small mobilenet_edgetpu_100 mobilenetv1_100 mobilenetv2_050
+    mobilenetv3_small_050 mobilenetv4_conv_small mobileone_s0 mobilevit_xxs mobilevitv2_050
+    mvitv2_tiny nest_tiny nextvit_small nf_regnet_b0 nf_regnet_b4 nf_resnet26 nfnet_l0
+    pit_ti_224 pit_xs_224 poolformer_s12 poolformerv2_s12 pvt_v2_b0 regnetx_002 regnety_002
+    regnetz_b16 repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_14w_8s res2next50 resmlp_12_224
+    resnest14d resnet18 resnet18d resnet26t resnet33ts resnet50_gn resnet50_clip resnetblur18
+    resnetrs50 resnetv2_50 resnetv2_50d_gn resnetv2_50x1_bit resnext26ts resnext50_32x4d
+    rexnet_100 sedarknet21 sehalonet33ts selecsls42 semnasnet_050 sequencer2d_s seresnet18
+    seresnext26d_32x4d seresnextaa101d_32x8d shvit_s1 skresnet18 skresnet50 skresnext50_32x4d
+    spnasnet_100 starnet_s1 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_window8_256
+    swinv2_cr_tiny_224 tf_efficientnet_b0 tf_efficientnetv2_b0 tf_mixnet_s
+    tf_mobilenetv3_small_075 tiny_vit_5m_224 tinynet_e tnt_s_patch16_224 tresnet_m
+    twins_pcpvt_small twins_svt_small vgg11 vgg11_bn visformer_tiny vit_tiny_patch16_224
+    vit_base_patch32_clip_224 vit_relpos_small_patch16_224 vit_srelpos_small_patch16_224
+    vitamin_small_224 vit_small_r26_s32_224 vovnet39a wide_resnet50_2 xception41 xception65
+    xcit_nano_12_p16_224 volo_d1_224 caformer_s18 cait_xxs24_224 ese_vovnet39b_evos
+    beit_base_patch16_224 eva02_tiny_patch14_224 flexivit_small hiera_tiny_224 pvt_v2_b1
+    bat_resnext26ts botnet26t_256 ecaresnet26t haloregnetz_b deit3_small_patch16_224
+    nf_ecaresnet26 nf_seresnet26 regnetv_040 resnet10t rdnet_tiny tf_efficientnet_lite0
+    convnext_pico mobilenet_edgetpu_v2_xs edgenext_x_small csatv2 fastvit_sa12
+""".split()  # noqa: SIM905
 
 VISION = {"image_size": 64, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
           "intermediate_size": 96, "patch_size": 16}  # fmt: skip

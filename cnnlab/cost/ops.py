@@ -886,8 +886,10 @@ _COUNTED = Record("matmul", None, "all", "product")
 
 def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
     """What a call of this module runs if its forward is one operation."""
-    found = LEAVES.get(type(module))
-    own = module.__dict__
+    kind, own = type(module), module.__dict__
+    if kind.__module__ == "cnnlab.layers.normalization":  # as the papers write it
+        kind = getattr(nn, kind.__name__, kind) if kind.__name__ == "LocalResponseNorm" else kind
+    found = LEAVES.get(kind)
     if found is None or "forward" in own or own.get("padding_mode", "zeros") != "zeros":
         return None
     name, adapter = found
@@ -1007,6 +1009,7 @@ LEAVES: dict[type, tuple[str, Callable]] = {
     nn.Hardsigmoid: ("hardsigmoid", _activation),
     nn.Hardswish: ("hardswish", _activation),
     nn.Tanh: ("tanh", _activation),
+    nn.LocalResponseNorm: ("local_response_norm", _activation),
     nn.Dropout: ("dropout", _dropout),
     nn.Dropout2d: ("dropout2d", _dropout),
     **{
@@ -1022,7 +1025,7 @@ LEAVES: dict[type, tuple[str, Callable]] = {
     **{getattr(nn, f"BatchNorm{n}d"): ("batch_norm", _batch_norm) for n in (1, 2, 3)},
 }
 del LEAVES[nn.AvgPool1d]  # whose sizes are tuples
-_EXAMPLES = {nn.Linear: (1, 1), nn.Dropout2d: ()} | {
+_EXAMPLES = {nn.Linear: (1, 1), nn.Dropout2d: (), nn.LocalResponseNorm: (1,)} | {
     getattr(nn, f"Conv{n}d"): (1, 1, 1) for n in (1, 2, 3)
 }
 with torch.device("meta"):

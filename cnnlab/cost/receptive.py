@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 GLOBAL = "all"  # every unit sees the whole image
 UNKNOWN = "unknown"  # behind an operation whose reach is not known
-_MOST_PHASES = 64
+_MOST_PHASES = 4096
 
 
 class Window(NamedTuple):

@@ -534,18 +534,19 @@ def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
 
 
 def _modules(model: nn.Module):
-    """Every module with its path, each once, parents first."""
-    seen, stack = {id(model)}, [("", model)]
+    """Every module with its first path, each once, parents first."""
+    seen, stack = set(), [("", model)]
     while stack:
         path, module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
         yield path, module
-        prefix = path + "." if path else ""
         children = module.__dict__.get("_modules")
         if children:
-            for name, child in reversed(children.items()):
-                if child is not None and id(child) not in seen:
-                    seen.add(id(child))
-                    stack.append((prefix + name, child))
+            prefix = path + "." if path else ""
+            stack += [(prefix + k, child) for k, child in reversed(children.items())
+                      if child is not None]  # fmt: skip
 
 
 @functools.cache
