@@ -97,7 +97,7 @@ def main() -> None:
                 ratio(seconds[fastest], seconds[ours]),
                 *map(time, alone.values()),
                 len(result._repr_html_()) // 1024,
-            ]  # fmt: skip
+            ]
         )
     save(
         "cost_printing",
@@ -110,7 +110,7 @@ def main() -> None:
         packages=["torch", "torchvision", "torchinfo"],
         notes=[
             "Model on the meta device; the text is made, with all rows, and not shown. cnnlab's "
-            "has a row for each operation with its receptive field, the others' one for each module.",
+            "has a row for each operation, with its receptive field, the others' for each module.",
         ],
     )  # fmt: skip
     save(

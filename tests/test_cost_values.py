@@ -100,7 +100,7 @@ NEEDING = {  # forward pass, layers, input, output, MACs
     "control flow": (lambda m, x: x if x.mean() > 0 else -x, {}, SIZE, (1, 3, 8, 8), 0),
     "item": (lambda m, x: m.c(x * x.max().item()), {"c": conv()}, SIZE, (1, 4, 6, 6), MACS),
     "mask": (lambda m, x: x[x > -1].sum(), {}, SIZE, (), 0),
-    "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6), 0),
+    "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6), MACS),
     "vmap": (lambda m, x: torch.vmap(torch.sum)(m.c(x)), {"c": conv()}, SIZE, (1,), MACS),
     "distribution": (
         lambda m, x: torch.distributions.Normal(m.l(x), m.l(x).exp()).rsample(),
@@ -118,6 +118,7 @@ def test_what_needs_values_is_run(function, layers, size, shape, macs):
     model = Function(function, **layers).eval()
     result = summary(model, size)
     assert (result.output_shape, result.total_macs) == (shape, macs)
+    assert result.not_counted == []
     assert result.with_values and "RUN WITH VALUES" in str(result)
     with pytest.raises(CostError):
         summary(model, size, values=False)

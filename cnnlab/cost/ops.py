@@ -735,7 +735,8 @@ RECORDS: dict[str, Record] = {
         """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
         dstack column_stack gather scatter scatter_add index_select take take_along_dim embedding
         one_hot unfold im2col fold col2im new_zeros new_ones new_full new_empty new_tensor tril triu
-        meshgrid diagonal diag_embed""",
+        meshgrid diagonal diag_embed zeros ones full empty rand randn _pack_padded_sequence
+        _pad_packed_sequence""",
     ),
     **_spread(
         Record("other", None, "unknown", "inputs"),
