@@ -100,7 +100,8 @@ NEEDING = {  # forward pass, layers, input, output, MACs
     "control flow": (lambda m, x: x if x.mean() > 0 else -x, {}, SIZE, (1, 3, 8, 8), 0),
     "item": (lambda m, x: m.c(x * x.max().item()), {"c": conv()}, SIZE, (1, 4, 6, 6), MACS),
     "mask": (lambda m, x: x[x > -1].sum(), {}, SIZE, (), 0),
-    "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6), MACS),
+    "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6),
+              MACS),
     "vmap": (lambda m, x: torch.vmap(torch.sum)(m.c(x)), {"c": conv()}, SIZE, (1,), MACS),
     "distribution": (
         lambda m, x: torch.distributions.Normal(m.l(x), m.l(x).exp()).rsample(),
