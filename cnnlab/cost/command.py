@@ -160,8 +160,9 @@ def _own(place: str, attribute: str) -> nn.Module:
     sys.path[:0] = [str(file.resolve().parent) if place.endswith(".py") else os.getcwd()]
     try:
         if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(file.stem, place)
-            module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
+            name = f"_own_{file.stem}"  # a json.py of yours is not everyone's json
+            spec = importlib.util.spec_from_file_location(name, place)
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
