@@ -227,6 +227,34 @@ def test_what_cannot_be_followed(build, message):
     assert str(error.value).startswith(message)
 
 
+class NotSetUp(nn.Module):
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "options", "message"),
+    [
+        (nn.Conv2d(3, 8, 3), (224, 224, 3), {}, "the channels come first, as in (3, 224, 224)"),
+        (named(a=nn.Conv2d(3, 8, 3), b=nn.BatchNorm1d(8)), IMAGE, {}, "take BatchNorm2d"),
+        (named(a=nn.Conv2d(3, 8, 3), b=nn.Conv1d(8, 8, 3)), IMAGE, {}, "take Conv2d"),
+        (nn.Conv2d(3, 8, 3), IMAGE, {"dtype": "float16"}, "got 'float16' (torch.float16)"),
+        (nn.Conv2d(3, 8, 3), IMAGE, {"batch_size": True}, "whole number, got True"),
+        (nn.Conv2d(3, 8, 3), {1, 2}, {}, "an input size is a tuple, which has an order"),
+        (nn.Conv2d(3, 8, 3), [], {}, "must hold positive whole numbers, got []"),
+        (nn.Conv2d(3, 8, 3), nn.ReLU(), {}, "a tensor, or a list or dict of them, got a ReLU"),
+        (nn.GroupNorm(2, 4), (6, 8, 8), {}, "gets 6 in (1, 6, 8, 8): set num_channels=6"),
+        (nn.Embedding(10, 4), (5,), {}, "give dtype=torch.long, or a tensor"),
+        (NotSetUp(), (3,), {}, "NotSetUp was not set up: call super().__init__() first"),
+        (Block(lambda m, x: None), (3,), {}, "returns None: is its return missing?"),
+    ],
+)
+def test_advice_is_right(model, size, options, message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        summary(model, size, **options)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
 def test_errors_keep_their_cause():
     class Mistake(nn.Module):
         def forward(self, x):

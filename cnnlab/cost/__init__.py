@@ -98,6 +98,8 @@ def summary(
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"summary takes an nn.Module that has been built, got {what}")
+    if "_modules" not in vars(model):
+        raise CostError(f"{type(model).__name__} was not set up: call super().__init__() first")
     given = input_size, batch_size, dtype, forward
     if values:
         result = _followed(model, *given, why="values were asked for")
@@ -127,6 +129,8 @@ def _followed(
     try:
         with trace.following(model, training) as double:
             output = double(*args, **named)
+        if output is None:
+            raise trace.error(None, "the forward pass", "returns None: is its return missing?")
         if not trace.values:
             output = mapped(output, trace.seen)
             if is_lost(output):
@@ -161,7 +165,10 @@ def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> Cost
         frame = trace.failed or trace.frame
         where = f"{frame.kind} '{frame.path}'" if frame.path else frame.kind
         message = " ".join(str(error).split("\n")[0].split())
-        error = CostError(f"{where} cannot be followed: {type(error).__name__}: {message}")
+        if type(error).__name__ == "InputSizeError":  # it says all
+            error = CostError(message)
+        else:
+            error = CostError(f"{where} cannot be followed: {type(error).__name__}: {message}")
     if trace.ops and not error.table:
         error.table = str(Summary(model, trace, inputs, complete=False))
         error.add_note(f"\nUp to there:\n{error.table}")

@@ -855,6 +855,8 @@ def from_meta(trace, how, func, args, kwargs):
             raise _no_values(trace, how.label) from error
         shapes = ", ".join(brackets(tensor.shape) for tensor in tensors)
         text = " ".join(str(error).split("\n")[0].split())
+        if "scalar types: Long" in text:
+            text = "its indices are whole numbers: give dtype=torch.long, or a tensor"
         kind = NeedsValues if "meta" in text else None
         raise trace.error(
             None, how.label, f"cannot take {shapes}: {text}", *((kind,) if kind else ())
