@@ -43,9 +43,24 @@ def count_with_fvcore(model) -> int:
     return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
 
 
+def print_with_cnnlab(model) -> str:
+    return str(summary(model, SIZE))
+
+
+def print_with_torchinfo(model) -> str:
+    x = torch.empty(1, *SIZE, device="meta")
+    return str(torchinfo.summary(model, input_data=x, device="meta", verbose=0))
+
+
+def print_with_flop_counter(model) -> str:
+    with FlopCounterMode(display=False, depth=99) as counter, torch.no_grad():
+        model(torch.empty(1, *SIZE, device="meta"))
+    return counter.get_table()
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
-    rows = []
+    rows, printing = [], []
     for name in NETWORKS:
         options = {"init_weights": False} if name == "googlenet" else {}
         model = torchvision.models.get_model(name, weights=None, **options).eval()
@@ -66,6 +81,38 @@ def main() -> None:
             [name, *map(time, seconds.values()), speed, fastest, counts[ours]]
             + [counts[peer] - counts[ours] for peer in peers]
         )
+        printers = {
+            "cnnlab": partial(print_with_cnnlab, meta),
+            "FlopCounterMode": partial(print_with_flop_counter, meta),
+            "torchinfo": partial(print_with_torchinfo, meta),
+        }
+        seconds = interleaved(printers)
+        result = summary(meta, SIZE)
+        alone = interleaved({"text": partial(str, result), "html": result._repr_html_})
+        fastest = min(printers.keys() - {ours}, key=lambda peer: statistics.median(seconds[peer]))
+        printing.append(
+            [
+                name,
+                *map(time, seconds.values()),
+                ratio(seconds[fastest], seconds[ours]),
+                *map(time, alone.values()),
+                len(result._repr_html_()) // 1024,
+            ]
+        )
+    save(
+        "cost_printing",
+        title="Counting and printing",
+        question="How long does it take until the table of one of torchvision's networks is there?",
+        columns=[
+            "network", *printers, "fastest other / cnnlab", "text alone", "HTML alone", "HTML, KB",
+        ],
+        rows=printing,
+        packages=["torch", "torchvision", "torchinfo"],
+        notes=[
+            "Model on the meta device; the text is made, with all rows, and not shown. cnnlab's "
+            "has a row for each operation, with its receptive field, the others' for each module.",
+        ],
+    )  # fmt: skip
     save(
         "cost",
         title="Counting parameters, memory and MACs",

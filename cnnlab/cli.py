@@ -22,11 +22,27 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_doctor)
 
     command = commands.add_parser("summary", help="what a network costs, operation by operation")
-    command.add_argument("model", help="a name of cnnlab or torchvision, or your module:attribute")
-    command.add_argument("--input-size", default="3,224,224", metavar="C,H,W")
-    command.add_argument("--batch-size", type=int, default=1, metavar="N")
+    command.add_argument(
+        "model", nargs="?", help="a name of cnnlab or torchvision, or your module:attribute"
+    )
+    command.add_argument(
+        "--input-size", default="3,224,224", metavar="C,H,W",
+        help="without the batch, several parted by ';' (default: 3,224,224)",
+    )  # fmt: skip
+    command.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
     command.add_argument("--depth", type=int, metavar="D", help="one row a module at this depth")
-    command.add_argument("--format", default="table", metavar="table|csv|json|markdown|latex|html")
+    command.add_argument(
+        "--format", default="table", metavar="table|tree|csv|json|markdown|latex|html",
+        help="how to print it (default: table)",
+    )  # fmt: skip
+    command.add_argument("--train", action="store_true", help="in training mode")
+    command.add_argument("--dtype", metavar="T", help="of inputs and parameters: float16")
+    command.add_argument("--memory", action="store_true", help="also bytes to run and to train it")
+    command.add_argument("--compare", metavar="MODEL", help="what differs in a second model")
+    command.add_argument("--columns", metavar="A,B", help="which columns: name,params,macs")
+    command.add_argument("--sort", metavar="COLUMN", help="the largest of this column first")
+    command.add_argument("--units", action="store_true", help="3.9 G instead of whole numbers")
+    command.add_argument("--list", action="store_true", help="the names that are known")
     command.set_defaults(run=_summary)
 
     command = commands.add_parser("check", help="run an assignment and show how far it has come")
@@ -85,18 +101,18 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _summary(args: argparse.Namespace) -> int:
-    from cnnlab.cost.command import summary_text
+    from cnnlab.cost.command import list_text, summary_text
 
+    names = ("format", "depth", "batch_size", "train", "dtype", "memory", "compare", "columns",
+             "sort", "units")  # fmt: skip
     try:
-        print(
-            summary_text(
-                args.model,
-                args.input_size,
-                args.format,
-                depth=args.depth,
-                batch_size=args.batch_size,
-            )
-        )
+        if args.list:
+            print(list_text())
+        elif args.model is None:
+            raise ValueError("which model? `cnnlab summary --list` has the names")
+        else:
+            options = {name: getattr(args, name) for name in names}
+            print(summary_text(args.model, args.input_size, **options))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -15,7 +15,8 @@ ReceptiveField(size=7, jump=1, start=0)
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ def output_size(
         Where torch raises: a size, stride, kernel or dilation below 1, negative padding, a kernel
         that exceeds the padded input, ``"same"`` with a stride.
     """
+    _no_channels(input_size, kernel_size)
     return _each_axis(
         _windows, input_size, kernel_size, stride, padding, dilation, ceil_mode=ceil_mode
     )
@@ -82,6 +84,7 @@ def pool_output_size(
 
     Raises ValueError where torch does, which is also when the padding exceeds half the kernel.
     """
+    _no_channels(input_size, kernel_size)
     stride = kernel_size if stride is None else stride
     return _each_axis(
         _pool_windows, input_size, kernel_size, stride, padding, dilation, ceil_mode=ceil_mode
@@ -166,10 +169,12 @@ def receptive_field(layers: Iterable[Layer | Mapping | tuple | int]) -> Receptiv
     ReceptiveField(size=19, jump=8, start=-2)
     """
     size, jump, start = 1, 1, 0
-    for layer in _as_layers(layers):
-        size, jump, start = _each_axis(
-            _grow, size, jump, start, layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        )
+    for place, layer in enumerate(_as_layers(layers)):
+        with _naming(layer, place):
+            size, jump, start = _each_axis(
+                _grow, size, jump, start, layer.kernel_size, layer.stride, layer.padding,
+                layer.dilation,
+            )  # fmt: skip
     return ReceptiveField(size, jump, start)
 
 
@@ -240,8 +245,9 @@ def _explain_one(input_size: int, layers: list[Layer]) -> str:
 def _explain_stack(input_size: int, layers: list[Layer]) -> str:
     rows = []
     size, jump, start = 1, 1, 0
-    for layer in layers:
-        arithmetic = _arithmetic(input_size, layer)
+    for place, layer in enumerate(layers):
+        with _naming(layer, place):
+            arithmetic = _arithmetic(input_size, layer)
         input_size = layer.output_size(input_size)
         reach = _reach(layer.kernel_size, layer.dilation)
         before, step = size, jump
@@ -366,11 +372,32 @@ def _at_least(least: int, **values: int) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def _no_channels(input_size: Size, kernel_size: Size) -> None:
+    """Raise for ``(C, H, W)`` where ``(H, W)`` is meant."""
+    sizes = isinstance(input_size, (tuple, list)) and len(input_size) == 3
+    if sizes and not isinstance(kernel_size, (tuple, list)) and input_size[0] in (1, 3):
+        height_width = f"({input_size[1]}, {input_size[2]})"
+        raise ValueError(
+            f"the size {tuple(input_size)} looks like (channels, height, width): give "
+            f"{height_width}; for a volume give kernel_size three entries too"
+        )
+
+
+@contextmanager
+def _naming(layer: Layer, place: int) -> Iterator[None]:
+    """Name the layer of a stack in what it raises."""
+    try:
+        yield
+    except ValueError as error:
+        name = layer.name or f"layer {place + 1}"
+        raise ValueError(f"{name}: {error}") from None
+
+
 def _whole(value) -> int | str:
-    if isinstance(value, str):
-        if value in ("same", "valid"):
-            return value
-        raise ValueError(f"padding must be a number, 'same' or 'valid', got {value!r}")
+    if isinstance(value, str) and value in ("same", "valid"):
+        return value
+    if isinstance(value, bool):
+        raise ValueError(f"sizes must be whole numbers, got {value!r}")
     try:
         return operator.index(value)
     except TypeError:
@@ -379,7 +406,10 @@ def _whole(value) -> int | str:
 
 def _split(*values) -> list[tuple]:
     """The arguments of each axis: ints count for every axis, tuples have one entry an axis."""
+    values = [v.tolist() if hasattr(v, "tolist") else v for v in values]  # arrays of numpy
     tuples = [tuple(value) for value in values if isinstance(value, (tuple, list))]
+    if () in tuples:
+        raise ValueError("sizes must have one entry for each axis, got ()")
     lengths = {len(value) for value in tuples} or {1}
     if len(lengths) > 1:
         raise ValueError(
@@ -415,12 +445,29 @@ def _each_axis(one_axis: Callable, *values, **options):
 
 
 def _as_layers(layers: Iterable[Layer | Mapping | tuple | int]) -> list[Layer]:
+    if isinstance(layers, (str, Mapping)) or not isinstance(layers, Iterable) or hasattr(
+        layers, "forward"
+    ):  # fmt: skip
+        raise ValueError(
+            f"layers must be a list such as [(11, 4), (3, 2)], got {type(layers).__name__}: for a "
+            "network, cnnlab.summary(network, input_size).receptive_field"
+        )
     result = []
     for layer in layers:
         if isinstance(layer, Mapping):
+            wrong = [key for key in layer if key not in Layer.__dataclass_fields__]
+            if wrong or "kernel_size" not in layer:
+                known = ", ".join(Layer.__dataclass_fields__)
+                raise ValueError(f"a layer has {known}, with kernel_size given; got {layer!r}")
             layer = Layer(**layer)
         elif isinstance(layer, tuple):
+            if not 1 <= len(layer) <= 4:
+                words = "(kernel_size, stride, padding, dilation)"
+                raise ValueError(f"a layer is {words} or the beginning of it, got {layer!r}")
             layer = Layer(*layer)
+        elif isinstance(layer, str) or hasattr(layer, "forward"):
+            name = type(layer).__name__ if hasattr(layer, "forward") else repr(layer)
+            raise ValueError(f"a layer is its kernel_size, a tuple or a dict, got {name}")
         elif not isinstance(layer, Layer):
             layer = Layer(layer)
         result.append(layer)

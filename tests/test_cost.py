@@ -502,8 +502,145 @@ def test_examples_and_names():
     assert cnnlab.summary is cost.summary
 
 
-def test_a_notebook_shows_the_table_once(monkeypatch):
-    """Where rich finds Jupyter it would display the table by itself and leave the text empty."""
-    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    table = str(summary(nn.Conv2d(3, 8, 3), (3, 8, 8)))
-    assert "3×3" in table
+# --- the face ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet50", "densenet201", "vit_b_16"])
+def test_text_fits_its_page(name):
+    result = summary(on_meta(name), IMAGE)
+    for width in (60, 80, 120):
+        lines = result.text(width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert len([line for line in lines if line.startswith(tuple("abcdefghlmnprs…"))]) >= len(
+            result
+        )
+    heading = result.text(120).splitlines()[2]
+    for word in ("name", "type", "H×W out", "params", "MACs", "RF"):
+        assert word in heading
+    assert len(result._repr_html_()) < 200 * 1024
+
+
+def test_text_on_request():
+    result = summary(on_meta("resnet50"), IMAGE)
+    text = result.text(columns=["name", "params", "macs"], units=True)
+    assert text.splitlines()[2].split() == ["name", "params", "MACs"]
+    assert "2.05 M" in text and "2,048,000" not in text.split("\n\n")[1]
+    with pytest.raises(ValueError, match="no column is called 'mac': did you mean macs"):
+        result.text(columns=["mac"])
+    assert [row.name for row in result.sorted("params", 2).rows] == [
+        "layer4.0.conv2",
+        "layer4.1.conv2",
+    ]
+
+
+def test_the_tree_has_classes_and_shares():
+    model = on_meta("resnet18")
+    model.layer1.requires_grad_(False)
+    tree = summary(model, IMAGE).tree(2)
+    lines = [" ".join(line.split()) for line in str(tree).splitlines()]
+    assert "layer1 Sequential 1×64×56×56 147,968 0 6,272 462,422,016 25.5%" in lines
+    assert "0 BasicBlock 1×512×7×7 3,673,088 3,673,088 588 179,830,784 9.9%" in lines
+    assert tree.rows[0].share == 1 and tree.rows[0].trainable == 11_689_512 - 147_968
+
+
+def test_the_arithmetic_of_a_row():
+    result = summary(resnet(18), (3, 64, 64))
+    text = str(cost.explain(result, "conv1"))
+    assert "floor((64 - 7 + 2*3)/2) + 1 = floor(31.5) + 1 = 32" in text
+    assert "64*3*7*7 = 9,408" in text
+    assert "1*64*32*32 outputs * 3*7*7 = 9,633,792" in text
+    assert "sees      1 + (7 - 1)*1 = 7, jump 1*2 = 2" in text
+    assert "512*7*7" not in str(result.explain("fc")) and "outputs * 512 =" in result.explain("fc")
+    for row in result.rows:
+        assert row.name in result.explain(row.name)
+
+
+def test_two_models_side_by_side():
+    a, b = on_meta("resnet18"), on_meta("resnet34")
+    found = cost.compare(a, b, IMAGE)
+    assert found.totals["parameters"] == (11_689_512, 21_797_672)
+    assert {name for name, x, y in found.rows if x is None} and "layer1.2.conv1" in str(found)
+    assert "Every operation is the same" in str(cost.compare(a, a, IMAGE))
+    with pytest.raises(TypeError, match="two summaries, or two models and an input_size"):
+        cost.compare(a, b)
+
+
+def test_the_largest_batch_that_fits():
+    model = on_meta("resnet50")
+    fit = cost.fits(model, IMAGE, "8 GB")
+    model.train()
+    need = [
+        summary(model, IMAGE, batch_size=n).training_memory("momentum")["total"]
+        for n in (fit.training, fit.training + 1)
+    ]
+    assert need[0] == fit.training_bytes <= 8 * 2**30 < need[1]
+    assert fit.inference > fit.training and model.training
+    assert cost.fits(model, IMAGE, 1000).training == 0
+    for wrong in ("8 XB", "lots", 0, -1):
+        with pytest.raises(ValueError, match="like '8 GB', or a number of bytes, got"):
+            cost.fits(model, IMAGE, wrong)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v2", "googlenet"])
+def test_macs_of_the_way_back(name):
+    with torch.device("meta"):
+        options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+        model = torchvision.models.get_model(name, weights=None, **options)
+    for parameter in list(model.parameters())[:4]:
+        parameter.requires_grad = False
+    with FlopCounterMode(display=False) as counter:
+        output = model(torch.empty(2, *IMAGE, device="meta"))
+        forward = counter.get_total_flops()
+        output.sum().backward()
+    result = summary(model, IMAGE, batch_size=2)
+    assert result.backward_flops == counter.get_total_flops() - forward
+
+
+def test_autocast_halves_what_it_computes():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(6, 4), nn.LayerNorm(4))
+    x = torch.zeros(1, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = summary(model, x)
+        sizes = [model[:i](x).nbytes for i in (1, 2)]
+    assert [row.memory for row in result.rows][:2] == sizes == [576, 384]
+
+
+def test_command_options():
+    text = summary_text("ResNet18", "3,64,64", "tree", depth=1, train=True, memory=True, units=True)
+    assert "training mode" in text and "training step (sgd): parameters 44.6 MB" in text
+    assert "difference" in summary_text("resnet18", "3,64,64", compare="resnet34")
+    rows = summary_text("resnet18", "3,64,64", sort="params", columns="name,params").splitlines()
+    assert rows[4].split() == ["layer4.0.conv2", "2,359,296"]
+
+
+def test_command_says_where_your_code_is_wrong(tmp_path, monkeypatch):
+    (tmp_path / "helpers.py").write_text("width = 4\n")
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from torch import nn\n"
+        "import helpers\n"
+        "@dataclass\n"
+        "class Settings:\n    width: int = helpers.width\n"
+        "def net():\n    return nn.Conv2d(3, Settings().width, 3)\n"
+        "def broken():\n    return nn.Conv2d(3, 1 // 0, 3)\n"
+    )
+    (tmp_path / "syntax.py").write_text("def net(:\n")
+    monkeypatch.chdir(tmp_path.parent)
+    assert "112 parameters" in summary_text(f"{tmp_path}/mine.py:net", "3,8,8")
+    for place, words in (("mine.py:broken", "line 11"), ("syntax.py:net", "line 1")):
+        with pytest.raises(ValueError, match=words) as error:
+            summary_text(f"{tmp_path}/{place}", "3,8,8")
+        assert "\n" not in str(error.value)
+
+
+def test_memory_does_not_grow():
+    model = small()
+    for _ in range(20):
+        summary(model, (3, 8, 8))
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(200):
+        summary(model, (3, 8, 8))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100

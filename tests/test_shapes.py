@@ -2,6 +2,7 @@
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -148,6 +149,8 @@ def test_receptive_field_takes_every_way_to_name_a_layer():
 def test_axes_may_differ():
     assert output_size((32, 48), (3, 5), (1, 2), (1, 0)) == (32, 22)
     assert output_size(32, (3, 5)) == (30, 28)
+    assert output_size(np.array([32, 48]), np.int64(3)) == (30, 46)
+    assert output_size((3, 9, 9), (3, 3, 3)) == (1, 7, 7)
     assert pool_output_size((7, 9), 2, ceil_mode=True) == (4, 5)
     assert same_padding((3, 5)) == (1, 2)
     assert receptive_field([((3, 5), 2), 3]) == ReceptiveField((7, 9), (2, 2), (0, 0))
@@ -174,6 +177,28 @@ def test_axes_may_differ():
         (lambda: output_size(8, 3, padding=-1), "padding must be at least 0, got -1"),
         (lambda: output_size(8, 2.5), "sizes must be whole numbers, got 2.5"),
         (lambda: output_size(8, 3, padding="full"), "got 'full'"),
+        (lambda: output_size("224", 3), "sizes must be whole numbers, got '224'"),
+        (lambda: output_size(True, 3), "sizes must be whole numbers, got True"),
+        (lambda: output_size((), 3), "one entry for each axis, got ()"),
+        (
+            lambda: output_size((3, 224, 224), 3),
+            "the size (3, 224, 224) looks like (channels, height, width): give (224, 224)",
+        ),
+        (
+            lambda: receptive_field(["conv"]),
+            "a layer is its kernel_size, a tuple or a dict, got 'conv'",
+        ),
+        (
+            lambda: receptive_field(torch.nn.Conv2d(1, 1, 3)),
+            "got Conv2d: for a network, cnnlab.summary",
+        ),
+        (lambda: receptive_field([{"kernel": 3}]), "with kernel_size given; got {'kernel': 3}"),
+        (lambda: receptive_field([(3, 1, 1, 1, 1)]), "or the beginning of it, got (3, 1, 1, 1, 1)"),
+        (lambda: receptive_field([3, (3, 0)]), "layer 2: stride must be at least 1, got 0"),
+        (
+            lambda: explain(9, [Layer(3, name="conv1"), Layer(9, name="conv2")]),
+            "conv2: kernel_size 9 exceeds the padded input 7",
+        ),
         (lambda: output_size(8, 3, 2, "same"), "padding='same' needs stride 1, got stride 2"),
         (lambda: output_size((8, 8), (3, 3, 3)), "one entry for each axis, got (8, 8), (3, 3, 3)"),
         (lambda: pool_output_size(8, 3, padding=2), "padding 2 exceeds half the pooling kernel"),

@@ -6,27 +6,31 @@
 
 **Definitions.** A MAC is one multiplication with its addition: 2 FLOPs, and what slides often call
 one FLOP. The total "conv + linear" holds convolutions, linear layers and matrix products without
-biases, and equals ``torch.utils.flop_counter``'s number halved; "with pools" adds one MAC for each
-element of a pooling window. Normalizations, activations, sums and resizing count nothing. Memory
-is the bytes of each output, one copy, forward only; a KB is 1024 bytes.
+biases, and equals ``torch.utils.flop_counter``'s number halved (which leaves out products of a
+matrix and a vector); "with pools" adds one MAC for each element of a pooling window.
+Normalizations, activations, sums, resizing and Fourier transforms count nothing. Memory is the
+bytes of each output, one copy, forward only; a KB is 1024 bytes.
 """
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
-from cnnlab.cost import dispatch
+from cnnlab.cost import ops
 from cnnlab.cost.command import summary_text
+from cnnlab.cost.compare import Comparison, Fit, compare, fits
+from cnnlab.cost.explain import explain
+from cnnlab.cost.inputs import arguments, is_lost, mapped
 from cnnlab.cost.table import Row, Summary
-from cnnlab.cost.trace import CostError, ShapeTensor, Trace
+from cnnlab.cost.trace import CostError, NeedsValues, Trace
 
-__all__ = ["CostError", "CostWarning", "Row", "Summary", "summary", "summary_text"]
+__all__ = [
+    "Comparison", "CostError", "CostWarning", "Fit", "Row", "Summary", "compare", "explain", "fits",
+    "summary", "summary_text",
+]  # fmt: skip
 
 
 class CostWarning(UserWarning):
@@ -34,25 +38,38 @@ class CostWarning(UserWarning):
 
 
 def summary(
-    model: nn.Module, input_size, *, batch_size: int = 1, dtype: torch.dtype | None = None
+    model: nn.Module,
+    input_size,
+    *,
+    batch_size: int = 1,
+    dtype: torch.dtype | list | dict | None = None,
+    values: bool | None = None,
+    **forward,
 ) -> Summary:
     """What every operation of a forward pass makes and costs, without running it.
 
     The model may live on any device, meta included. It is followed in the mode it is in (training
-    or evaluation), without its hooks, and is afterwards as it was: nothing is computed,
-    nothing allocated, no buffer, hook or attribute added or changed.
+    or evaluation), with its hooks and under the autocast that is on. All this happens to a double
+    of it: the model itself is not touched, and another thread may run it meanwhile.
 
     Parameters
     ----------
     model : nn.Module
-        Any module whose forward pass does not decide by the values of a tensor.
     input_size : tuple of int, tensor, or several
         Without the batch: ``(3, 224, 224)``. A tensor is taken as it is, with its batch, type and
-        device; none of its values is read. A list gives several inputs, a dict inputs by name.
+        device. A list gives several inputs, a dict inputs by name. In them, at any depth, may be
+        lists, dicts and dataclasses, and None, flags and words, which are handed on.
     batch_size : int
         Goes in front of every size.
-    dtype : torch.dtype, optional
-        Of the inputs and of all floating-point parameters; without it the model's own.
+    dtype : torch.dtype, or one for each input in a list or dict
+        Of the inputs; a single floating-point type is also that of the floating-point parameters.
+        Without it the model's own.
+    values : bool, optional
+        A forward pass that decides by its data (a detector, a mask) has no shapes without
+        values: it is run, with copies of the weights and random inputs where only a size is given,
+        and ``result.with_values`` says so. True: always; False: never, it is an error.
+    **forward
+        Further arguments of the model's forward, handed on as they are.
 
     Returns
     -------
@@ -81,27 +98,18 @@ def summary(
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"summary takes an nn.Module that has been built, got {what}")
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
-    trace = Trace(model, dispatch, dtype)
-    inputs = _inputs(trace, input_size, batch_size)
-    try:
-        with trace.borrowed():
-            if isinstance(inputs, dict):
-                output = model(**inputs)
-            else:
-                output = model(*inputs)
-        if _is_lost(output):
-            raise trace.error(
-                None,
-                "the output",
-                "does not come from the input: something that cannot be followed has lost it",
-            )
-    except Exception as error:
-        raise _explained(error, model, trace, inputs) from (
-            error.__cause__ if isinstance(error, CostError) else error
-        )
-    result = Summary(model, trace, inputs, output)
-    trace.release()
+    if "_modules" not in vars(model):
+        raise CostError(f"{type(model).__name__} was not set up: call super().__init__() first")
+    given = input_size, batch_size, dtype, forward
+    if values:
+        result = _followed(model, *given, why="values were asked for")
+    else:
+        try:
+            result = _followed(model, *given)
+        except NeedsValues as error:
+            if values is not None:
+                raise
+            result = _with_values(model, given, error)
     if result.not_counted:
         warnings.warn(
             f"the MACs of {', '.join(result.not_counted)} are not counted: no rule knows them",
@@ -111,41 +119,44 @@ def summary(
     return result
 
 
-def _inputs(trace: Trace, input_size, batch_size: int):
-    """Shape tensors: a list of positional inputs, or a dict of named ones."""
-    tensors = itertools.chain(trace.parameters.values(), trace.buffers.values())
-    like = next((t for t in tensors if t.is_floating_point()), None)
-    like = torch.empty(0) if like is None else like
-    device, dtype = like.device, trace.dtype or like.dtype
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive whole number, got {batch_size!r}")
+def _followed(
+    model, input_size, batch_size, dtype, forward, why="", training: bool | None = None
+) -> Summary:
+    floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    trace = Trace(model, ops, dtype if floating else None, values=bool(why))
+    args, named = arguments(trace, model, input_size, batch_size, dtype, forward)
+    inputs = [*args, named] if args and named else named or args
+    try:
+        with trace.following(model, training) as double:
+            output = double(*args, **named)
+        if output is None:
+            raise trace.error(None, "the forward pass", "returns None: is its return missing?")
+        if not trace.values:
+            output = mapped(output, trace.seen)
+            if is_lost(output):
+                raise trace.error(
+                    None,
+                    "the output",
+                    "does not come from the input: something that cannot be followed has lost it",
+                    NeedsValues,
+                )
+    except Exception as error:
+        raise _explained(error, model, trace, inputs) from (
+            error.__cause__ if isinstance(error, CostError) else error
+        )
+    return Summary(model, trace, inputs, output, why=why)
 
-    def one(size):
-        if isinstance(size, torch.Tensor):
-            return trace.tensor(size.shape, size.dtype, size.device)
-        try:
-            sizes = tuple(size) if not isinstance(size, int) else (size,)
-            good = all(isinstance(n, int) and n > 0 for n in sizes)
-        except TypeError:
-            good = False
-        if not good:
-            raise ValueError(f"input_size must hold positive whole numbers, got {size!r}")
-        return trace.tensor((batch_size, *sizes), dtype, device)
 
-    if isinstance(input_size, Mapping):
-        return {name: one(size) for name, size in input_size.items()}
-    several = isinstance(input_size, (list, tuple)) and any(
-        isinstance(size, (list, tuple, torch.Tensor)) for size in input_size
-    )
-    return [one(size) for size in input_size] if several else [one(input_size)]
-
-
-def _is_lost(output) -> bool:
-    """Whether only ordinary tensors came out, as after vmap, which hides what it does."""
-    leaves = tree_leaves(output)
-    return bool(leaves) and all(
-        isinstance(leaf, torch.Tensor) and not isinstance(leaf, ShapeTensor) for leaf in leaves
-    )
+def _with_values(model, given, error: NeedsValues) -> Summary:
+    """The summary of a real run; where that fails too, the first error stands."""
+    try:
+        return _followed(model, *given, why=str(error))
+    except CostError as second:
+        error.args = (f"{error}; run with values, {second}",)
+        if second.table:
+            error.table = second.table
+            error.__notes__ = second.__notes__
+        raise error from second.__cause__
 
 
 def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> CostError:
@@ -154,12 +165,11 @@ def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> Cost
         frame = trace.failed or trace.frame
         where = f"{frame.kind} '{frame.path}'" if frame.path else frame.kind
         message = " ".join(str(error).split("\n")[0].split())
-        if "uninitialized parameter" in message:
-            message = "it is lazy and has no weights before its first call"
+        if type(error).__name__ == "InputSizeError":  # it says all
+            error = CostError(message)
         else:
-            message = f"{type(error).__name__}: {message}"
-        error = CostError(f"{where} cannot be followed: {message}")
+            error = CostError(f"{where} cannot be followed: {type(error).__name__}: {message}")
     if trace.ops and not error.table:
-        error.table = str(Summary(model, trace, inputs))
+        error.table = str(Summary(model, trace, inputs, complete=False))
         error.add_note(f"\nUp to there:\n{error.table}")
     return error

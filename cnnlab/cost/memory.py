@@ -1,97 +1,109 @@
-"""Bytes that a forward pass needs, and a training step."""
+"""Bytes that a forward pass needs, and a training step; MACs of the way back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
 
-from cnnlab.cost.trace import traced
-
-# What autograd keeps for the backward pass, by operation (PyTorch's derivatives.yaml). An operation
-# that is not listed keeps its inputs, which is an upper bound.
-_OUTPUT = {
-    "relu", "sigmoid", "tanh", "softmax", "log_softmax", "softmin", "exp", "sqrt", "rsqrt",
-    "reciprocal",
-}  # fmt: skip
-_OUTPUT_IN_PLACE = {"leakyrelu", "leaky_relu", "elu", "celu"}  # else their input
-_NOTHING = {
-    "add", "sub", "rsub", "concat", "cat", "mean", "sum", "pad", "interpolate", "pixel_shuffle",
-    "clone", "contiguous", "reshape", "to", "float", "half", "double", "flip", "roll", "stack",
-    "neg", "getitem", "repeat", "masked_fill", "zeros_like", "ones_like",
-}  # fmt: skip
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers kept for each trained parameter
-
-
-def size_of(tensor) -> int:
-    """Bytes of a tensor's elements."""
-    return prod(tensor.shape) * tensor.dtype.itemsize
 
 
 def peak(inputs: Sequence, ops: Sequence) -> int:
     """Most bytes of activations alive at once when nothing is kept for a backward pass."""
     last = {}
     for index, op in enumerate(ops):
-        for tensor in (*traced(op), *op.outputs):
-            last[id(tensor.base)] = index
-    for tensor in ops[-1].outputs if ops else ():
-        last[id(tensor.base)] = len(ops)
-    alive = {id(tensor): size_of(tensor) for tensor in inputs}
-    most = sum(alive.values())
+        for node in (*op.inputs, *op.outputs):
+            last[id(node.root)] = index
+    for node in ops[-1].outputs if ops else ():
+        last[id(node.root)] = len(ops)
+    ends: dict[int, list] = {}
+    for key, index in last.items():
+        ends.setdefault(index, []).append(key)
+    alive = {id(node): node.nbytes for node in inputs}
+    now = most = sum(alive.values())
+    for key in list(alive):
+        if key not in last:
+            now -= alive.pop(key)
     for index, op in enumerate(ops):
-        for tensor in op.outputs:
-            if tensor.base.origin is None:
-                alive[id(tensor.base)] = size_of(tensor.base)
-        most = max(most, sum(alive.values()))
-        for key in [key for key in alive if last.get(key, index) <= index]:
-            del alive[key]
+        for node in op.outputs:
+            if node.root.number is None and id(node.root) not in alive:
+                alive[id(node.root)] = node.root.nbytes
+                now += node.root.nbytes
+        most = max(most, now)
+        for key in ends.get(index, ()):
+            now -= alive.pop(key, 0)
     return most
 
 
 def kept(inputs: Sequence, ops: Sequence) -> int:
-    """Bytes of inputs and of activations that autograd keeps for the backward pass."""
-    storages = {id(tensor): size_of(tensor) for tensor in inputs}
+    """Bytes of inputs and of activations that autograd keeps for the backward pass.
+
+    By operation (PyTorch's derivatives.yaml): what its record says. An operation that nobody
+    described keeps its inputs, which is an upper bound.
+    """
+    storages = {id(node): node.nbytes for node in inputs}
     extra = 0
-    needing = set()  # tensors that need a gradient
 
-    def keep(*tensors):
-        for tensor in tensors:
-            if tensor.base.origin is None:
-                storages[id(tensor.base)] = size_of(tensor.base)
+    def keep(nodes):
+        for node in nodes:
+            storages[id(node.root)] = node.root.nbytes
 
-    for op in ops:
-        inputs_need = any(id(tensor.base) in needing for tensor in traced(op))
-        if not (inputs_need or op.trains):
+    for op, need, trains in _needing(ops):
+        keeps, output = op.record.keeps, op.outputs[0]
+        size = prod(output.shape)
+        if keeps == "nothing":
             continue
-        needing.update(id(tensor.base) for tensor in op.outputs)
-        label = op.label.lower()
-        if op.kind in ("conv", "linear"):
-            if op.trains:
-                keep(*traced(op))
-        elif op.kind == "view" or label in _NOTHING:
-            pass
-        elif op.kind == "pool":
-            if not _is_mean(op):
-                keep(*traced(op))
-            if "max" in label:  # the place of each maximum, as int64
-                extra += prod(op.outputs[0].shape) * 8
-        elif label.startswith(("dropout", "feature_dropout")):
-            extra += prod(op.outputs[0].shape)  # one byte a mask element
-        elif label.startswith(("batch_norm", "batchnorm")):
-            keep(*traced(op))
-            extra += 2 * op.outputs[0].shape[1] * 4  # mean and inverse deviation of each channel
-        elif label in _OUTPUT or (label in _OUTPUT_IN_PLACE and not op.fresh):
-            keep(*op.outputs)
+        if keeps == "weight":
+            if trains:
+                keep(op.inputs)
+        elif keeps == "max":  # and the place of each maximum, as int64
+            keep(op.inputs)
+            extra += size * 8
+        elif keeps == "mean":  # a mean over all positions, unless its windows are smaller
+            if set(output.shape[2:]) != {1}:
+                keep(op.inputs)
+        elif keeps == "mask":
+            extra += size  # one byte an element
+        elif keeps == "batch norm":  # and mean and inverse deviation of each channel
+            keep(op.inputs)
+            extra += 2 * output.shape[1] * 4
+        elif keeps == "layer norm":  # and the two of each normalized vector
+            keep(op.inputs)
+            extra += 2 * 4 * size // prod(output.shape[-op.geometry.dims :])
+        elif keeps == "product":  # each factor whose partner needs a gradient
+            factors = len(op.inputs)
+            keep(
+                node
+                for place, node in enumerate(op.inputs)
+                if trains or any(need[:place] + need[place + 1 :]) or (factors == 1 and op.held)
+            )
+        elif keeps == "attention":  # and a sum of exponentials for each query
+            keep([*op.inputs[:3], output])
+            extra += 4 * size // output.shape[-1]
+        elif keeps == "output" or (keeps == "output in place" and not op.fresh):
+            keep(op.outputs)
         elif op.fresh:
-            keep(*traced(op))
+            keep(op.inputs)
         else:  # in place, and the backward pass needs what was there: autograd copies it
-            extra += sum(size_of(tensor) for tensor in traced(op)[:1])
+            extra += sum(node.nbytes for node in op.inputs[:1])
     return sum(storages.values()) + extra
 
 
-def _is_mean(op) -> bool:
-    """Whether torch runs this pooling layer as a mean over all positions."""
-    return (
-        "adaptive" in op.label.lower()
-        and "avg" in op.label.lower()
-        and (set(op.outputs[0].shape[2:]) == {1})
-    )
+def backward_macs(ops: Sequence) -> int:
+    """MACs of the backward pass: one product for each factor that needs a gradient."""
+    total = 0
+    for op, need, trains in _needing(ops):
+        if op.record.kind in ("conv", "linear", "matmul"):
+            total += op.macs * (sum(need) + trains)
+    return total
+
+
+def _needing(ops: Sequence):
+    """Operations that are on the way back, which inputs need a gradient, and whether weights do."""
+    needing = set()
+    for op in ops:
+        need = [id(node.root) in needing for node in op.inputs]
+        trains = any(held.trained for held in op.held)
+        if any(need) or trains:
+            needing.update(id(node.root) for node in op.outputs if node.dtype.is_floating_point)
+            yield op, need, trains

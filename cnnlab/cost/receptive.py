@@ -2,28 +2,72 @@
 
 For each axis of the image a `Span` says which input pixels output unit ``i`` sees. Stretches that
 repeat (behind a transposed convolution, an upsampling) are kept phase by phase, so that the
-result is exact there too.
+result is exact there too. How an operation moves positions is its geometry: one of the small
+classes below.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from math import gcd, inf, lcm
 from typing import NamedTuple
 
-from cnnlab.cost.trace import traced
-
 GLOBAL = "all"  # every unit sees the whole image
-POOLED = "pooled"  # the image has been gathered into one vector
 UNKNOWN = "unknown"  # behind an operation whose reach is not known
-LOCAL = {"norm", "activation", "add", "elementwise", "concat"}  # every unit stays where it is
-LOCAL_LABELS = {
-    "where", "masked_fill", "clone", "contiguous", "to", "float", "half", "double", "bfloat16",
-    "type_as", "pow", "lerp", "addcmul", "addcdiv", "sign", "floor", "ceil", "round", "copy",
-}  # fmt: skip
-RESIZING = {"interpolate", "pixel_shuffle", "pad"}
-REDUCING = {"mean", "sum", "amax", "max"}
-GLOBAL_NORMS = ("group_norm", "GroupNorm", "instance_norm", "InstanceNorm")
+_MOST_PHASES = 4096
+
+
+class Window(NamedTuple):
+    """A window that moves, with one entry an axis; ``padding`` on the left."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+
+
+class Dims:
+    """For each output the dimension of the input that each of its dimensions is, if any."""
+
+    def __init__(self, sources: Sequence[tuple], lost=()):
+        self.sources, self.lost = list(sources), lost
+
+
+class Slice(NamedTuple):
+    """First element and step of each dimension."""
+
+    parts: tuple[tuple[int, int], ...]
+
+
+class Placed(NamedTuple):
+    """Where in the first input the second is written; None: where nobody knows."""
+
+    parts: tuple[tuple[int, int], ...] | None
+
+
+class Pad(NamedTuple):
+    """Elements in front of each dimension."""
+
+    left: tuple[int, ...]
+
+
+class Over(NamedTuple):
+    """An operation over the last ``dims`` dimensions, as layer normalization."""
+
+    dims: int
+
+
+class Resize(NamedTuple):
+    """Interpolation from one size to another."""
+
+    mode: str
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+    align_corners: bool
+    antialias: bool
 
 
 class Span(NamedTuple):
@@ -70,16 +114,28 @@ class Span(NamedTuple):
             taps.append([place // stride for place in places if place % stride == 0])
         return self.gather(taps, self.jump)
 
-    def enlarged(self, factor: int, linear: bool) -> Span:
-        """After an upsampling, nearest or linear."""
+    def resized(self, mode: str, old: int, new: int, align_corners: bool) -> Span | None:
+        """After an interpolation from ``old`` to ``new`` elements."""
+        ends = align_corners and mode != "nearest"
+        p, q = (new - 1, old - 1) if ends else (new, old)
+        if p < 1 or q < 1:
+            return None
+        p, q = p // gcd(p, q), q // gcd(p, q)  # o*q/p is where output o lies
+        period = len(self.first)
+        count = p * period // gcd(period, q)
+        if count > _MOST_PHASES:
+            return None
         taps = []
-        for o in range(factor * len(self.first)):
-            if linear:  # the centre of o lies at (o + 1/2)/factor - 1/2
-                place, rest = divmod(2 * o + 1 - factor, 2 * factor)
-                taps.append([place, place + (rest > 0)])
+        for o in range(count):
+            if mode == "nearest":
+                taps.append([o * q // p])
+            elif mode == "nearest-exact":
+                taps.append([(2 * o + 1) * q // (2 * p)])
             else:
-                taps.append([o // factor])
-        return self.gather(taps, self.jump)
+                place, rest = divmod(o * q, p) if ends else divmod((2 * o + 1) * q - p, 2 * p)
+                wide = 1 if "cubic" in mode else 0
+                taps.append([place - wide * (rest > 0), place + (rest > 0) * (1 + wide)])
+        return self.gather(taps, self.jump * q // gcd(period, q))
 
     @staticmethod
     def joined(spans: Sequence[Span]) -> Span | None:
@@ -117,87 +173,129 @@ class Field(NamedTuple):
         return sizes.pop() if len(sizes) == 1 else tuple(span.size for span in self.spans)
 
 
-State = Field | str | None  # None: nothing of the image is in it
+class Pooled(NamedTuple):
+    """The image has been gathered into a vector; a unit before that saw ``field``."""
+
+    field: Field | None
 
 
-def receptive_fields(inputs: Iterable, ops: Sequence) -> list[State]:
-    """The state after each operation; ``inputs`` are the tensors that the model was given."""
+State = Field | Pooled | str | None  # None: nothing of the image is in it
+
+
+def pixels(state: State, last_map: bool = False):
+    """Input pixels on a side: inf for all of them, None when there is no image.
+
+    ``last_map``: behind a gathered image what a unit of the last map saw.
+    """
+    if last_map and isinstance(state, Pooled) and state.field is not None:
+        return state.field.size
+    if isinstance(state, Field):
+        return state.size
+    return math.inf if state == GLOBAL or isinstance(state, Pooled) else None
+
+
+def receptive_fields(inputs: Iterable, ops: Sequence) -> tuple[list[State], dict]:
+    """The state after each operation, and of every node by its id; ``inputs`` are nodes."""
     states: dict[int, State] = {}
-    for tensor in inputs:
-        axes = len(tensor.shape) - 2
-        if axes > 0:
-            states[id(tensor)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
+    for node in inputs:
+        axes = len(node.shape) - 2
+        if axes > 0 and node.dtype.is_floating_point:
+            states[id(node)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
     result = []
     for op in ops:
-        before = []
-        for tensor in traced(op):
-            key = id(tensor if tensor.now is None else tensor.now)
-            if key in states:
-                before.append((tensor, states[key]))
+        before = [(node, states[id(node)]) for node in op.inputs if id(node) in states]
         state = None
         for index, output in enumerate(op.outputs):
             state = _after(op, before, output, index) if before else None
             if state is not None:
                 states[id(output)] = state
         result.append(state)
-    return result
+    return result, states
 
 
 def _after(op, before: list, output, index: int) -> State:
     """The state of one output, from the inputs that have one."""
-    tensor, state = before[0]
-    if op.kind == "matmul":
-        return GLOBAL
-    if op.kind in LOCAL or op.label in LOCAL_LABELS or not isinstance(state, Field):
-        joined = _joined([state for _, state in before])
-        is_global_norm = op.label.startswith(GLOBAL_NORMS) and isinstance(joined, Field)
-        return GLOBAL if is_global_norm else joined
-    if op.kind == "view":
-        return _viewed(op.geometry, index, state, tensor, output)
-    if op.kind in ("conv", "pool"):
-        return _windowed(op, state, tensor, output)
-    if op.kind == "linear":
-        return GLOBAL if -1 in state.dims else state
-    if op.label in RESIZING:
-        return _resized(op.geometry, state)
-    if op.label in REDUCING:
-        return _reduced(state, tensor, output)
-    return state if op.label == "AdaptiveAvgPool2d" else UNKNOWN
-
-
-def _viewed(geometry, index: int, state: Field, tensor, output) -> State:
-    if geometry is None:  # dropout that is off
+    node, state = before[0]
+    record, geometry = op.record, op.geometry
+    kind = type(geometry)
+    if kind is Placed:
+        return _placed(op, geometry, before)
+    if len(before) > 1 and (kind is not Dims or op.label == "stack"):
+        state = joined([state for _, state in before])
+    if record.reach == "all":
+        return GLOBAL if record.kind == "matmul" or isinstance(state, Field) else state
+    if not isinstance(state, Field):
         return state
-    if isinstance(geometry, tuple):
-        spans = [
-            span.window(1, step, -start, 1)
-            for span, (start, step) in zip(
-                state.spans, [geometry[dim] for dim in state.dims], strict=True
-            )
-        ]
+    if kind is Window:
+        return _windowed(op, state, node, output)
+    if kind is Dims:
+        return _viewed(geometry, index, state, node, output)
+    if kind is Slice or kind is Pad:
+        numbers = [geometry[0][dim] for dim in state.dims]
+        moves = [(1, 1, n, 1) for n in numbers] if kind is Pad else [
+            (1, step, -start, 1) for start, step in numbers
+        ]  # fmt: skip
+        spans = [span.window(*move) for span, move in zip(state.spans, moves, strict=True)]
         return Field(tuple(spans), state.dims)
-    sources, dims = geometry[index], []
+    if kind is Resize:
+        return _resized(geometry, state)
+    if kind is Over:
+        return GLOBAL if any(dim >= -geometry.dims for dim in state.dims) else state
+    if record.kind == "linear":
+        return GLOBAL if -1 in state.dims else state
+    if record.kind == "view":
+        return state  # dropout that is off
+    same = all(
+        len(output.shape) >= -dim and output.shape[dim] == node.shape[dim] for dim in state.dims
+    )
+    return state if record.reach == "same" and same else UNKNOWN
+
+
+def _placed(op, geometry: Placed, before: list) -> State:
+    """A part of a tensor that was overwritten: what was there, and what was put there."""
+    states = []
+    for node, state in before:
+        if isinstance(state, Field) and op.inputs and node is not op.inputs[0]:
+            if geometry.parts is None:
+                return UNKNOWN
+            spans = []
+            for span, dim in zip(state.spans, state.dims, strict=True):
+                start, step = geometry.parts[dim]
+                if step != 1:
+                    return UNKNOWN
+                spans.append(span.window(1, 1, start, 1))
+            state = Field(tuple(spans), state.dims)
+        states.append(state)
+    return joined(states)
+
+
+def _viewed(geometry: Dims, index: int, state: Field, node, output) -> State:
+    sources, dims = geometry.sources[min(index, len(geometry.sources) - 1)], []
     for dim in state.dims:
-        source = len(tensor.shape) + dim
+        source = len(node.shape) + dim
+        if source in geometry.lost:
+            return UNKNOWN
         if source in sources:
             dims.append(sources.index(source) - len(sources))
-        elif tensor.shape[dim] == 1 and len(sources) == len(tensor.shape):
+        elif node.shape[dim] == 1 and len(sources) == len(node.shape):
             dims.append(dim)  # torch may put a dimension of size 1 anywhere
-        else:
-            return POOLED if len(sources) <= 2 else UNKNOWN
-    return Field(state.spans, tuple(dims))
+    if len(dims) == len(state.dims):
+        return Field(state.spans, tuple(dims))
+    new = [size for size, source in zip(output.shape, sources, strict=True) if source is None]
+    gathered = not dims and (len(sources) <= 2 or set(new) <= {1})
+    return Pooled(state) if gathered else UNKNOWN
 
 
-def _windowed(op, state: Field, tensor, output) -> State:
+def _windowed(op, state: Field, node, output) -> State:
     geometry, axes = op.geometry, len(state.dims)
     if state.dims != tuple(range(-axes, 0)):
         return UNKNOWN
-    if op.kind == "pool" and (
-        len(output.shape) < len(tensor.shape)
-        or set(output.shape[-axes:]) == {1} != set(tensor.shape[-axes:])
+    if op.record.kind == "pool" and (
+        len(output.shape) < len(node.shape)
+        or set(output.shape[-axes:]) == {1} != set(node.shape[-axes:])
     ):
-        return POOLED
-    if geometry is None or len(geometry.kernel_size) != axes:
+        return Pooled(state)
+    if len(geometry.kernel_size) != axes:
         return UNKNOWN
     step = Span.transposed if geometry.transposed else Span.window
     numbers = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
@@ -205,36 +303,41 @@ def _windowed(op, state: Field, tensor, output) -> State:
     return Field(tuple(spans), state.dims)
 
 
-def _resized(geometry, state: Field) -> State:
-    if geometry is None or state.dims != tuple(range(-len(geometry[1]), 0)):
+def _resized(geometry: Resize, state: Field) -> State:
+    axes = len(state.dims)
+    if state.dims != tuple(range(-len(geometry.old), 0)) or geometry.antialias:
         return UNKNOWN
-    how, numbers = geometry
-    pairs = zip(state.spans, numbers, strict=True)
-    if how == "pad":
-        return Field(tuple(span.window(1, 1, left, 1) for span, left in pairs), state.dims)
-    return Field(tuple(span.enlarged(n, how == "linear") for span, n in pairs), state.dims)
+    if (
+        geometry.mode not in ("nearest", "nearest-exact", "bicubic")
+        and "linear" not in geometry.mode
+    ):
+        return UNKNOWN
+    pairs = zip(state.spans, geometry.old[-axes:], geometry.new[-axes:], strict=True)
+    spans = tuple(
+        span.resized(geometry.mode, old, new, geometry.align_corners) for span, old, new in pairs
+    )
+    return UNKNOWN if None in spans else Field(spans, state.dims)
 
 
-def _reduced(state: Field, tensor, output) -> State:
-    sizes = [output.shape[dim] if len(output.shape) >= -dim else 1 for dim in state.dims]
-    if sizes == [tensor.shape[dim] for dim in state.dims]:
-        return state
-    return POOLED if len(output.shape) <= 2 or set(sizes) == {1} else UNKNOWN
-
-
-def _joined(states: list) -> State:
+def joined(states: list) -> State:
+    """What a unit sees that is made of several."""
     if GLOBAL in states:
         return GLOBAL
     if UNKNOWN in states:
         return UNKNOWN
     fields = [state for state in states if isinstance(state, Field)]
-    if not fields:
-        return POOLED
-    if POOLED in states:  # a gate: what was gathered acts on every place again
+    pooled = [state for state in states if isinstance(state, Pooled)]
+    if pooled and fields:  # a gate: what was gathered acts on every place again
         return GLOBAL
+    if pooled:
+        return max(pooled, key=lambda state: _extent(state.field))
     if len(fields) == 1 or all(field is fields[0] for field in fields):
-        return fields[0]
+        return fields[0] if fields else None
     if len({field.dims for field in fields}) > 1:
         return UNKNOWN
     spans = tuple(map(Span.joined, zip(*(field.spans for field in fields), strict=True)))
     return UNKNOWN if None in spans else Field(spans, fields[0].dims)
+
+
+def _extent(field: Field | None) -> float:
+    return 0 if field is None else max(span.size for span in field.spans)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
-
-from torch import nn
-from torch.utils._pytree import tree_map_only
 
 from cnnlab.cost import memory, render
-from cnnlab.cost.receptive import GLOBAL, POOLED, Field, receptive_fields
-from cnnlab.cost.rules import COUNTED, Geometry
-from cnnlab.cost.trace import Op, ShapeTensor, Trace
+from cnnlab.cost.inputs import has_shape, mapped, shapes, tensors_in
+from cnnlab.cost.ops import COUNTED
+from cnnlab.cost.receptive import Window, pixels, receptive_fields
+from cnnlab.cost.trace import Op, Trace
 
 
-@dataclass(slots=True)
 class Row:
     """One operation of the forward pass, or a group of them.
 
@@ -38,31 +32,53 @@ class Row:
     groups : int or None
     memory : int
         Bytes of the output; 0 for a view, and for an operation in place.
-    params : int
-        Parameters that this operation is the first to use.
+    params, trainable : int
+        Parameters that this operation is the first to use, and those that require a gradient.
     macs : int
         Multiply-adds without biases; for a pool one for each element of a window.
     counted : bool
         False where the MACs are not known.
+    operations : int
+        How many it stands for.
     """
 
-    name: str
-    type: str
-    kind: str
-    path: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    kernel_size: tuple[int, ...] | None
-    stride: tuple[int, ...] | None
-    padding: tuple[int, ...] | None
-    dilation: tuple[int, ...] | None
-    groups: int | None
-    memory: int
-    params: int
-    macs: int
-    counted: bool
-    _fields: object = field(repr=False)
-    _index: int = field(repr=False)
+    __slots__ = ("_fields", "_op", "index", "name", "path", "type")
+    operations = 1
+
+    def __init__(self, op: Op, name: str, label: str, index: int, fields):
+        self._op, self.name, self.type, self.path = op, name, label, op.path
+        self.index, self._fields = index, fields
+
+    kind = property(lambda self: self._op.record.kind)
+    params = property(lambda self: self._op.params)
+    macs = property(lambda self: self._op.macs)
+    counted = property(lambda self: self._op.counted)
+    output_shape = property(lambda self: tuple(self._op.outputs[0].shape))
+    kernel_size = property(lambda self: self._window(0))
+    stride = property(lambda self: self._window(1))
+    padding = property(lambda self: self._window(2))
+    dilation = property(lambda self: self._window(3))
+    groups = property(lambda self: self._window(4))
+
+    def _window(self, place: int):
+        geometry = self._op.geometry
+        return geometry[place] if type(geometry) is Window else None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        inputs = self._op.inputs
+        return tuple(inputs[0].shape) if inputs else ()
+
+    @property
+    def memory(self) -> int:
+        return sum(node.nbytes for node in self._op.outputs) if self._op.fresh else 0
+
+    @property
+    def trainable(self) -> int:
+        held = self._op.held
+        if not self._op.params or all(one.trained for one in held):
+            return self._op.params
+        return min(self._op.params, sum(one.numel for one in held if one.trained))
 
     @property
     def flops(self) -> int:
@@ -97,7 +113,41 @@ class Row:
     @property
     def receptive_field(self) -> int | tuple[int, ...] | float | None:
         """Input pixels on a side that one output unit sees; inf: all of them, None: no image."""
-        return _pixels(self._fields()[self._index])
+        return pixels(self._fields()[self.index])
+
+    def __eq__(self, other):
+        if not isinstance(other, Row):
+            return NotImplemented
+        return all(column.value(self) == column.value(other) for column in render.COLUMNS)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Row({self.name!r}, {self.type}, {render.by(self.output_shape)}, "
+            f"{self.params:,} parameters, {self.macs:,} MACs)"
+        )
+
+
+class Group(Row):
+    """Rows that are inside one module, as one."""
+
+    __slots__ = ("depth", "rows", "share")
+    kind = "group"
+    groups = kernel_size = stride = padding = dilation = None
+    params = property(lambda self: sum(row.params for row in self.rows))
+    trainable = property(lambda self: sum(row.trainable for row in self.rows))
+    memory = property(lambda self: sum(row.memory for row in self.rows))
+    macs = property(lambda self: sum(row.macs for row in self.rows))
+    counted = property(lambda self: all(row.counted for row in self.rows))
+    operations = property(lambda self: len(self.rows))
+    input_shape = property(lambda self: self.rows[0].input_shape)
+    output_shape = property(lambda self: self.rows[-1].output_shape)
+
+    def __init__(self, name: str, label: str, rows: Sequence[Row], path: str | None = None):
+        self.name, self.type, self.rows = name, label, list(rows)
+        self.path = name if path is None else path
+        self.index, self._fields = rows[-1].index, rows[-1]._fields
 
 
 class Summary(render.Table):
@@ -117,70 +167,100 @@ class Summary(render.Table):
     input_shape, output_shape
         Tuple of int, or a list or dict of them where there are several.
     receptive_field : int, tuple, float or None
-        Of one unit of the last spatial layer, in input pixels; inf when it sees the whole image.
+        Of one unit of the last map on the way to the output, in input pixels; inf when it sees the
+        whole image. For a model with several outputs one for each, in the output's structure.
     not_counted : list of str
         Operations whose MACs are not in the totals.
+    with_values : str
+        Empty, or why the model had to be run: the shapes are then those of that run.
+    complete : bool
+        False for the table up to an error.
     """
 
-    def __init__(self, model: nn.Module, trace: Trace, inputs, output=None):
+    def __init__(self, model, trace: Trace, inputs, output=None, complete=True, why=""):
         self.model_name = type(model).__name__
-        self.training = model.training
+        self.training = trace.training
+        self.complete, self.with_values = complete, why
         self._ops = trace.ops
-        self._inputs = _leaves(inputs)
-        self._held = [  # so that nothing of the model stays alive with its summary
-            (kind, tensor.numel(), trace.itemsize(tensor), tensor.requires_grad)
-            for kind in ("parameters", "buffers")
-            for tensor in getattr(trace, kind).values()
-        ]
-        self.input_shape = tree_map_only(ShapeTensor, lambda t: tuple(t.shape), inputs)
-        self.output_shape = tree_map_only(ShapeTensor, lambda t: tuple(t.shape), output)
+        self._classes = trace.classes
+        self._held = trace.held
+        self._buffer_bytes = trace.buffer_bytes
+        self._inputs = [trace.node(leaf) for leaf in tensors_in(inputs)]
+        self._outputs = mapped(output, lambda leaf: trace.node(leaf) if has_shape(leaf) else None)
+        self.input_shape = shapes(inputs)
+        self.output_shape = shapes(output)
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
             self.input_shape = self.input_shape[0]
-        self.rows = _rows(trace.ops, self._states)
         self.not_counted = sorted({op.label for op in trace.ops if not op.counted})
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        rows, seen, fields = [], {}, self._states
+        for index, op in enumerate(self._ops):
+            name, label, frame = op.path, op.label, op.frame
+            if frame is not None:
+                if frame.ops == 1 and name and not frame.has_children:
+                    label = frame.kind
+                else:
+                    name = f"{name}.{label}" if name else label
+            times = seen[name] = seen.get(name, 0) + 1
+            rows.append(Row(op, name if times == 1 else f"{name} #{times}", label, index, fields))
+        return rows
 
     # --- totals -------------------------------------------------------------------------------
 
     @property
     def total_params(self) -> int:
-        return sum(number for kind, number, *_ in self._held if kind == "parameters")
+        return sum([held.numel for held in self._held])
 
     @property
     def trainable_params(self) -> int:
         """Parameters that require a gradient."""
-        return sum(number for _, number, _, trained in self._held if trained)
+        return sum([held.numel for held in self._held if held.trained])
 
     @property
     def unused_params(self) -> int:
         """Parameters that this forward pass did not touch, such as auxiliary heads'."""
-        return self.total_params - sum(row.params for row in self.rows)
+        return sum([held.numel for held in self._held if not held.used])
 
     @property
     def total_macs(self) -> int:
-        return self._total("macs", COUNTED)
+        return sum([op.macs for op in self._ops if op.record.kind in COUNTED])
 
     @property
     def total_flops(self) -> int:
         return 2 * self.total_macs
 
     @property
+    def backward_macs(self) -> int:
+        """Of the backward pass: gradients of the weights that are trained, and of activations."""
+        return memory.backward_macs(self._ops)
+
+    @property
+    def backward_flops(self) -> int:
+        return 2 * self.backward_macs
+
+    @property
     def total_memory(self) -> int:
-        return self._total("memory", COUNTED)
+        return sum(row.memory for row in self.rows if row.kind in COUNTED)
 
     @property
     def total_macs_with_pools(self) -> int:
-        return self._total("macs", (*COUNTED, "pool"))
+        return sum(op.macs for op in self._ops if op.record.kind in (*COUNTED, "pool"))
 
     @property
     def total_memory_with_pools(self) -> int:
-        return self._total("memory", (*COUNTED, "pool"))
+        return sum(row.memory for row in self.rows if row.kind in (*COUNTED, "pool"))
 
     @property
     def receptive_field(self):
-        for state in reversed(self._states()):
-            if state is not None and state != POOLED:
-                return _pixels(state)
-        return _pixels(POOLED) if POOLED in self._states() else None
+        if not self.complete:
+            return self.rows[-1].receptive_field if self._ops else None
+        states = self._all_states[1]
+        return mapped(
+            self._outputs,
+            lambda node: None if node is None else pixels(states.get(id(node)), last_map=True),
+        )
 
     def forward_memory(self) -> dict[str, int]:
         """Bytes of a forward pass without gradients: what is stored, and the peak of the rest."""
@@ -203,10 +283,9 @@ class Summary(render.Table):
             raise ValueError(
                 f"optimizer must be one of {', '.join(memory.OPTIMIZERS)}, got {optimizer!r}"
             )
-        stored = self._stored()
-        gradients = sum(number * size for _, number, size, trained in self._held if trained)
+        gradients = sum(held.nbytes for held in self._held if held.trained)
         parts = {
-            **stored,
+            **self._stored(),
             "gradients": gradients,
             "optimizer": gradients * memory.OPTIMIZERS[optimizer],
             "activations": memory.kept(self._inputs, self._ops),
@@ -215,46 +294,67 @@ class Summary(render.Table):
 
     # --- rows ---------------------------------------------------------------------------------
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str | int) -> Row:
         """The row with this name, or everything inside the module with this path as one row."""
+        if isinstance(name, int):
+            return self.rows[name]
         if name in self._by_name:
             return self._by_name[name]
-        inside = [row for row in self.rows if row.path == name or row.path.startswith(name + ".")]
+        inside = [row for row in self.rows if row.path == name or row.path.startswith(f"{name}.")]
         if not inside:
-            near = difflib.get_close_matches(name, self._by_name, n=3)
+            near = difflib.get_close_matches(str(name), [*self._by_name, *self._classes], n=3)
             hint = f": did you mean {' or '.join(near)}?" if near else ""
             raise KeyError(f"no operation or module is called {name!r}{hint}")
-        return _group(name, inside)
+        return Group(name, self._classes.get(name, "Module"), inside)
 
     def by_depth(self, depth: int) -> render.Table:
         """The same with everything below this depth of the module tree as one row.
 
         ``depth=1`` has one row for each child of the model.
         """
-        if depth < 1:
-            raise ValueError(f"depth must be at least 1, got {depth}")
+        if not isinstance(depth, int) or depth < 1:
+            raise ValueError(f"depth must be at least 1, got {depth!r}")
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             parts = row.path.split(".")
             key = ".".join(parts[:depth]) if row.path and len(parts) >= depth else row.name
             groups.setdefault(key, []).append(row)
-        rows = [
-            members[0] if len(members) == 1 else _group(key, members)
-            for key, members in groups.items()
-        ]
-        return render.Table(rows, self)
+        return render.Table([self._grouped(key, rows) for key, rows in groups.items()], self)
+
+    def tree(self, depth: int | None = None) -> render.Table:
+        """The module tree: a row for each module with its class and all that is inside it.
+
+        ``depth`` cuts the tree off. Columns: name, class, output, parameters, those that are
+        trained, memory, MACs and their share of the total.
+        """
+        if depth is not None and (not isinstance(depth, int) or depth < 1):
+            raise ValueError(f"depth must be at least 1, got {depth!r}")
+        inside: dict[str, list[Row]] = {}
+        for row in self.rows:
+            parts = row.path.split(".") if row.path else []
+            for end in range(min(len(parts), depth or len(parts)) + 1):
+                inside.setdefault(".".join(parts[:end]), []).append(row)
+        rows, total = [], max(self.total_macs_with_pools, 1)
+        for path, members in inside.items():
+            kind = self._classes.get(path, members[0].type)
+            row = Group(path.rpartition(".")[2] or self.model_name, kind, members, path)
+            row.depth = path.count(".") + 1 if path else 0
+            row.share = row.macs / total
+            rows.append(row)
+        return render.Table(rows, self, render.TREE)
+
+    def explain(self, name: str | int):
+        """The arithmetic of one row's size, parameters, MACs and receptive field."""
+        from cnnlab.cost.explain import explain
+
+        return explain(self, name)
 
     @property
     def sources(self) -> list[list[int]]:
         """For each row the rows whose outputs it takes, in their order; -1 is the model's input."""
-        index = {id(op): number for number, op in enumerate(self._ops)}
-        given = {id(tensor) for tensor in self._inputs}
+        given = {id(node) for node in self._inputs}
         return [
-            [
-                index.get(id(tensor.op), -1)
-                for tensor in op.inputs
-                if tensor.op is not None or id(tensor.base) in given
-            ]
+            [node.op for node in op.inputs if node.op >= 0 or id(node.root) in given]
             for op in self._ops
         ]
 
@@ -266,54 +366,26 @@ class Summary(render.Table):
     def _by_name(self) -> dict[str, Row]:
         return {row.name: row for row in self.rows}
 
-    def _total(self, what: str, kinds: Sequence[str]) -> int:
-        return sum(getattr(row, what) for row in self.rows if row.kind in kinds)
+    @cached_property
+    def _all_states(self):
+        return receptive_fields(self._inputs, self._ops)
 
     def _states(self) -> list:
-        if self.__dict__.get("_fields") is None:
-            self._fields = receptive_fields(self._inputs, self._ops)
-        return self._fields
+        return self._all_states[0]
+
+    def __getstate__(self):
+        """Without what is worked out from the operations when it is asked for."""
+        derived = ("rows", "_by_name", "_all_states")
+        return {key: value for key, value in self.__dict__.items() if key not in derived}
+
+    def _grouped(self, key: str, rows: list[Row]) -> Row:
+        return rows[0] if len(rows) == 1 else Group(key, self._classes.get(key, "Module"), rows)
 
     def _stored(self) -> dict[str, int]:
         return {
-            name: sum(number * size for kind, number, size, _ in self._held if kind == name)
-            for name in ("parameters", "buffers")
+            "parameters": sum(held.nbytes for held in self._held),
+            "buffers": self._buffer_bytes,
         }
-
-
-def _rows(ops: Sequence[Op], fields) -> list[Row]:
-    rows, seen = [], {}
-    for index, op in enumerate(ops):
-        name, label, output = op.path, op.label, op.outputs[0]
-        if op.frame is not None:
-            if op.frame.ops == 1 and name and not op.frame.has_children:
-                label = op.frame.kind
-            else:
-                name = f"{name}.{label}" if name else label
-        times = seen[name] = seen.get(name, 0) + 1
-        if times > 1:
-            name = f"{name} #{times}"
-        geometry = op.geometry if type(op.geometry) is Geometry else _NO_WINDOW
-        size = 0
-        if op.fresh:
-            size = prod(output.shape) * output.dtype.itemsize
-            for other in op.outputs[1:]:
-                size += prod(other.shape) * other.dtype.itemsize
-        shape = tuple(op.inputs[0].shape) if op.inputs else ()
-        rows.append(Row(
-            name, label, op.kind, op.path, shape, tuple(output.shape), *geometry[:5], size,
-            op.params, op.macs, op.counted, fields, index,
-        ))  # fmt: skip
-    return rows
-
-
-def _group(name: str, rows: list[Row]) -> Row:
-    first, last = rows[0], rows[-1]
-    return Row(
-        name, f"{len(rows)} operations", "group", name, first.input_shape, last.output_shape,
-        *_NO_WINDOW[:5], sum(row.memory for row in rows), sum(row.params for row in rows),
-        sum(row.macs for row in rows), all(row.counted for row in rows), last._fields, last._index,
-    )  # fmt: skip
 
 
 def _channels(shape: tuple[int, ...], kind: str) -> int | None:
@@ -324,18 +396,3 @@ def _channels(shape: tuple[int, ...], kind: str) -> int | None:
 
 def _size(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
     return shape[1:-1] if kind == "linear" else shape[2:]
-
-
-def _pixels(state):
-    if isinstance(state, Field):
-        return state.size
-    return math.inf if state in (GLOBAL, POOLED) else None
-
-
-def _leaves(tree) -> list[ShapeTensor]:
-    found = []
-    tree_map_only(ShapeTensor, found.append, tree)
-    return found
-
-
-_NO_WINDOW = (None,) * 6

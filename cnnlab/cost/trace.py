@@ -1,28 +1,37 @@
 """Following a forward pass with tensors that have a shape and nothing else.
 
-`ShapeTensor` is a tensor subclass on the meta device that holds no elements. Passed through an
-unmodified ``nn.Module`` it hands every operation to the active `Trace`, which works out the shape
-of the result, what it costs, and writes one `Op` down. Nothing is computed and nothing is
-allocated. While a model is traced, its modules borrow a copy of their ``__dict__`` in which
-parameters and buffers are shape tensors too; the copy is thrown away afterwards, so no counter,
-buffer, cache or hook of the model changes.
+A `Trace` sends a `ShapeTensor`, a tensor subclass without elements, through a double of the model
+(`cnnlab.cost.isolate`). It is a mode of torch's for its own thread: every operation comes to it,
+which works out the shape of the result, what it costs, and writes one `Op` down. Nothing is
+computed and nothing allocated, and the model, its hooks and whoever uses them meanwhile never meet
+anything of the trace.
+
+What the forward pass makes without its input, ranges and masks, are ordinary tensors with values.
+Where it asks for a value that depends on the input there is none: `NeedsValues`. A trace
+with ``values=True`` is the way out: the double gets tensors of its own and really runs, and
+the same rules write down the shapes that came out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import threading
+import gc
+import random
 import types
+import weakref
 from math import prod
 
+import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-_ONE_AT_A_TIME = threading.RLock()  # the borrowed __dict__s are visible to every thread
-_active: Trace | None = None
+from cnnlab.cost.isolate import Double
+
+_MOST = 2**20  # elements of a tensor that is made without the input and computed
 
 
 class CostError(ValueError):
@@ -35,17 +44,56 @@ class CostError(ValueError):
     table = ""
 
 
+class NeedsValues(CostError):
+    """An operation whose result depends on the values of the input."""
+
+
+class Node:
+    """What an operation knows of a tensor, and all that is left of it after the trace.
+
+    ``root`` is the node whose memory it shares (itself unless it is a view), ``op`` the place of
+    the operation that made it. Roots have a ``role``: "" for what is computed from the input,
+    "input", "held" for a parameter (``number`` is its place among the model's) and "constant".
+    """
+
+    __slots__ = ("dtype", "number", "op", "role", "root", "shape")
+
+    def __init__(self, shape, dtype, root=None, role="", number=None):
+        self.shape, self.dtype = shape, dtype
+        self.root = self if root is None else root
+        self.role, self.number, self.op = role, number, -1
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+class Held:
+    """A parameter of the model, as its rows and totals know it."""
+
+    __slots__ = ("device", "dtype", "number", "numel", "shape", "trained", "used")
+
+    def __init__(self, tensor: torch.Tensor, number: int, dtype: torch.dtype | None):
+        self.shape, self.device, self.number = tensor.shape, tensor.device, number
+        self.dtype = tensor.dtype
+        if dtype is not None and tensor.dtype.is_floating_point:
+            self.dtype = dtype
+        self.numel, self.trained = tensor.numel(), tensor.requires_grad
+        self.used = False
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
+
+
 class ShapeTensor(torch.Tensor):
     """A tensor with ``shape``, ``dtype`` and ``device``, without elements.
 
-    ``op`` is the `Op` that made it, None for inputs and parameters. ``base`` is the tensor whose
-    memory it shares (itself unless it is a view), ``strides`` are None when its elements lie in
-    order, ``origin`` is the parameter or buffer that it stands for.
+    ``node`` is what the operations write down, ``strides`` are None when its elements lie in order.
     """
 
-    shape = dtype = device = base = None  # set on each instance by `Trace.tensor`
-    op = strides = origin = None
-    now = None  # of the copy that stands for a tensor before it was changed in place: the tensor
+    shape = dtype = device = node = None  # set on each instance by `Trace.tensor`
+    strides = None
     requires_grad = is_sparse = is_quantized = is_nested = False
     grad = grad_fn = None
     is_leaf = True
@@ -53,7 +101,7 @@ class ShapeTensor(torch.Tensor):
 
     @classmethod
     def __torch_function__(cls, func, _types, args=(), kwargs=None):
-        return _active.run(func, args, kwargs or {})
+        raise CostError(f"{func.__name__} got a tensor of a summary that is over: it has no values")
 
     def size(self, dim=None):
         return self.shape if dim is None else self.shape[dim]
@@ -82,31 +130,26 @@ class Op:
     """One operation of the forward pass, as the rules write it down."""
 
     __slots__ = (
-        "counted", "frame", "fresh", "geometry", "inputs", "kind", "label", "macs", "outputs",
-        "params", "path", "trains",
+        "counted", "frame", "fresh", "geometry", "held", "inputs", "label", "macs", "outputs",
+        "params", "path", "record",
     )  # fmt: skip
 
     def __init__(
-        self, kind, label, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
-        trains,
+        self, record, label, path, frame, inputs, outputs, macs, held, params, geometry, counted,
+        fresh,
     ):  # fmt: skip
-        self.kind = kind  # "conv", "linear", "matmul", "pool", "view", ... (see `dispatch`)
+        self.record = record  # what kind of operation it is (`cnnlab.cost.ops.Record`)
         self.label = label  # "Conv2d", "add", ...
         self.path = path  # of the module, "layer1.0.conv1"
         self.frame = frame  # the call it belongs to; None when it is all that a leaf module does
-        self.inputs = inputs
+        self.inputs = inputs  # nodes, without parameters and constants
         self.outputs = outputs
         self.macs = macs
-        self.params = params
-        self.geometry = geometry  # how a window moves over the input (see `rules.Geometry`)
+        self.held = held  # the parameters among its operands
+        self.params = params  # numbers in those that no earlier operation has used
+        self.geometry = geometry  # how positions move (see `cnnlab.cost.receptive`)
         self.counted = counted  # False: the operation has MACs or may have, and no rule
         self.fresh = fresh  # False: the output takes no new memory, it is a view or in place
-        self.trains = trains  # whether it uses parameters that require a gradient
-
-
-def traced(op: Op) -> list[ShapeTensor]:
-    """The inputs of an operation, without constants that the forward pass makes itself."""
-    return [tensor for tensor in op.inputs if type(tensor) is ShapeTensor]
 
 
 class Frame:
@@ -120,125 +163,217 @@ class Frame:
         self.ops = 0
 
 
-class Trace:
+class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
-    ``dispatch`` is the module that says what runs for a function and for a module
-    (`cnnlab.cost.dispatch`).
+    ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
+    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants.
     """
 
-    def __init__(self, model: nn.Module, dispatch, dtype=None):
-        self.dispatch = dispatch
+    def __init__(self, model: nn.Module, rules, dtype=None, values=False):
+        super().__init__()
+        self.rules = rules
         self.dtype = dtype  # of floating-point parameters, None: as they are
+        self.values, self.training = values, model.training
         self.ops: list[Op] = []
         self.frame = Frame("", model)
         self.failed: Frame | None = None  # the innermost call that raised
+        self.classes: dict[str, str] = {}  # of the modules by path
+        self.held: list[Held] = []
+        self.held_of: dict[int, Held] = {}  # by the id of the parameter
+        self.buffer_bytes = 0
+        self.alive: list = []  # inputs with values
+        self._nodes: dict = {}  # of tensors with values: a reference and the node
+        self._known: dict = {}  # what stands for a tensor of the model, and the tensor
+        self._made: dict = {}  # storages of what the forward pass makes by itself
         self.modules = list(_modules(model))
+        self._read()
+
+    def _read(self) -> None:
+        held_of, held, dtype, buffers = self.held_of, self.held, self.dtype, set()
         for path, module in self.modules:
+            self.classes[path] = type(module).__name__
             if isinstance(module, torch.jit.ScriptModule):
                 raise self.error(path, type(module).__name__, "is TorchScript, give its source")
-        self.parameters = self._own("_parameters")
-        self.buffers = self._own("_buffers")
-        self.used: set[int] = set()  # ids of the parameters that a row has counted
-        self.trains = False  # whether the next operation has taken a parameter to be trained
-        self._stand_ins: dict[int, ShapeTensor] = {}
-
-    def _own(self, kind: str) -> dict[int, torch.Tensor]:
-        """The model's parameters or buffers by id, each once."""
-        return {
-            id(tensor): tensor
-            for _, module in self.modules
-            for tensor in module.__dict__[kind].values()
-            if tensor is not None
-        }
+            own = module.__dict__
+            try:
+                parameters, own_buffers = own["_parameters"], own["_buffers"]
+            except KeyError:
+                raise self.error(
+                    path, type(module).__name__, "was not set up: call super().__init__() first"
+                ) from None
+            for tensor in parameters.values():
+                if tensor is not None and id(tensor) not in held_of:
+                    if type(tensor) is not nn.Parameter and isinstance(
+                        tensor, nn.parameter.UninitializedTensorMixin
+                    ):
+                        raise self.error(
+                            path, type(module).__name__,
+                            "cannot be followed: it is lazy and has no weights before its first "
+                            "call",
+                        )  # fmt: skip
+                    one = held_of[id(tensor)] = Held(tensor, len(held), dtype)
+                    held.append(one)
+            for tensor in own_buffers.values():
+                if tensor is not None and id(tensor) not in buffers:
+                    buffers.add(id(tensor))
+                    size = tensor.dtype.itemsize
+                    if dtype and tensor.is_floating_point():
+                        size = dtype.itemsize
+                    self.buffer_bytes += tensor.numel() * size
 
     # --- tensors ------------------------------------------------------------------------------
 
-    def tensor(self, shape, dtype, device, base=None) -> ShapeTensor:
+    def tensor(self, shape, dtype, device, root=None, role="", number=None) -> ShapeTensor:
         tensor = _new(ShapeTensor, _NOTHING)
-        tensor.shape = torch.Size(shape)
+        tensor.shape = shape if type(shape) is torch.Size else torch.Size(shape)
         tensor.dtype = dtype
         tensor.device = device
-        tensor.base = tensor if base is None else base
+        tensor.node = Node(tensor.shape, dtype, root, role, number)
         return tensor
 
-    def stand_in(self, origin: torch.Tensor) -> ShapeTensor:
-        """The shape tensor that takes the place of a parameter or buffer."""
-        tensor = self._stand_ins.get(id(origin))
-        if tensor is None:
-            dtype = origin.dtype
-            if self.dtype is not None and dtype.is_floating_point:
-                dtype = self.dtype
-            tensor = self.tensor(origin.shape, dtype, origin.device)
-            tensor.origin = origin
-            tensor._is_param = isinstance(origin, nn.Parameter)
-            self._stand_ins[id(origin)] = tensor
-        return tensor
+    def node(self, tensor) -> Node:
+        """What the operations write down of a tensor."""
+        if type(tensor) is ShapeTensor:
+            return tensor.node
+        if type(tensor) is Held:
+            return Node(tensor.shape, tensor.dtype, None, "held", tensor.number)
+        found = self._nodes.get(id(tensor))
+        if found is not None:
+            return found[1]
+        held = self.held_of.get(id(tensor))
+        if held is not None:
+            return self.node(held)
+        return Node(tensor.shape, tensor.dtype, None, "constant")
 
-    def itemsize(self, tensor: torch.Tensor) -> int:
-        """Bytes of an element of this parameter or buffer."""
-        recast = self.dtype is not None and tensor.dtype.is_floating_point
-        return (self.dtype if recast else tensor.dtype).itemsize
+    def put(self, tensor, node: Node) -> None:
+        """From now on this is what the operations write down of the tensor."""
+        if type(tensor) is ShapeTensor:
+            tensor.node = node
+        else:
+            key, nodes = id(tensor), self._nodes
+            nodes[key] = weakref.ref(tensor, lambda _: nodes.pop(key, None)), node
 
-    def release(self) -> None:
-        """Let go of the model; the operations stay."""
-        for tensor in self._stand_ins.values():
-            tensor.origin = True
-        self.modules = self.parameters = self.buffers = self._stand_ins = None
+    def changed(self, tensor) -> Node:
+        """Note that a tensor has been changed in place; the node that it had before."""
+        before = self.node(tensor)
+        self.put(tensor, Node(tensor.shape, tensor.dtype, before.root))
+        if before.root.role == "constant":
+            before.root.role = ""
+        return before
 
-    def take(self, *tensors) -> int:
-        """Number of parameters among these tensors that no earlier row has counted."""
-        count = 0
-        for tensor in tensors:
-            if type(tensor) is ShapeTensor:
-                tensor = tensor.base.origin
-            key = id(tensor)
-            if key in self.parameters:
-                self.trains = self.trains or tensor.requires_grad
-                if key not in self.used:
-                    self.used.add(key)
-                    count += tensor.numel()
-        return count
+    def seen(self, value):
+        """The argument of an operation with what stands for tensors of the model."""
+        kind = type(value)
+        if kind is ShapeTensor:
+            return value
+        if isinstance(value, torch.Tensor):
+            found = self._known.get(id(value))
+            if found is not None:
+                return found[0]
+            held = self.held_of.get(id(value))
+            return value if held is None else self._stand_in(value, held)
+        if kind is list or kind is tuple:
+            return kind([self.seen(item) for item in value])
+        return value
+
+    def _stand_in(self, tensor, held: Held) -> ShapeTensor:
+        stand_in = self.tensor(held.shape, held.dtype, held.device, None, "held", held.number)
+        stand_in._is_param = True
+        stand_in.requires_grad = held.trained
+        self._known[id(tensor)] = stand_in, tensor
+        return stand_in
 
     # --- operations ---------------------------------------------------------------------------
 
-    def emit(
-        self, kind, label, inputs, outputs, macs=0, params=0, geometry=None, path=None,
-        counted=True, fresh=True,
-    ) -> None:  # fmt: skip
-        """Write one operation down; ``path`` is given when it is all that a leaf module does."""
-        frame = None
+    def emit(self, how, operands, outputs, macs=0, geometry=None, counted=True, fresh=True) -> None:
+        """Write one operation down; operands are tensors of any kind, or nodes."""
+        frame, path = None, how.path
         if path is None:
             frame = self.frame
             frame.ops += 1
             path = frame.path
-        op = Op(
-            kind, label, path, frame, inputs, outputs, macs, params, geometry, counted, fresh,
-            self.trains,
-        )  # fmt: skip
-        self.trains = False
-        self.ops.append(op)
+        inputs, held, params = [], [], 0
+        for operand in operands:
+            kind = type(operand)
+            if kind is ShapeTensor:
+                node = operand.node
+            elif kind is Held:
+                held.append(operand)
+                continue
+            elif operand is None:
+                continue
+            else:
+                node = operand if kind is Node else self.node(operand)
+            root = node.root
+            if root.number is not None:
+                held.append(self.held[root.number])
+            elif root.role != "constant":
+                inputs.append(node)
+        if held and how.record.kind != "view":
+            for one in held:
+                if not one.used:
+                    one.used = True
+                    params += one.numel
+        place, nodes = len(self.ops), []
         for output in outputs:
-            output.op = op
+            node = output.node
+            node.op = place
+            nodes.append(node)
+        self.ops.append(Op(
+            how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
+            counted, fresh,
+        ))  # fmt: skip
 
-    def run(self, func, args, kwargs):
-        """What an operation on shape tensors returns."""
+    def __torch_function__(self, func, kinds, args=(), kwargs=None):
+        kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
         if handler is None:
-            handler = _HANDLERS[func] = self.dispatch.handler(func)
+            handler = _HANDLERS[func] = self.rules.handler(func)
+        if self.values:
+            return handler.observed(self, func, args, kwargs)
+        args = tuple([self.seen(value) for value in args])
+        if kwargs:
+            kwargs = {name: self.seen(value) for name, value in kwargs.items()}
+        if ShapeTensor not in kinds and not _any_shape(args) and not _any_shape(kwargs.values()):
+            return self._constant(handler, func, args, kwargs)
+        if handler.in_place and type(args[0]) is not ShapeTensor and is_tensor(args[0]):
+            args = (self._turned(args[0]), *args[1:])
         return handler(self, func, args, kwargs)
 
+    def _constant(self, handler, func, args, kwargs):
+        """An operation without anything of the input, which is carried out."""
+        is_ours = not handler.in_place or not args or not is_tensor(args[0])
+        if not is_ours and storage(args[0]) not in self._made:  # it is the model's or the caller's
+            copy = args[0].detach().clone()
+            self._made[storage(copy)] = copy
+            self._known[id(args[0])] = copy, args[0]
+            args = (copy, *args[1:])
+        if handler.makes:
+            with torch.device("meta"):
+                size = func(*args, **{**kwargs, "device": "meta"})
+            if size.numel() > _MOST:
+                device = kwargs.get("device") or torch.get_default_device()
+                return self.tensor(size.shape, size.dtype, torch.device(device), None, "constant")
+        result = func(*args, **kwargs)
+        if is_tensor(result):
+            place = storage(result)
+            if all(storage(t) != place for t in args if is_tensor(t)):
+                self._made[place] = result
+        return result
+
+    def _turned(self, tensor) -> ShapeTensor:
+        """What stands for a tensor with values once something of the input goes into it."""
+        turned = self.tensor(tensor.shape, tensor.dtype, tensor.device, None, "constant")
+        self._known[id(tensor)] = turned, tensor
+        return turned
+
     def call(self, module: nn.Module, path: str, *args, **kwargs):
-        """Call a module from the inside, without its hooks."""
-        frame, before, first = Frame(path, module), self.frame, len(self.ops)
+        """Call a module, to be followed inside."""
+        frame, before = Frame(path, module), self.frame
         self.frame = frame
         try:
-            result = module.forward(*args, **kwargs)
-            if module._forward_pre_hooks and len(self.ops) > first:
-                # what a hook would have made the weights of (weight norm, pruning) counts here
-                self.ops[first].params += self.take(*module._parameters.copy().values())
-                self.ops[first].trains, self.trains = self.ops[first].trains or self.trains, False
-            return result
+            return module._call_impl(*args, **kwargs)
         except Exception:
             if self.failed is None:
                 self.failed = frame
@@ -246,18 +381,17 @@ class Trace:
         finally:
             self.frame = before
 
-    def error(self, path: str | None, label: str, text: str) -> CostError:
+    def error(self, path: str | None, label: str, text: str, kind=CostError) -> CostError:
         """An error that names the layer; ``path`` is None for an operation inside a forward."""
         if path is None:
-            frame = self.frame
-            where = f" '{frame.path}'" if frame.path else ""
-            return CostError(f"{label} in {frame.kind}{where} {text}")
-        return CostError(f"{label} '{path}' {text}" if path else f"{label} {text}")
+            where = f" '{self.frame.path}'" if self.frame.path else ""
+            return kind(f"{label} in {self.frame.kind}{where} {text}")
+        return kind(f"{label} '{path}' {text}" if path else f"{label} {text}")
 
-    def on_meta(self, func, args, kwargs, count):
-        """Run an operation on torch's meta device.
+    def run(self, func, args, kwargs, count):
+        """Run an operation, on torch's meta device or, with values, as it is.
 
-        Returns its result as shape tensors, these in a list, the way their dimensions come from
+        Returns its result with shape tensors, these in a list, the way their dimensions come from
         the one tensor that they are views of (None when they aren't), and torch's MACs if they
         are to be counted.
         """
@@ -268,9 +402,9 @@ class Trace:
             nonlocal first
             if not isinstance(value, torch.Tensor):
                 return _META if isinstance(value, torch.device) else value
+            first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            first = value if first is None else first
             if value.strides is None:
                 meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
             else:
@@ -287,18 +421,19 @@ class Trace:
         with torch.no_grad(), counter or contextlib.nullcontext():
             result = func(*meta_args, **meta_kwargs)
         outputs, views = [], []
+        device = kwargs.get("device") or first.device
 
         def to_shape(value):
             if not isinstance(value, torch.Tensor):
                 return value
             source = shapes.get(value.untyped_storage()._cdata)
-            base = None if source is None else source.base
-            output = self.tensor(value.shape, value.dtype, first.device, base)
+            root = None if source is None else source.node.root
+            output = self.tensor(value.shape, value.dtype, torch.device(device), root)
             if not value.is_contiguous():
                 output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(_dimensions(source, value))
+                views.append(dimensions(source, value))
             return output
 
         result = tree_map(to_shape, result)
@@ -308,46 +443,84 @@ class Trace:
     # --- the model ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def borrowed(self):
-        """The model with its calls led through this trace, and as it was afterwards."""
-        global _active
-        lent: list[tuple[nn.Module, dict]] = []
-        with _ONE_AT_A_TIME:
-            before, _active = _active, self
-            try:
-                for path, module in self.modules:
-                    own = module.__dict__
-                    copy = own.copy()
-                    copy["_parameters"] = _Lent(own["_parameters"])
-                    copy["_buffers"] = _Lent(own["_buffers"])
-                    copy["_modules"] = own["_modules"].copy()
-                    copy["_compiled_call_impl"] = functools.partial(
-                        self.dispatch.module_call(module), self, module, path
-                    )
-                    object.__setattr__(module, "__dict__", copy)
-                    lent.append((module, own))
-                yield
-            finally:
-                _active = before
-                for module, own in lent:
-                    object.__setattr__(module, "__dict__", own)
+    def following(self, model: nn.Module, training: bool | None = None):
+        """The double of the model, whose calls come to this trace."""
+        double = Double(
+            self._real if self.values else _same, {} if self.values else self.rules.KNOWN
+        )
+        states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+        copies, collects = [], gc.isenabled()
+        gc.disable()  # thousands of small objects, which all go below: nothing to collect
+        try:
+            modules = [module for _, module in self.modules]
+            doubles = double.modules(modules)
+            twin, leaf = doubles[0], self.rules.leaf
+            for (path, _), copy in zip(self.modules, doubles, strict=True):
+                call = None if self.values else leaf(self, copy, path)
+                if call is None:
+                    call = self.rules.wrapped(copy) or functools.partial(self.call, copy, path)
+                own = copy.__dict__
+                own["_compiled_call_impl"] = call
+                copies.append(own)
+            if training is not None:
+                twin.train(training)
+            self.training, self.modules = twin.training, None
+            with self:
+                yield twin
+        finally:
+            for attributes in copies:
+                attributes.clear()
+            if collects:
+                gc.enable()
+            torch.set_rng_state(states[0])
+            random.setstate(states[1])
+            np.random.set_state(states[2])  # noqa: NPY002
+
+    def _real(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the double, with values; from the meta device it gets small random ones."""
+        if tensor.is_meta:
+            copy = torch.zeros(tensor.shape, dtype=tensor.dtype)
+            if tensor.is_floating_point():
+                copy.uniform_(0, 0.05)
+        else:
+            copy = tensor.detach().clone()
+        if self.dtype and copy.is_floating_point():
+            copy = copy.to(self.dtype)
+        if isinstance(tensor, nn.Parameter):
+            copy = nn.Parameter(copy, tensor.requires_grad)
+        held = self.held_of.get(id(tensor))
+        if held is not None:
+            self.held_of[id(copy)] = held
+        return copy
 
 
-class _Lent(dict):
-    """A module's parameters or buffers that come out as shape tensors."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str):
-        tensor = super().__getitem__(name)
-        if tensor is None or type(tensor) is ShapeTensor:
-            return tensor
-        return _active.stand_in(tensor)
+def _same(tensor):
+    return tensor
 
 
-def _dimensions(source: ShapeTensor, view: torch.Tensor) -> tuple[int | None, ...]:
+def is_tensor(value) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def storage(tensor) -> int | None:
+    """Which memory a tensor lies in, None where it has none of its own."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # sparse, nested, inside vmap
+        return None
+
+
+def _any_shape(values) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is ShapeTensor or ((kind is tuple or kind is list) and _any_shape(value)):
+            return True
+    return False
+
+
+def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
-    strides = source.strides
+    strides = source.strides if type(source) is ShapeTensor else source.stride()
     if strides is None:
         strides = [prod(source.shape[i + 1 :]) for i in range(len(source.shape))]
     found = {
@@ -361,23 +534,24 @@ def _dimensions(source: ShapeTensor, view: torch.Tensor) -> tuple[int | None, ..
 
 
 def _modules(model: nn.Module):
-    """Every module with its path, each once, parents first."""
-    seen, stack = {id(model)}, [("", model)]
+    """Every module with its first path, each once, parents first."""
+    seen, stack = set(), [("", model)]
     while stack:
         path, module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
         yield path, module
-        prefix = path + "." if path else ""
-        children = module._modules
+        children = module.__dict__.get("_modules")
         if children:
-            for name, child in reversed(children.items()):
-                if child is not None and id(child) not in seen:
-                    seen.add(id(child))
-                    stack.append((prefix + name, child))
+            prefix = path + "." if path else ""
+            stack += [(prefix + k, child) for k, child in reversed(children.items())
+                      if child is not None]  # fmt: skip
 
 
 @functools.cache
 def inside(func):
-    """A Python function of torch that does not hand shape tensors on but runs its own body."""
+    """A Python function of torch that does not hand its tensors on but runs its own body."""
     never = {name: _no for name in func.__globals__ if name.startswith("has_torch_function")}
     copy = types.FunctionType(
         func.__code__, {**func.__globals__, **never}, func.__name__, func.__defaults__,

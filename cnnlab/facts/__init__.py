@@ -370,6 +370,8 @@ def _number(value: Any, unit: str = "") -> str:
         return f"{', '.join(_number(item) for item in value)} {unit}".strip()
     if not _is_number(value):
         return str(value)
+    if unit == "year":
+        return str(value)
     if isinstance(value, int) or value.is_integer():
         text = f"{int(value):,}"
     else:

@@ -1,0 +1,267 @@
+"""What a model is given: from sizes, tensors and whatever else to the arguments of a trace."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import operator
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnnlab.cost.trace import ShapeTensor, Trace
+
+_AS_IT_IS = (type(None), bool, str, float, complex, torch.dtype, torch.device)
+
+
+def arguments(trace: Trace, model: nn.Module, input_size, batch_size, dtype, given: dict):
+    """Positional and named arguments of the forward pass, of shape tensors or of real ones."""
+    if not _is_whole(batch_size) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive whole number, got {_short(batch_size)}")
+    make = _Maker(trace, operator.index(batch_size))
+    types = _types(dtype)
+    named = dict(given)
+    if isinstance(input_size, Mapping) and _is_named(model, input_size):
+        several = list(input_size)
+        args, named = [], {**dict(input_size), **named}
+        named = {
+            name: make(value, _of(types, name), name) if name in input_size else make.plain(value)
+            for name, value in named.items()
+        }
+    else:
+        values = input_size if _several(input_size) else [input_size]
+        several = range(len(values))
+        name = "" if _several(input_size) else None
+        args = [make(value, _of(types, place), name) for place, value in enumerate(values)]
+        named = {name: make.plain(value) for name, value in named.items()}
+    unknown = set(types) - {None} - set(several) if isinstance(types, dict) else ()
+    if unknown:
+        raise ValueError(f"dtype names {_short(sorted(unknown)[0])}, which is no input")
+    return args, named
+
+
+class _Maker:
+    """Makes what stands for an input of a size, and walks through everything else."""
+
+    def __init__(self, trace: Trace, batch_size: int):
+        self.trace, self.batch_size = trace, batch_size
+        held = [h for h in trace.held if h.dtype.is_floating_point]
+        self.device = held[0].device if held else _buffer_device(trace)
+        self.dtype = held[0].dtype if held else trace.dtype or torch.get_default_dtype()
+        self.random = torch.Generator().manual_seed(0)
+
+    def __call__(self, value, dtype, name):
+        """A size becomes a tensor with the batch in front."""
+        size = _size(value, name)
+        if size is None:
+            return self._inside(value, partial(self, dtype=dtype, name=name or ""))
+        dtype = dtype or self.dtype
+        return self._new((self.batch_size, *size), dtype)
+
+    def plain(self, value):
+        """A value that is handed on; only tensors are looked at."""
+        return self._inside(value, self.plain)
+
+    def _inside(self, value, again: Callable):
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value)
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, _AS_IT_IS) or (again == self.plain and not _holds(value)):
+            return value
+        if isinstance(value, set):
+            raise ValueError(f"an input size is a tuple, which has an order, got {_short(value)}")
+        return mapped(value, again, keep=True)
+
+    def _tensor(self, tensor):
+        trace = self.trace
+        if trace.values:
+            real = trace._real(tensor)
+            real = real.detach() if isinstance(tensor, nn.Parameter) else real
+            trace.put(real, trace.tensor(real.shape, real.dtype, real.device, role="input").node)
+            trace.alive.append(real)
+            return real
+        return trace.tensor(tensor.shape, tensor.dtype, tensor.device, role="input")
+
+    def _new(self, shape, dtype):
+        trace = self.trace
+        if not trace.values:
+            return trace.tensor(shape, dtype, self.device, role="input")
+        if dtype.is_floating_point:
+            tensor = torch.rand(shape, generator=self.random).to(dtype)
+        else:
+            tensor = torch.ones(shape, dtype=dtype)
+        return self._tensor(tensor if self.device.type == "meta" else tensor.to(self.device))
+
+
+def mapped(tree, leaf: Callable, keep: bool = False):
+    """Containers and dataclasses with something else for everything that is in them.
+
+    ``keep``: in objects of their own classes; else mappings and objects come out as dicts.
+    """
+    again = partial(mapped, leaf=leaf, keep=keep) if not keep else leaf
+    if isinstance(tree, Mapping):
+        items = {key: again(value) for key, value in tree.items()}
+        if not keep or type(tree) in (dict, defaultdict):
+            return items
+        return OrderedDict(items) if type(tree) is OrderedDict else _filled(tree, items)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return tuple.__new__(type(tree), map(again, tree))
+    if isinstance(tree, (list, tuple)):
+        return (list if isinstance(tree, list) else tuple)(map(again, tree))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        items = {field.name: again(getattr(tree, field.name)) for field in dataclasses.fields(tree)}
+        return _filled(tree, items) if keep else items
+    if keep or isinstance(tree, (torch.Tensor, *_AS_IT_IS, int)):
+        return leaf(tree) if not keep else tree
+    inside = vars(tree) if hasattr(tree, "__dict__") else {}
+    if _holds(inside):
+        return {key: again(value) for key, value in inside.items() if _holds(value)}
+    return leaf(tree)
+
+
+def _filled(tree, items: dict):
+    double = copy.copy(tree)
+    for name, item in items.items():
+        if isinstance(double, Mapping):
+            double[name] = item
+        if dataclasses.is_dataclass(double):
+            object.__setattr__(double, name, item)
+    return double
+
+
+def tensors_in(tree) -> list[torch.Tensor]:
+    """The tensors in a tree, in their order."""
+    found: list[torch.Tensor] = []
+    mapped(tree, lambda leaf: found.append(leaf) if isinstance(leaf, torch.Tensor) else None)
+    return found
+
+
+def shapes(tree):
+    """The tree with shapes for its tensors and in plain containers."""
+
+    def leaf(value):
+        if isinstance(value, torch.Tensor):
+            return tuple(value.shape)
+        return value if isinstance(value, (*_AS_IT_IS, int)) else type(value).__name__
+
+    return mapped(tree, leaf)
+
+
+def _holds(tree) -> bool:
+    if isinstance(tree, torch.Tensor):
+        return True
+    if isinstance(tree, Mapping):
+        return any(map(_holds, tree.values()))
+    if isinstance(tree, (list, tuple)):
+        return any(map(_holds, tree))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return any(_holds(getattr(tree, field.name)) for field in dataclasses.fields(tree))
+    if type(tree).__module__ == "builtins" or not hasattr(tree, "__dict__"):
+        return False
+    return any(isinstance(value, (torch.Tensor, list)) and _holds(value)
+               for value in vars(tree).values())  # fmt: skip
+
+
+def _size(value, name) -> tuple[int, ...] | None:
+    """The size that a value states, None if it is something else."""
+    if isinstance(value, bool) or (isinstance(value, _AS_IT_IS) and name is not None):
+        return None
+    if _is_whole(value):
+        value = (value,)
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        if any(isinstance(n, (list, tuple, Mapping, torch.Tensor, np.ndarray)) for n in value):
+            return None
+        if (
+            all(isinstance(n, (bool, type(None), str)) for n in value)
+            and value
+            and name is not None
+        ):
+            return None
+        if value and all(_is_whole(n) and n > 0 for n in value):
+            return tuple(map(operator.index, value))
+    elif isinstance(value, (torch.Tensor, np.ndarray, Mapping, set)) or dataclasses.is_dataclass(
+        value
+    ):
+        return None
+    elif not isinstance(value, (str, float, complex, type(None), list, tuple)):
+        raise TypeError(
+            f"an input is a size such as (3, 224, 224), a tensor, or a list or dict of them, got a "
+            f"{type(value).__name__}"
+        )
+    text = f"input_size must hold positive whole numbers, got {_short(value)}"
+    raise ValueError(text)
+
+
+def _several(input_size) -> bool:
+    """Whether it is a list of inputs and not one size."""
+    if hasattr(input_size, "_fields") or not isinstance(input_size, (list, tuple)):
+        return False
+    return any(not _is_whole(n) and not isinstance(n, (float, str)) for n in input_size)
+
+
+def _is_named(model: nn.Module, given: Mapping) -> bool:
+    """Whether a dict holds inputs by name; else it is one input."""
+    try:
+        parameters = inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):
+        return True
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return True
+    return all(name in parameters for name in given) or len(parameters) != 1
+
+
+def _types(dtype):
+    if isinstance(dtype, Mapping):
+        types = dict(dtype)
+    elif isinstance(dtype, (list, tuple)):
+        types = dict(enumerate(dtype))
+    else:
+        types = {None: dtype}
+    for value in types.values():
+        if value is not None and not isinstance(value, torch.dtype):
+            hint = (
+                f" (torch.{value})"
+                if isinstance(getattr(torch, str(value), None), torch.dtype)
+                else ""
+            )
+            raise TypeError(
+                f"dtype must be a torch.dtype such as torch.float16, got {value!r}{hint}"
+            )
+    return types
+
+
+def _of(types: dict, key):
+    return types.get(key, types.get(None))
+
+
+def _is_whole(value) -> bool:
+    return not isinstance(value, (bool, torch.Tensor)) and hasattr(type(value), "__index__")
+
+
+def _buffer_device(trace: Trace) -> torch.device:
+    for _, module in trace.modules:
+        for buffer in module._buffers.values():
+            if buffer is not None:
+                return buffer.device
+    return torch.get_default_device()
+
+
+def _short(value) -> str:
+    text = f"{value!r}"
+    return text if len(text) < 80 else f"{text[:60]}… of type {type(value).__name__}"
+
+
+def has_shape(leaf) -> bool:
+    return isinstance(leaf, torch.Tensor)
+
+
+def is_lost(output) -> bool:
+    """Whether only ordinary tensors came out, as after vmap, which hides what it does."""
+    leaves = tensors_in(output)
+    return bool(leaves) and not any(type(leaf) is ShapeTensor for leaf in leaves)

@@ -1,0 +1,228 @@
+"""A model's double: the same modules and attributes, in objects of their own.
+
+What a forward pass does to a model, it does to the double. Modules, containers, plain objects and
+the variables that functions close over are copied at any depth, each once, so that the double
+refers to itself wherever the model does. Tensors are handed to a function of the caller's.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import copy
+import copyreg
+import enum
+import functools
+import operator
+import random
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+_AS_THEY_ARE = {
+    type(None), bool, int, float, complex, str, bytes, type, range, slice, type(Ellipsis),
+    torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, types.ModuleType,
+    types.BuiltinFunctionType, types.GetSetDescriptorType, types.MethodDescriptorType, property,
+}  # fmt: skip
+_HOOKS = (
+    "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)  # fmt: skip
+_hooks = operator.itemgetter(*_HOOKS)
+_CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
+_shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
+
+
+class Double:
+    """Copies values; a value that was copied before comes out as the same copy.
+
+    ``known`` is the number of attributes of modules that hold plain numbers beside their tensors.
+    """
+
+    def __init__(self, tensor: Callable, known: dict[type, int]):
+        self.tensor, self.known = tensor, known
+        self._copies: dict[int, object] = {}
+        self._shared = {name: OrderedDict() for name in _HOOKS}
+        self._alive: list = []  # so that no id is used twice
+
+    def __call__(self, value):
+        kind = type(value)
+        if kind in _AS_THEY_ARE:
+            return value
+        if kind is tuple and all(type(item) in _AS_THEY_ARE for item in value):
+            return value
+        if id(value) in self._copies:
+            return self._copies[id(value)]
+        self._alive.append(value)
+        if isinstance(value, nn.Module):
+            return self.modules([value])[0]
+        if isinstance(value, torch.Tensor):
+            return self._keep(value, self.tensor(value))
+        copier = next((_COPIERS[base] for base in kind.__mro__ if base in _COPIERS), None)
+        return copier(self, value) if copier else self._plain(value)
+
+    def modules(self, modules: Sequence[nn.Module]) -> list[nn.Module]:
+        """Doubles of the modules: of the same classes, with their own attributes."""
+        self._alive += modules
+        doubles = [self._keep(module, object.__new__(type(module))) for module in modules]
+        for module, double in zip(modules, doubles, strict=True):
+            self._fill(module, double)
+        return doubles
+
+    def _fill(self, module: nn.Module, double: nn.Module) -> None:
+        own = module.__dict__
+        attributes = own.copy()
+        object.__setattr__(double, "__dict__", attributes)
+        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
+            attributes.update(self._shared)  # they go by numbers that are given once
+            attributes["_forward_hooks"] = OrderedDict()
+            attributes["_forward_pre_hooks"] = OrderedDict()
+            for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+                attributes[name] = own[name].copy()
+            return
+        for name, value in own.items():
+            kind = type(value)
+            if kind is OrderedDict and not value:
+                attributes[name] = self._keep(value, OrderedDict())
+            elif kind not in _AS_THEY_ARE:
+                attributes[name] = self(value)
+        self._of_the_class(module, attributes)
+
+    def _of_the_class(self, module, attributes) -> None:
+        for name, value in _class_containers(type(module)):
+            if name not in attributes:
+                attributes[name] = self(value)
+
+    def _keep(self, value, double):
+        self._copies[id(value)] = double
+        return double
+
+    def _plain(self, value):
+        """An instance of a class that says nothing of how it is copied."""
+        kind = type(value)
+        if (
+            kind.__reduce_ex__ is not object.__reduce_ex__
+            or kind.__reduce__ is not object.__reduce__
+        ):
+            return self._keep(value, value)
+        if isinstance(value, (enum.Enum, type)) or hasattr(kind, "__deepcopy__"):
+            return self._keep(value, value)
+        try:
+            double = self._keep(value, object.__new__(kind))
+        except TypeError:  # it is made in C
+            return self._keep(value, value)
+        for name in copyreg._slotnames(kind):
+            if hasattr(value, name):
+                object.__setattr__(double, name, self(getattr(value, name)))
+        self._attributes(value, double)
+        return double
+
+    def _attributes(self, value, double):
+        own = getattr(value, "__dict__", None)
+        if own:
+            double.__dict__.update({name: self(item) for name, item in own.items()})
+        return double
+
+    def _list(self, value):
+        double = self._keep(value, type(value).__new__(type(value)))
+        list.extend(double, map(self, value))
+        return self._attributes(value, double)
+
+    def _dict(self, value):
+        double = self._keep(value, type(value).__new__(type(value)))
+        put = dict.__setitem__
+        if isinstance(value, OrderedDict):
+            put = OrderedDict.__setitem__
+        for key, item in list(dict.items(value)):
+            put(double, self(key), self(item))
+        if isinstance(value, collections.defaultdict):
+            double.default_factory = self(value.default_factory)
+        return self._attributes(value, double)
+
+    def _tuple(self, value):
+        items = [self(item) for item in value]
+        same = all(a is b for a, b in zip(items, value, strict=True))
+        return self._keep(value, value if same else tuple.__new__(type(value), items))
+
+    def _set(self, value):
+        items = [self(item) for item in value]
+        return self._keep(value, type(value)(items) if type(value) in (set, frozenset) else value)
+
+    def _deque(self, value):
+        double = self._keep(value, type(value)(maxlen=value.maxlen))
+        double.extend(map(self, value))
+        return double
+
+    def _function(self, value):
+        self._keep(value, value)
+        cells = [self._cell(cell) for cell in value.__closure__ or ()]
+        defaults, named = self(value.__defaults__), self(value.__kwdefaults__)
+        closed = zip(cells, value.__closure__ or (), strict=True)
+        if all(a is b for a, b in closed) and defaults is value.__defaults__ and not named:
+            return value
+        double = types.FunctionType(
+            value.__code__, value.__globals__, value.__name__, defaults, tuple(cells) or None
+        )
+        double.__kwdefaults__, double.__dict__ = named, value.__dict__.copy()
+        return self._keep(value, double)
+
+    def _cell(self, cell):
+        try:
+            content = cell.cell_contents
+        except ValueError:  # empty
+            return cell
+        double = self(content)
+        return cell if double is content else self._keep(cell, types.CellType(double))
+
+    def _method(self, value):
+        return types.MethodType(self(value.__func__), self(value.__self__))
+
+    def _partial(self, value):
+        given = {name: self(item) for name, item in value.keywords.items()}
+        return functools.partial(self(value.func), *map(self, value.args), **given)
+
+    def _reference(self, value):
+        target = value()
+        return value if target is None else weakref.ref(self(target))
+
+    def _state(self, value):
+        return self._keep(value, copy.copy(value) if value is not None else None)
+
+
+_COPIERS = {
+    list: Double._list,
+    dict: Double._dict,
+    tuple: Double._tuple,
+    set: Double._set,
+    frozenset: Double._set,
+    collections.deque: Double._deque,
+    types.FunctionType: Double._function,
+    types.MethodType: Double._method,
+    functools.partial: Double._partial,
+    weakref.ReferenceType: Double._reference,
+    bytearray: Double._state,
+    array.array: Double._state,
+    np.ndarray: Double._state,
+    random.Random: Double._state,
+}  # fmt: skip
+
+
+def _class_containers(kind: type) -> list[tuple[str, object]]:
+    """Lists, dicts and the like that all instances of a class share."""
+    found = _shared.get(kind)
+    if found is None:
+        found = _shared[kind] = [
+            name
+            for base in kind.__mro__
+            if base.__module__.split(".")[0] != "torch"
+            for name, value in vars(base).items()
+            if isinstance(value, _CONTAINERS) and not name.startswith("__")
+        ]
+    return [(name, getattr(kind, name)) for name in found]

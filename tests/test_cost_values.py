@@ -1,0 +1,198 @@
+"""What needs values is run with values, and says so."""
+
+import dataclasses
+import pickle
+from collections import OrderedDict
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.flop_counter import FlopCounterMode
+
+from cnnlab.cost import CostError, summary
+
+
+class Function(nn.Module):
+    """A module whose forward pass is this function."""
+
+    def __init__(self, function, **layers):
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, *inputs, **named):
+        return self.function(self, *inputs, **named)
+
+
+def conv(k=3):
+    return nn.Conv2d(3, 4, k)
+
+
+MACS = 4 * 6 * 6 * 27  # of this on an image of 8×8
+
+
+@dataclasses.dataclass
+class Batch:
+    x: object
+    words: str = "as it is"
+
+
+class OneDict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = conv()
+
+    def forward(self, maps):
+        return OrderedDict((name, self.conv(x)) for name, x in maps.items())
+
+
+SIZE = (3, 8, 8)
+INPUTS = {
+    "None": (lambda m, x, mask=None: m.conv(x), [SIZE, None], {}),
+    "flag": (lambda m, x, on: m.conv(x) if on is True else 1 / 0, {"x": SIZE, "on": True}, {}),
+    "named": (lambda m, x, k, on: m.conv(x) if (k, on) == (3, None) else 1 / 0, SIZE,
+              {"k": 3, "on": None}),
+    "numpy's numbers": (lambda m, x: m.conv(x), tuple(np.array(SIZE)), {}),
+    "array": (lambda m, x: m.conv(x), np.zeros((1, *SIZE), np.float32), {}),
+    "dict": (lambda m, d: m.conv(d["a"]), [{"a": SIZE, "b": None}], {}),
+    "list": (lambda m, xs: m.conv(xs[0]), [[SIZE, (5,)]], {}),
+    "dataclass": (lambda m, batch: Batch(m.conv(batch.x)), [Batch(SIZE)], {}),
+    "tensor among them": (lambda m, d: m.conv(d["a"][0]), [{"a": [torch.zeros(1, *SIZE)]}], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "size", "named"), INPUTS.values(), ids=INPUTS)
+def test_inputs_of_every_kind(function, size, named):
+    result = summary(Function(function, conv=conv()), size, **named)
+    assert result.total_macs == MACS and not result.with_values
+    assert "conv" in str(result) and result.to_dict()["rows"]
+
+
+def test_a_dict_that_is_one_input():
+    result = summary(OneDict(), OrderedDict(a=SIZE, b=(3, 9, 9)))
+    assert result.output_shape == {"a": (1, 4, 6, 6), "b": (1, 4, 7, 7)}
+    assert result.receptive_field == {"a": 3, "b": 3}
+
+
+def test_a_type_for_each_input():
+    def forward(m, words, image):
+        return m.embedding(words).sum() + m.conv(image).sum()
+
+    model = Function(forward, embedding=nn.Embedding(5, 4), conv=conv())
+    for dtype in ([torch.long, None], {0: torch.long}):
+        assert summary(model, [(4,), SIZE], dtype=dtype).total_macs == MACS
+    words = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2))
+    result = summary(words, (5,), dtype=torch.long)
+    assert result.output_shape == (1, 5, 2) and result.training_memory()["parameters"] == 50 * 4
+
+
+def packed(m, x):
+    sequence = pack_padded_sequence(x, torch.tensor([3, 2]), batch_first=True)
+    return pad_packed_sequence(m.lstm(sequence)[0], batch_first=True)[0]
+
+
+NEEDING = {  # forward pass, layers, input, output, MACs
+    "control flow": (lambda m, x: x if x.mean() > 0 else -x, {}, SIZE, (1, 3, 8, 8), 0),
+    "item": (lambda m, x: m.c(x * x.max().item()), {"c": conv()}, SIZE, (1, 4, 6, 6), MACS),
+    "mask": (lambda m, x: x[x > -1].sum(), {}, SIZE, (), 0),
+    "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6),
+              MACS),
+    "vmap": (lambda m, x: torch.vmap(torch.sum)(m.c(x)), {"c": conv()}, SIZE, (1,), MACS),
+    "distribution": (
+        lambda m, x: torch.distributions.Normal(m.l(x), m.l(x).exp()).rsample(),
+        {"l": nn.Linear(4, 2)}, (4,), (1, 2), 16,
+    ),
+    "packed sequence": (packed, {"lstm": nn.LSTM(4, 5, batch_first=True)},
+                        torch.zeros(2, 3, 4), (2, 3, 5), 5 * (4 * 5 * (4 + 5))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "layers", "size", "shape", "macs"), NEEDING.values(), ids=NEEDING
+)
+def test_what_needs_values_is_run(function, layers, size, shape, macs):
+    model = Function(function, **layers).eval()
+    result = summary(model, size)
+    assert (result.output_shape, result.total_macs) == (shape, macs)
+    assert result.not_counted == []
+    assert result.with_values and "RUN WITH VALUES" in str(result)
+    with pytest.raises(CostError):
+        summary(model, size, values=False)
+
+
+def test_a_run_counts_what_a_trace_counts():
+    model = torchvision.models.mobilenet_v2().eval()
+    a, b = (summary(model, (3, 64, 64), values=values) for values in (None, True))
+    assert b.with_values and not a.with_values
+    assert (a.total_macs, a.unused_params) == (b.total_macs, b.unused_params)
+    assert a.receptive_field == b.receptive_field
+    rows = [[(row.name, row.output_shape, row.macs) for row in s.rows if row.macs] for s in (a, b)]
+    assert rows[0] == rows[1]
+
+
+DETECTORS = torchvision.models.list_models(module=torchvision.models.detection)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors(name):
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+    x = [torch.rand(3, 96, 128)]
+    result = summary(model, [x])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x)
+    assert result.total_macs == counter.get_total_flops() // 2
+    assert result.with_values and result.not_counted == []
+
+
+def test_the_field_is_that_of_the_outputs():
+    def dead(m, x):
+        y = m.a(x)
+        m.b(x)
+        return y
+
+    a, b = nn.Conv2d(3, 4, 7), nn.Conv2d(3, 4, 1)
+    assert summary(Function(dead, a=a, b=b), (3, 16, 16)).receptive_field == 7
+    heads = Function(lambda m, x: (m.a(x), m.b(x)), a=a, b=b)
+    assert summary(heads, (3, 16, 16)).receptive_field == (7, 1)
+
+    def assembled(m, x):
+        out = torch.zeros(x.shape[0], 4, *x.shape[2:])
+        out[:, :2] = m.a(x)[:, :2]
+        return m.b(out)
+
+    layers = {"a": nn.Conv2d(3, 4, 3, padding=1), "b": nn.Conv2d(4, 4, 3, padding=1)}
+    assert summary(Function(assembled, **layers), (3, 16, 16)).receptive_field == 5
+    with torch.device("meta"):
+        fcn = torchvision.models.segmentation.fcn_resnet50(
+            weights=None, weights_backbone=None, aux_loss=True
+        ).eval()
+    assert summary(fcn, (3, 224, 224)).receptive_field == {"out": 451, "aux": 291}
+
+
+def test_parameters_are_found_wherever_they_stand():
+    def forward(m, x):
+        kernel = nn.functional.conv2d(m.image, m.kernel)
+        y = nn.functional.conv2d(x, kernel.expand(2, 3, -1, -1) * m.gain)
+        q = m.query.expand(x.shape[0], -1, -1)
+        return nn.functional.scaled_dot_product_attention(q, y.flatten(2).mT, y.flatten(2).mT)
+
+    shapes = {"image": (1, 1, 5, 5), "kernel": (1, 1, 3, 3), "gain": (1,), "query": (1, 6, 2)}
+    layers = {name: nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
+    result = summary(Function(forward, **layers), SIZE)
+    assert result.unused_params == 0
+    assert sum(row.params for row in result.rows) == result.total_params == 25 + 9 + 1 + 12
+
+
+def test_a_summary_can_be_pickled_and_copied():
+    result = summary(torchvision.models.resnet18().eval(), (3, 64, 64))
+    for copy in (pickle.loads(pickle.dumps(result)), deepcopy(result)):
+        assert str(copy) == str(result)
+        assert copy.training_memory() == result.training_memory()
+        assert copy.sources == result.sources
