@@ -23,26 +23,26 @@ struct __half {
     __half& operator*=(__half o) { return *this = __half((float)*this * (float)o); }
 };
 typedef __half half;
-#define SIM_HALF(op, name)                                                                         \
-    SIM_INLINE __half operator op(__half a, __half b) { return __half((float)a op (float)b); }     \
-    SIM_INLINE __half name(__half a, __half b) { return a op b; }
-SIM_HALF(+, __hadd) SIM_HALF(-, __hsub) SIM_HALF(*, __hmul) SIM_HALF(/, __hdiv)
-#undef SIM_HALF
-SIM_INLINE __half __hfma(__half a, __half b, __half c) { return __half((double)(float)a * (float)b + (float)c); }
-SIM_INLINE __half __hmax(__half a, __half b) { return (float)a > (float)b ? a : b; }
-SIM_INLINE __half __hmin(__half a, __half b) { return (float)a < (float)b ? a : b; }
-SIM_INLINE __half __float2half(float x) { return __half(x); }
-SIM_INLINE __half __float2half_rn(float x) { return __half(x); }
-SIM_INLINE float __half2float(__half x) { return x; }
+#define CNNLAB_HALF(op, name)                                                                         \
+    CNNLAB_INLINE __half operator op(__half a, __half b) { return __half((float)a op (float)b); }     \
+    CNNLAB_INLINE __half name(__half a, __half b) { return a op b; }
+CNNLAB_HALF(+, __hadd) CNNLAB_HALF(-, __hsub) CNNLAB_HALF(*, __hmul) CNNLAB_HALF(/, __hdiv)
+#undef CNNLAB_HALF
+CNNLAB_INLINE __half __hfma(__half a, __half b, __half c) { return __half((double)(float)a * (float)b + (float)c); }
+CNNLAB_INLINE __half __hmax(__half a, __half b) { return (float)a > (float)b ? a : b; }
+CNNLAB_INLINE __half __hmin(__half a, __half b) { return (float)a < (float)b ? a : b; }
+CNNLAB_INLINE __half __float2half(float x) { return __half(x); }
+CNNLAB_INLINE __half __float2half_rn(float x) { return __half(x); }
+CNNLAB_INLINE float __half2float(__half x) { return x; }
 struct __attribute__((aligned(4))) __half2 { __half x, y; };
 typedef __half2 half2;
-SIM_INLINE __half2 make_half2(__half x, __half y) { return {x, y}; }
-SIM_INLINE __half2 __halves2half2(__half x, __half y) { return {x, y}; }
-SIM_INLINE __half2 __floats2half2_rn(float x, float y) { return {__half(x), __half(y)}; }
-SIM_INLINE __half2 __float2half2_rn(float x) { return {__half(x), __half(x)}; }
-SIM_INLINE float2 __half22float2(__half2 v) { return {v.x, v.y}; }
-SIM_INLINE float __low2float(__half2 v) { return v.x; }
-SIM_INLINE float __high2float(__half2 v) { return v.y; }
-SIM_INLINE __half2 __hadd2(__half2 a, __half2 b) { return {a.x + b.x, a.y + b.y}; }
-SIM_INLINE __half2 __hmul2(__half2 a, __half2 b) { return {a.x * b.x, a.y * b.y}; }
-SIM_INLINE __half2 __hfma2(__half2 a, __half2 b, __half2 c) { return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)}; }
+CNNLAB_INLINE __half2 make_half2(__half x, __half y) { return {x, y}; }
+CNNLAB_INLINE __half2 __halves2half2(__half x, __half y) { return {x, y}; }
+CNNLAB_INLINE __half2 __floats2half2_rn(float x, float y) { return {__half(x), __half(y)}; }
+CNNLAB_INLINE __half2 __float2half2_rn(float x) { return {__half(x), __half(x)}; }
+CNNLAB_INLINE float2 __half22float2(__half2 v) { return {v.x, v.y}; }
+CNNLAB_INLINE float __low2float(__half2 v) { return v.x; }
+CNNLAB_INLINE float __high2float(__half2 v) { return v.y; }
+CNNLAB_INLINE __half2 __hadd2(__half2 a, __half2 b) { return {a.x + b.x, a.y + b.y}; }
+CNNLAB_INLINE __half2 __hmul2(__half2 a, __half2 b) { return {a.x * b.x, a.y * b.y}; }
+CNNLAB_INLINE __half2 __hfma2(__half2 a, __half2 b, __half2 c) { return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)}; }

@@ -12,40 +12,40 @@ template <class Use, int M, int N, int K, class T, class Layout = void> struct f
 };
 template <class L> struct by_column { static constexpr bool value = false; };
 template <> struct by_column<col_major> { static constexpr bool value = true; };
-SIM_INLINE int element(int e, int ld, bool column) {
-    int i = e * 32 + (sim_lane() ^ 21);
+CNNLAB_INLINE int element(int e, int ld, bool column) {
+    int i = e * 32 + (cnnlab_lane() ^ 21);
     return column ? i % 16 * ld + i / 16 : i / 16 * ld + i % 16;
 }
 template <class Use, class T, class L, class S>
-SIM_INLINE void load_matrix_sync(fragment<Use, 16, 16, 16, T, L>& f, const S* p, unsigned ld) {
-    sim_warp("load_matrix_sync", ~0u, 0, SIM_PC);
+CNNLAB_INLINE void load_matrix_sync(fragment<Use, 16, 16, 16, T, L>& f, const S* p, unsigned ld) {
+    cnnlab_warp("load_matrix_sync", ~0u, 0, CNNLAB_PC);
     for (int e = 0; e < 8; ++e) f.x[e] = p[element(e, ld, by_column<L>::value)];
 }
-template <class T> SIM_INLINE void load_matrix_sync(fragment<accumulator, 16, 16, 16, T>& f, const T* p, unsigned ld, layout_t l) {
-    sim_warp("load_matrix_sync", ~0u, 0, SIM_PC);
+template <class T> CNNLAB_INLINE void load_matrix_sync(fragment<accumulator, 16, 16, 16, T>& f, const T* p, unsigned ld, layout_t l) {
+    cnnlab_warp("load_matrix_sync", ~0u, 0, CNNLAB_PC);
     for (int e = 0; e < 8; ++e) f.x[e] = p[element(e, ld, l == mem_col_major)];
 }
-template <class T> SIM_INLINE void store_matrix_sync(T* p, const fragment<accumulator, 16, 16, 16, T>& f, unsigned ld, layout_t l) {
-    sim_warp("store_matrix_sync", ~0u, 0, SIM_PC);
+template <class T> CNNLAB_INLINE void store_matrix_sync(T* p, const fragment<accumulator, 16, 16, 16, T>& f, unsigned ld, layout_t l) {
+    cnnlab_warp("store_matrix_sync", ~0u, 0, CNNLAB_PC);
     for (int e = 0; e < 8; ++e) p[element(e, ld, l == mem_col_major)] = f.x[e];
 }
-template <class F, class T> SIM_INLINE void fill_fragment(F& f, T v) {
+template <class F, class T> CNNLAB_INLINE void fill_fragment(F& f, T v) {
     for (int e = 0; e < 8; ++e) f.x[e] = v;
 }
-template <class T> SIM_HOOK void gather(const T (&x)[8], float* whole, void* pc) {  // all lanes' elements
+template <class T> CNNLAB_HOOK void gather(const T (&x)[8], float* whole, void* pc) {  // all lanes' elements
     for (int e = 0; e < 8; ++e) {
-        SimWarp w = sim_warp("mma_sync", ~0u, __float_as_uint((float)x[e]), pc);
+        CnnlabWarp w = cnnlab_warp("mma_sync", ~0u, __float_as_uint((float)x[e]), pc);
         for (int l = 0; l < 32; ++l) whole[e * 32 + (l ^ 21)] = __uint_as_float((unsigned)w.values[l]);
     }
 }
 template <class D, class LA, class LB>
-SIM_HOOK void mma_sync(fragment<accumulator, 16, 16, 16, D>& d, const fragment<matrix_a, 16, 16, 16, half, LA>& a,
+CNNLAB_HOOK void mma_sync(fragment<accumulator, 16, 16, 16, D>& d, const fragment<matrix_a, 16, 16, 16, half, LA>& a,
                        const fragment<matrix_b, 16, 16, 16, half, LB>& b, const fragment<accumulator, 16, 16, 16, D>& c) {
     float as[256], bs[256];
-    gather(a.x, as, SIM_PC);
-    gather(b.x, bs, SIM_PC);
+    gather(a.x, as, CNNLAB_PC);
+    gather(b.x, bs, CNNLAB_PC);
     for (int e = 0; e < 8; ++e) {
-        int i = e * 32 + (sim_lane() ^ 21);
+        int i = e * 32 + (cnnlab_lane() ^ 21);
         float sum = c.x[e];
         for (int k = 0; k < 16; ++k) sum += as[i / 16 * 16 + k] * bs[k * 16 + i % 16];
         d.x[e] = sum;
