@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import warnings
 
 import pytest
 
@@ -119,17 +122,54 @@ def test_it_refuses_where_there_are_no_namespaces(monkeypatch):
         run(["true"], Policy())
 
 
-@pytest.mark.parametrize("how", ["told", "preferred"])
-def test_it_goes_on_without_only_loudly(monkeypatch, how):
-    monkeypatch.setattr(sandbox, "unavailable", lambda: "user namespaces are off")
-    if how == "told":
-        monkeypatch.setenv("CNNLAB_NO_SANDBOX", "1")
-    else:
-        monkeypatch.delenv("CNNLAB_NO_SANDBOX", raising=False)
-    isolation = "required" if how == "told" else "preferred"
+def test_told_to_it_goes_on_without_and_says_so(monkeypatch):
+    monkeypatch.setenv("CNNLAB_NO_SANDBOX", "1")
     with pytest.warns(RuntimeWarning, match="WITHOUT namespaces"):
-        outcome = run(["sh", "-c", "ulimit -c"], Policy(), isolation=isolation)
+        outcome = run(["sh", "-c", "ulimit -c"], Policy())
     assert outcome.stdout == b"0\n"  # the limits hold all the same
+
+
+def test_ones_own_code_runs_without_a_word_where_there_are_no_namespaces(monkeypatch):
+    monkeypatch.setattr(sandbox, "unavailable", lambda: "user namespaces are off")
+    monkeypatch.delenv("CNNLAB_NO_SANDBOX", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        outcome = run(["sh", "-c", "ulimit -c; kill -9 $$"], Policy(), isolation="preferred")
+    assert (outcome.stdout, outcome.signal) == (b"0\n", signal.SIGKILL)
+
+
+@needs_namespaces
+def test_a_box_that_is_not_made_is_not_the_commands_failure(tmp_path):
+    with pytest.raises(SandboxUnavailable, match="No such file or directory: '.*/gone'"):
+        run(["true"], Policy(readable=[tmp_path / "gone"]))
+    assert run(["gone"], Policy()).stderr == b"gone: No such file or directory\n"
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        ("touch /x", 1, "Read-only"),
+        ("touch /usr/x", 1, "Read-only"),
+        ("ls /root /home", 2, "cannot access"),
+        ("mount -t tmpfs none /mnt", 32, "mount"),
+        ("echo 1 > a && cat a >&2", 0, "1"),
+    ],
+)
+def test_it_holds_in_a_user_namespace_too(tmp_path, words, status, says):
+    """What an account without privileges gets: there the box's root belongs to that account."""
+    script = (
+        "import os, sys\n"
+        "from cnnlab.sandbox import Policy, confine, fork\n"
+        "real = confine._unshare\n"
+        "confine._unshare = lambda privileged, network: real(False, network)\n"
+        "if pid := fork(Policy(writable=sys.argv[1])):\n"
+        "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+        "os.execv('/bin/sh', ['sh', '-c', sys.argv[2]])\n"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path), words]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == status and says in done.stderr, done
 
 
 def test_a_wrong_isolation_is_refused():

@@ -131,7 +131,7 @@ class SandboxProvisioner(WarmProvisioner):
             "NBGRADER_EXECUTION": "autograde",
             "USER": "student",
         }
-        checks = Path(sandbox.__file__).parent / "checks"
+        checks = Path(sandbox.__file__).parents[1] / "checks"
         answers = [*sorted(checks.glob("a[0-9]*")), checks / "authoring.py", checks / "__pycache__"]
         return sandbox.Policy(
             readable=zygote.readable(),

@@ -141,7 +141,7 @@ def _serve(pipe, others: list) -> None:
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.path.exists("/proc/self"):
-        sandbox._libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+        sandbox.die_with_parent()
     import torch
 
     torch.set_num_threads(1)

@@ -148,7 +148,7 @@ def fork_kernel(
 def readable() -> list[str]:
     """Where Python and its packages lie; of this package's folder, only the package."""
     found = [sys.prefix, sys.base_prefix, *(p for p in sys.path if p.endswith("-packages"))]
-    found += [str(Path(sandbox.__file__).parent)]
+    found += [str(Path(sandbox.__file__).parents[1])]
     found += map(os.path.realpath, found[:])
     kept = []
     for path in sorted(set(found), key=len):
@@ -221,7 +221,7 @@ def _what_a_kernel_imports() -> list[str]:
 def _answer(connection: socket.socket) -> None:
     """In a fork of the zygote: fork once more, into the sandbox if there is one."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    sandbox._libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+    sandbox.die_with_parent()
     try:
         with connection.makefile("rb") as lines:
             request = json.loads(lines.readline() or b"null")
@@ -238,7 +238,7 @@ def _answer(connection: socket.socket) -> None:
             reply = json.dumps({"pid": pid}).encode()
             socket.send_fds(connection, [reply], [os.pidfd_open(pid)])
     except sandbox.SandboxUnavailable as error:
-        connection.sendall(json.dumps({"refused": str(error)}).encode())
+        connection.sendall(json.dumps({"refused": error.reason}).encode())
         os._exit(1)
     except BaseException as error:
         connection.sendall(json.dumps({"error": repr(error)}).encode())
@@ -248,7 +248,7 @@ def _answer(connection: socket.socket) -> None:
         _stay_until_it_ends(pid)
     try:
         if policy is None:
-            sandbox._libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)
+            sandbox.die_with_parent()
             os.setsid()
             os.chdir(request["cwd"])
             os.environ.clear()

@@ -127,7 +127,7 @@ def test_where_namespaces_are_forbidden_grading_refuses(tmp_path):
     code = (
         "import os\nfrom cnnlab import sandbox\n"
         "def forbidden(*a): raise PermissionError(1, 'Operation not permitted (unshare)')\n"
-        "sandbox._unshare = forbidden\n"
+        "sandbox.confine._unshare = forbidden\n"
         "try: sandbox.fork(sandbox.Policy())\n"
         "except sandbox.SandboxUnavailable as error: print(error)\n"
         "os.environ['CNNLAB_NO_SANDBOX'] = '1'\n"
