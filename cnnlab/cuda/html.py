@@ -3,7 +3,7 @@
 
 from html import escape
 
-from cnnlab.cuda.report import Finding, Report
+from cnnlab.cuda.findings import SHOWN, Finding
 
 __all__ = ["report_html"]
 
@@ -24,14 +24,16 @@ _STYLE = """
 _ORANGE, _BLUE, _GREY = "#d55e00", "#0072b2", "#d0d7de"
 
 
-def report_html(report: Report) -> str:
+def report_html(report) -> str:
     """The whole report as one HTML fragment."""
     tone = "ok" if report.ok else "bad"
     parts = [
         f'{_STYLE}<div class="cudalab"><div class="head">{escape(report._head)}: '
         f'<span class="{tone}">{report._verdict}</span></div>'
     ]
-    parts += [_finding(f) for f in report.findings]
+    parts += [_finding(f) for f in report.findings[:SHOWN]]
+    parts += [f"<div>{escape(report._rest)}</div>"] if report._rest else []
+    parts += [f"<div>Note: {escape(note)}</div>" for note in report.notes]
     if table := report._table():
         rows = "".join(f"<tr><td>{escape(k)}</td><td>{v:g}</td></tr>" for k, v in table.items())
         parts.append(f"<table>{rows}</table>")

@@ -147,7 +147,8 @@ def _is_function(head: str) -> bool:
     return "(" in plain and "=" not in before and not re.match(r"\s*(?:typedef\s+)?(?:struct|class|union|enum)\b[^(]*$", before)
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """A list of parameters or types at its commas, but not inside brackets."""
     parts, depth = [""], 0
     for c in text:
         depth += {"<": 1, "(": 1, "[": 1, ">": -1, ")": -1, "]": -1}.get(c, 0)
@@ -167,7 +168,7 @@ def _kernel(head: str) -> Declaration | None:
     while depth and end < len(rest):
         depth += {"(": 1, ")": -1}.get(rest[end], 0)
         end += 1
-    parameters = _split(rest[found.end() : end - 1])
+    parameters = split(rest[found.end() : end - 1])
     names = [re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S)) for p in parameters]
     problem = ""
     if by := [p for p in parameters if "&" in p]:
@@ -194,26 +195,24 @@ def read(text: str) -> Source:
     code = strip_comments(text)
     host = device = text
 
-    def blank(start: int, end: int, ours: str = "", theirs: str = "") -> None:
+    def blank(start: int, end: int) -> None:
         nonlocal host, device
         spaces = re.sub(r"[^\n]", " ", text[start:end])
-        host = host[:start] + (ours.ljust(end - start) if ours else spaces) + host[end:]
-        device = device[:start] + (theirs or spaces) + device[end:]
+        host, device = (t[:start] + spaces + t[end:] for t in (host, device))
 
+    includes = []
     directive = r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(include\w*|import|embed)\b([^\n]*)"
     for found in re.finditer(directive, code, flags=re.M):
-        start, end = found.span()
-        name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : end])
+        name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : found.end()])
         if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
-            # A line may grow to the right: no position after it moves, for it has no column of its own.
-            host = host[:start] + f'#include "{_CUDA_INCLUDES[name[1]]}"'.ljust(end - start)[: max(end - start, 0)] + host[end:]
+            includes.append((*found.span(), f'#include "{_CUDA_INCLUDES[name[1]]}"'))
         elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
-            blank(start, end)
+            blank(*found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
-            problems[start] = f"the header {name[1]} is CUDA's, but this lab does not have it"
+            problems[found.start()] = f"the header {name[1]} is CUDA's, but this lab does not have it"
         else:
-            allowed = ", ".join(sorted({"cuda_fp16.h", "mma.h", "cooperative_groups.h", "math.h", "stdio.h"}))
-            problems[start] = f"only CUDA's own headers can be included ({allowed}, ...)"
+            allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
+            problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
     directives = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
     plain = re.sub(directives, _blank, code, flags=re.M)
     macros = [m for m in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
@@ -227,7 +226,7 @@ def read(text: str) -> Source:
             kernel = _kernel(head[head.index("__global__") + 10 :] if "template" not in head else head.replace("__global__", " " * 10))
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
-        elif function and not re.search(qualifier, head) and "operator" not in head:
+        elif function and not re.search(qualifier, head) and not re.search(r"\boperator\b|__attribute__|\[\[", head):
             name = re.search(r"\b([A-Za-z_]\w*)\s*\(", _template(head)[1])
             left_out[name[1] if name else ""] = plain.count("\n", 0, start + len(head) - len(head.lstrip())) + 1
         elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(_HOST, plain[start:end]):
@@ -242,8 +241,9 @@ def read(text: str) -> Source:
             if re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", inside) and plain[found.end() :].partition(")")[2].lstrip()[:1] == ";" and "return" not in inside:
                 continue  # its declaration
             problems[found.start()] = f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
-    whole = re.sub(directives, lambda m: m[0], code, flags=re.M)
-    kept = "".join(p if p == c or c == "\n" else (c if d else p) for p, c, d in zip(plain, whole, _mask(code, directives), strict=True))
+    kept = plain
+    for found in re.finditer(directives, code, flags=re.M):
+        kept = kept[: found.start()] + found[0] + kept[found.end() :]
     joined = re.sub(r"\\[ \t]*\n", "", kept)  # a word split over two lines is still that word
     for rules, looked_at in ((_ANYWHERE, (kept, joined)), (_IN_CODE, (plain,))):
         for pattern, why in rules:
@@ -256,17 +256,12 @@ def read(text: str) -> Source:
         more = [f"... and {len(shown) - 8} more"] if len(shown) > 8 else []
         raise CompileError("\n".join(shown[:8] + more))
     names = [m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]]
+    for start, end, ours in reversed(includes):
+        host = host[:start] + ours + host[end:]
     host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
     host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
     host = re.sub(_DYNAMIC, _pointer, host)
     return Source(text, host, device, tuple(kernels), names[0] if len(set(names)) == 1 else "", bool(macros))
-
-
-def _mask(code: str, directives: str) -> list[bool]:
-    marked = [False] * len(code)
-    for found in re.finditer(directives, code, flags=re.M):
-        marked[found.start() : found.end()] = [True] * (found.end() - found.start())
-    return marked
 
 
 def _pointer(m: re.Match) -> str:

@@ -125,7 +125,8 @@ static bool sampling;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    dprintf(1, "{\"error\": \"%s\"}\n", text);
+    bool lab = *text == '!';  // the lab's own trouble, not the kernel's
+    dprintf(1, "{\"error\": \"%s\", \"lab\": %d}\n", text + lab, lab);
     _exit(3);
 }
 static void* try_reserve(size_t bytes, int access) {
@@ -151,7 +152,7 @@ static Region* place(const char* name, size_t size, Space space) {  // a region 
     size_t whole = room(size);
     Region* r = new_region(name, nullptr, size, space);
     r->base = arena + arena_used + up(far_room) + r->gap();
-    if (mprotect(r->base - r->gap(), up(size) + 2 * r->gap(), PROT_READ | PROT_WRITE)) die("there is no memory for %s", name);
+    if (mprotect(r->base - r->gap(), up(size) + 2 * r->gap(), PROT_READ | PROT_WRITE)) die("!there is no memory for %s", name);
     memset(chunk_owner + arena_used / CHUNK, r->index, whole / CHUNK);
     arena_used += whole;
     return r;
@@ -857,9 +858,9 @@ static void put_groups(Finding* f) {  // who waits where, in words
         const char* comma = i ? ", " : "";
         char* to = f->text + used;
         size_t left = sizeof f->text - used;
-        if (g.state == DONE) used += snprintf(to, left, "%s%u have left", comma, g.count);
-        else if (g.state == AT_BLOCK) used += snprintf(to, left, "%s%u wait at line %d", comma, g.count, g.line);
-        else used += snprintf(to, left, "%s%u wait in %s", comma, g.count, g.what);
+        if (g.state == DONE) used += snprintf(to, left, "%s%u %s left", comma, g.count, g.count == 1 ? "has" : "have");
+        else if (g.state == AT_BLOCK) used += snprintf(to, left, "%s%u wait%s at line %d", comma, g.count, g.count == 1 ? "s" : "", g.line);
+        else used += snprintf(to, left, "%s%u wait%s in %s", comma, g.count, g.count == 1 ? "s" : "", g.what);
     }
 }
 static Finding* barrier_finding(const char* kind, u32 t) {
@@ -1026,7 +1027,7 @@ static void confine(const char* object) {
 #ifdef __SANITIZE_ADDRESS__
     return;  // the sanitizer's own work needs more; this build tests the simulator and meets no student
 #endif
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("no_new_privs is refused");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("!no_new_privs is refused");
     // Landlock: of all files, only the student's object may be read (old kernels lack it; the sandbox stands then).
     landlock_ruleset_attr all = {};
     all.handled_access_fs = (1ull << 13) - 1;
@@ -1036,7 +1037,7 @@ static void confine(const char* object) {
         one.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE;
         one.parent_fd = open(object, O_PATH | O_CLOEXEC);
         if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &one, 0) ||
-            syscall(SYS_landlock_restrict_self, rules, 0)) die("Landlock refused its rules");
+            syscall(SYS_landlock_restrict_self, rules, 0)) die("!Landlock refused its rules");
         close(one.parent_fd);
         close(rules);
     }
@@ -1060,7 +1061,7 @@ static void confine(const char* object) {
     add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
     sock_fprog program = {(unsigned short)p.size(), p.data()};
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) die("seccomp is refused by this host");
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) die("!seccomp is refused by this host");
 }
 
 // ---- the student's object ----------------------------------------------------------------------
@@ -1087,10 +1088,10 @@ static void check_import(const char* name) {  // the launcher has all of libc; a
 static std::vector<Symbol> read_symbols(const char* path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat info;
-    if (fd < 0 || fstat(fd, &info)) die("the compiled kernel is not there");
+    if (fd < 0 || fstat(fd, &info)) die("!the compiled kernel is not there");
     const char* file = (const char*)mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
-    if (file == MAP_FAILED) die("the compiled kernel cannot be read");
+    if (file == MAP_FAILED) die("!the compiled kernel cannot be read");
     const Elf64_Ehdr* e = (const Elf64_Ehdr*)file;
     const Elf64_Shdr* sections = (const Elf64_Shdr*)(file + e->e_shoff);
     const char* section_names = file + sections[e->e_shstrndx].sh_offset;
@@ -1117,7 +1118,7 @@ static std::vector<Symbol> read_symbols(const char* path) {
 static FILE* words;
 static char* next_word() {
     static char word[4096];
-    if (fscanf(words, "%4095s", word) != 1) die("the launch is incomplete");
+    if (fscanf(words, "%4095s", word) != 1) die("!the launch is incomplete");
     return word;
 }
 static long next_number() { return strtol(next_word(), nullptr, 10); }
@@ -1152,10 +1153,12 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     for (Constant& c : constants) {
         c.name = next_word(), c.bytes = next_number(), c.offset = next_number();
         c.data = mmap(nullptr, std::max(c.bytes, (size_t)1), PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, c.offset);
-        if (c.data == MAP_FAILED) die("a constant cannot be mapped");
+        if (c.data == MAP_FAILED) die("!a constant cannot be mapped");
     }
 
     // ---- memory
+    rlimit memory = {MEMORY, MEMORY};  // what it may write to; address space costs nothing
+    setrlimit(RLIMIT_DATA, &memory);
     std::vector<Symbol> symbols = read_symbols(object.c_str());
     for (char* p = nullptr; !p; far_room /= 2) {  // where address space is limited, less of it between the arrays
         arena_size = ROOM;
@@ -1181,7 +1184,7 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
         Region* r = place(a.name.c_str(), a.bytes, GLOBAL);
         r->shift = a.shift, r->initialised = a.initialised, r->output = a.output, r->argument = true;
         if (a.bytes && mmap(r->base, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared_fd, a.offset) == MAP_FAILED)
-            die("a tensor cannot be mapped");
+            die("!a tensor cannot be mapped");
         give_cells(r);
         memcpy(&values[i], &r->base, sizeof r->base);
     }
@@ -1218,8 +1221,6 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     for (int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPROF, SIGXCPU, SIGABRT}) sigaction(s, &action, nullptr);
     rlimit processor = {(rlim_t)limit_ms / 1000 + 2, (rlim_t)limit_ms / 1000 + 3};
     setrlimit(RLIMIT_CPU, &processor);
-    rlimit memory = {MEMORY, MEMORY};  // what it may write to; address space costs nothing
-    setrlimit(RLIMIT_DATA, &memory);
     long tick = std::max(limit_ms * 1000 / TICKS, 1l);  // processor time: a busy machine does not count against a kernel
     itimerval timer = {{tick / 1000000, tick % 1000000}, {tick / 1000000, tick % 1000000}};
     setitimer(ITIMER_PROF, &timer, nullptr);
@@ -1276,7 +1277,7 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
         me = (u64)(b + 1) << 40;
         // A sample from the middle of equal parts of the grid: at its edges warps diverge, and requests are guesses.
         auto part = [&](u64 k) { return (k + grid_blocks / (2 * samples)) * samples / grid_blocks; };
-        sampling = checked && (grid_blocks <= samples || (b > 0 && part(b) != part(b - 1)));
+        sampling = checked && (grid_blocks <= (u64)samples || (b > 0 && part(b) != part(b - 1)));
         for (u32 k = 1; k <= region_count; ++k)
             if (regions[k].space == SHARED) memset(regions[k].base, 0xff, regions[k].size);
         run_block();
