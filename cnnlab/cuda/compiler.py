@@ -23,13 +23,14 @@ SIM = Path(__file__).parent / "sim"
 
 _FAST = ["-O2"]
 _CHECKED = [
-    *("-O1", "-g", "-fsanitize=thread", "-fsanitize=bounds-strict,integer-divide-by-zero"),
-    # A float4 must stay one access, and a loop that never ends must not be optimised away.
-    *("-fno-tree-sra", "-fno-finite-loops", "-fno-tree-loop-distribute-patterns"),
+    *("-O1", "-fsanitize=thread", "-fsanitize=bounds-strict,integer-divide-by-zero"),
+    # A float4 must stay one access, a loop that never ends must not be optimised away, nor the value
+    # that a variable never got (which -ftree-fre takes for any that suits).
+    *("-fno-tree-sra", "-fno-finite-loops", "-fno-tree-loop-distribute-patterns", "-fno-tree-fre"),
     *("--param", "tsan-instrument-func-entry-exit=0", "-fstack-protector-strong"),
 ]
 _COMMON = [
-    *("-x", "c++", "-std=c++17", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
+    *("-x", "c++", "-std=c++17", "-g", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-exceptions"),
     *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-fstack-clash-protection"),
     *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla", "-fno-builtin-printf"),

@@ -43,6 +43,7 @@ _SCALARS = {  # C++ type: struct format, torch dtype
     "float": ("f", torch.float32),
     "double": ("d", torch.float64),
     "__half": ("e", torch.float16),
+    "__nv_bfloat16": ("", torch.bfloat16),  # no number of Python's; tensors only
 }
 _VECTORS = {
     "char": "char",
@@ -56,13 +57,15 @@ _VECTORS = {
     "float": "float",
     "double": "double",
     "__half": "__half",
+    "ulong": "unsigned long",
+    "long": "long",
 }
 
 
 def _pack(base: str) -> tuple[str, int] | None:
     """The struct format of one component, and how many there are: ``float4`` has 4 of ``"f"``."""
     if base in _SCALARS:
-        return _SCALARS[base][0], 1
+        return (_SCALARS[base][0], 1) if _SCALARS[base][0] else None
     if base == "dim3":
         return "I", 3
     vector = re.fullmatch(r"([a-z_]+)([1-4])", base)
@@ -110,7 +113,7 @@ class Parameter:
     @property
     def dtype(self) -> torch.dtype | None:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
-        base = self.base
+        base = self.base.replace("bfloat162", "bfloat16")
         if vector := re.fullmatch(r"([a-z_]+)[1-4]", base):
             base = _VECTORS.get(vector[1], base)
         return _SCALARS[base][1] if base in _SCALARS else None

@@ -19,13 +19,16 @@
 #define CNNLAB_HOOK static __attribute__((noinline, unused, no_sanitize("thread"), no_sanitize("undefined")))
 #define CNNLAB_INLINE static inline __attribute__((unused))
 #define CNNLAB_PC __builtin_return_address(0)
+#define __builtin_align__(n) __align__(n)
 #define __CUDACC__ 1
+#define __NVCC__ 1
 #define __CUDA_ARCH__ 900
 
 typedef decltype(sizeof(0)) size_t;
 typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
 typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned uint32_t; typedef unsigned long uint64_t;
 typedef unsigned long uintptr_t; typedef long intptr_t; typedef long ptrdiff_t;
+typedef long clock_t;
 typedef unsigned char uchar; typedef unsigned short ushort; typedef unsigned uint; typedef unsigned long ulong;
 #define INFINITY __builtin_inff()
 #define NAN __builtin_nanf("")
@@ -36,7 +39,16 @@ typedef unsigned char uchar; typedef unsigned short ushort; typedef unsigned uin
 #define INT_MAX __INT_MAX__
 #define INT_MIN (-__INT_MAX__ - 1)
 #define UINT_MAX (__INT_MAX__ * 2u + 1u)
+#define DBL_EPSILON __DBL_EPSILON__
+#define LLONG_MAX __LONG_LONG_MAX__
+#define INT32_MAX __INT_MAX__
+#define UINT32_MAX UINT_MAX
+#define UCHAR_MAX 255
+#define NULL 0
 #define CUDART_INF_F __builtin_inff()
+#define CUDART_NAN_F __builtin_nanf("")
+#define CUDART_PI_F 3.141592654f
+#define M_PI_2 1.57079632679489661923
 #define M_PI 3.14159265358979323846
 
 // ---- vector types ----------------------------------------------------------------------------
@@ -55,6 +67,8 @@ CNNLAB_VECTORS(short, short, 2, 4, 8)
 CNNLAB_VECTORS(unsigned short, ushort, 2, 4, 8)
 CNNLAB_VECTORS(int, int, 4, 8, 16)
 CNNLAB_VECTORS(unsigned, uint, 4, 8, 16)
+CNNLAB_VECTORS(long, long, 8, 16, 16)
+CNNLAB_VECTORS(unsigned long, ulong, 8, 16, 16)
 CNNLAB_VECTORS(long long, longlong, 8, 16, 16)
 CNNLAB_VECTORS(unsigned long long, ulonglong, 8, 16, 16)
 CNNLAB_VECTORS(float, float, 4, 8, 16)
@@ -177,33 +191,48 @@ CNNLAB_REDUCE(__reduce_and_sync, r & x)
 CNNLAB_REDUCE(__reduce_or_sync, r | x)
 CNNLAB_REDUCE(__reduce_xor_sync, r ^ x)
 #undef CNNLAB_REDUCE
+template <class T> CNNLAB_HOOK unsigned __match_all_sync(unsigned mask, T v, int* all) {
+    CnnlabWarp w = cnnlab_warp("__match_all_sync", mask, cnnlab_bits(v), CNNLAB_PC);
+    *all = 1;
+    for (int i = 0; i < 32; ++i) *all &= !(w.lanes >> i & 1) || w.values[i] == cnnlab_bits(v);
+    return *all ? mask : 0;
+}
 CNNLAB_HOOK unsigned __activemask() { return cnnlab_activemask(CNNLAB_PC); }
 
 // ---- atomics ---------------------------------------------------------------------------------
-#define CNNLAB_ATOMIC(name, update)                                                                   \
-    template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                        \
-        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                                   \
+template <class T> struct CnnlabWhole { static constexpr bool value = false; };
+#define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
+CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
+CNNLAB_WHOLE(unsigned long long)
+#define CNNLAB_ATOMIC1(name, whole, update)                                                        \
+    template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
+        static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
+        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
-CNNLAB_ATOMIC(atomicAdd, old + v)
-CNNLAB_ATOMIC(atomicSub, old - v)
-CNNLAB_ATOMIC(atomicExch, v)
-CNNLAB_ATOMIC(atomicMin, v < old ? v : old)
-CNNLAB_ATOMIC(atomicMax, v > old ? v : old)
-CNNLAB_ATOMIC(atomicAnd, old & v)
-CNNLAB_ATOMIC(atomicOr, old | v)
-CNNLAB_ATOMIC(atomicXor, old ^ v)
-CNNLAB_ATOMIC(atomicInc, old >= v ? 0 : old + 1)
-CNNLAB_ATOMIC(atomicDec, old == 0 || old > v ? v : old - 1)
+#define CNNLAB_ATOMIC(name, whole, update)                                                         \
+    CNNLAB_ATOMIC1(name, whole, update) CNNLAB_ATOMIC1(name##_block, whole, update) CNNLAB_ATOMIC1(name##_system, whole, update)
+CNNLAB_ATOMIC(atomicAdd, false, old + v)
+CNNLAB_ATOMIC(atomicSub, true, old - v)
+CNNLAB_ATOMIC(atomicExch, false, v)
+CNNLAB_ATOMIC(atomicMin, true, v < old ? v : old)
+CNNLAB_ATOMIC(atomicMax, true, v > old ? v : old)
+CNNLAB_ATOMIC(atomicAnd, true, old & v)
+CNNLAB_ATOMIC(atomicOr, true, old | v)
+CNNLAB_ATOMIC(atomicXor, true, old ^ v)
+CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
+CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
 #undef CNNLAB_ATOMIC
-template <class T> CNNLAB_HOOK T atomicCAS(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) {
-    cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);
-    T old = *p;
-    if (old == expected) *p = v;
-    return old;
-}
+#define CNNLAB_CAS(name)                                                                           \
+    template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
+        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        T old = *p;                                                                                \
+        if (old == expected) *p = v;                                                               \
+        return old;                                                                                \
+    }
+CNNLAB_CAS(atomicCAS) CNNLAB_CAS(atomicCAS_block) CNNLAB_CAS(atomicCAS_system)
 
 // ---- arithmetic ------------------------------------------------------------------------------
 template <class A, class B> CNNLAB_INLINE constexpr auto min(A a, B b) -> decltype(1 ? A() : B()) { return a < b ? a : b; }
@@ -216,13 +245,15 @@ template <class A, class B> CNNLAB_INLINE constexpr auto max(A a, B b) -> declty
 CNNLAB_MATH1(sqrt) CNNLAB_MATH1(cbrt) CNNLAB_MATH1(exp) CNNLAB_MATH1(exp2) CNNLAB_MATH1(expm1) CNNLAB_MATH1(log) CNNLAB_MATH1(log2)
 CNNLAB_MATH1(log10) CNNLAB_MATH1(log1p) CNNLAB_MATH1(sin) CNNLAB_MATH1(cos) CNNLAB_MATH1(tan) CNNLAB_MATH1(asin) CNNLAB_MATH1(acos)
 CNNLAB_MATH1(atan) CNNLAB_MATH1(sinh) CNNLAB_MATH1(cosh) CNNLAB_MATH1(tanh) CNNLAB_MATH1(erf) CNNLAB_MATH1(floor) CNNLAB_MATH1(ceil)
-CNNLAB_MATH1(trunc) CNNLAB_MATH1(round) CNNLAB_MATH1(rint) CNNLAB_MATH1(fabs)
+CNNLAB_MATH1(trunc) CNNLAB_MATH1(round) CNNLAB_MATH1(rint) CNNLAB_MATH1(fabs) CNNLAB_MATH1(nearbyint) CNNLAB_MATH1(erfc)
+CNNLAB_MATH1(asinh) CNNLAB_MATH1(acosh) CNNLAB_MATH1(atanh) CNNLAB_MATH1(tgamma) CNNLAB_MATH1(lgamma) CNNLAB_MATH1(logb)
 #undef CNNLAB_MATH1
 #define CNNLAB_MATH2(name)                                                                            \
     extern "C" double name(double, double) noexcept;                                               \
     extern "C" float name##f(float, float) noexcept;                                               \
     CNNLAB_INLINE float name(float x, float y) { return __builtin_##name##f(x, y); }
 CNNLAB_MATH2(pow) CNNLAB_MATH2(fmod) CNNLAB_MATH2(atan2) CNNLAB_MATH2(hypot) CNNLAB_MATH2(fmax) CNNLAB_MATH2(fmin) CNNLAB_MATH2(copysign)
+CNNLAB_MATH2(fdim) CNNLAB_MATH2(remainder)
 #undef CNNLAB_MATH2
 extern "C" int abs(int) noexcept;
 CNNLAB_INLINE float abs(float x) { return __builtin_fabsf(x); }
@@ -234,10 +265,30 @@ extern "C" double fma(double, double, double) noexcept;
 CNNLAB_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 CNNLAB_INLINE float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
 CNNLAB_INLINE double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
+CNNLAB_INLINE void sincosf(float x, float* s, float* c) { *s = __builtin_sinf(x), *c = __builtin_cosf(x); }
+CNNLAB_INLINE void sincos(double x, double* s, double* c) { *s = __builtin_sin(x), *c = __builtin_cos(x); }
+CNNLAB_INLINE float exp10f(float x) { return __builtin_powf(10.0f, x); }
+CNNLAB_INLINE float rcbrtf(float x) { return 1.0f / __builtin_cbrtf(x); }
+CNNLAB_INLINE float sinpif(float x) { return __builtin_sinf(x * 3.141592654f); }
+CNNLAB_INLINE float cospif(float x) { return __builtin_cosf(x * 3.141592654f); }
+CNNLAB_INLINE float normcdff(float x) { return 0.5f * __builtin_erfcf(x * -0.707106781f); }
+CNNLAB_INLINE float norm3df(float x, float y, float z) { return __builtin_sqrtf(x * x + y * y + z * z); }
+CNNLAB_INLINE float fdividef(float x, float y) { return x / y; }
+CNNLAB_INLINE float ldexpf(float x, int e) { return __builtin_ldexpf(x, e); }
+CNNLAB_INLINE double ldexp(double x, int e) { return __builtin_ldexp(x, e); }
+CNNLAB_INLINE float scalbnf(float x, int e) { return __builtin_ldexpf(x, e); }
+CNNLAB_INLINE float frexpf(float x, int* e) { return __builtin_frexpf(x, e); }
+CNNLAB_INLINE float modff(float x, float* w) { return __builtin_modff(x, w); }
+CNNLAB_INLINE long lroundf(float x) { return (long)__builtin_roundf(x); }
+CNNLAB_INLINE long lround(double x) { return (long)__builtin_round(x); }
+CNNLAB_INLINE long lrintf(float x) { return (long)__builtin_rintf(x); }
+CNNLAB_INLINE long long llroundf(float x) { return (long long)__builtin_roundf(x); }
+CNNLAB_INLINE long long llrintf(float x) { return (long long)__builtin_rintf(x); }
 CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 #define isnan(x) __builtin_isnan(x)
 #define isinf(x) __builtin_isinf(x)
 #define isfinite(x) __builtin_isfinite(x)
+#define signbit(x) __builtin_signbit(x)
 #define __expf(x) __builtin_expf(x)
 #define __exp10f(x) __builtin_exp10f(x)
 #define __logf(x) __builtin_logf(x)
@@ -250,6 +301,13 @@ CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0
 #define __fmaf_rn(a, b, c) __builtin_fmaf(a, b, c)
 #define __fadd_rn(a, b) ((float)(a) + (float)(b))
 #define __fmul_rn(a, b) ((float)(a) * (float)(b))
+#define __fsub_rn(a, b) ((float)(a) - (float)(b))
+#define __fdiv_rn(a, b) ((float)(a) / (float)(b))
+#define __dadd_rn(a, b) ((double)(a) + (double)(b))
+#define __dmul_rn(a, b) ((double)(a) * (double)(b))
+#define __tanhf(x) __builtin_tanhf(x)
+#define __log10f(x) __builtin_log10f(x)
+#define __sincosf(x, s, c) sincosf(x, s, c)
 #define __frcp_rn(a) (1.0f / (float)(a))
 #define __fsqrt_rn(a) __builtin_sqrtf(a)
 #define __frsqrt_rn(a) (1.0f / __builtin_sqrtf(a))
@@ -263,6 +321,28 @@ CNNLAB_INLINE unsigned __brev(unsigned x) {
     unsigned r = 0;
     for (int i = 0; i < 32; ++i) r |= (x >> i & 1u) << (31 - i);
     return r;
+}
+CNNLAB_INLINE int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
+CNNLAB_INLINE int __ffsll(long long x) { return __builtin_ffsll(x); }
+CNNLAB_INLINE unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long)a * b >> 32; }
+CNNLAB_INLINE int __mulhi(int a, int b) { return (long)a * b >> 32; }
+CNNLAB_INLINE unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned n) { return ((unsigned long)hi << 32 | lo) << (n & 31) >> 32; }
+CNNLAB_INLINE unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned n) { return ((unsigned long)hi << 32 | lo) >> (n & 31); }
+CNNLAB_INLINE unsigned __byte_perm(unsigned a, unsigned b, unsigned s) {
+    unsigned long both = (unsigned long)b << 32 | a;
+    unsigned r = 0;
+    for (int i = 0; i < 4; ++i) r |= (unsigned)(both >> 8 * (s >> 4 * i & 7) & 255) << 8 * i;
+    return r;
+}
+CNNLAB_INLINE unsigned __vadd4(unsigned a, unsigned b) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 8) r |= ((a >> i) + (b >> i) & 255u) << i;
+    return r;
+}
+CNNLAB_INLINE unsigned __sad(int a, int b, unsigned c) { return c + (a > b ? (unsigned)a - b : (unsigned)b - a); }
+CNNLAB_INLINE unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
+    for (int i = 0; i < 32; i += 8) c += (a >> i & 255) * (b >> i & 255);
+    return c;
 }
 CNNLAB_INLINE int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (int)(signed char)(b >> i);
@@ -279,11 +359,29 @@ CNNLAB_INLINE int __float2int_rz(float x) { return (int)x; }
 CNNLAB_INLINE unsigned __float2uint_rn(float x) { return (unsigned)__builtin_rintf(x); }
 CNNLAB_INLINE float __int2float_rn(int x) { return (float)x; }
 CNNLAB_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
+CNNLAB_INLINE unsigned __float2uint_rz(float x) { return (unsigned)x; }
+CNNLAB_INLINE unsigned __float2uint_rd(float x) { return (unsigned)__builtin_floorf(x); }
+CNNLAB_INLINE long long __float2ll_rn(float x) { return (long long)__builtin_rintf(x); }
+CNNLAB_INLINE int __double2int_rn(double x) { return (int)__builtin_rint(x); }
+CNNLAB_INLINE int __double2int_rz(double x) { return (int)x; }
+CNNLAB_INLINE float __double2float_rn(double x) { return (float)x; }
+CNNLAB_INLINE double __int2double_rn(int x) { return x; }
+CNNLAB_INLINE float __ll2float_rn(long long x) { return (float)x; }
+CNNLAB_INLINE long long __double_as_longlong(double x) { return cnnlab_value<long long>(cnnlab_bits(x)); }
+CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<double>(cnnlab_bits(x)); }
+CNNLAB_INLINE int __double2loint(double x) { return (int)__double_as_longlong(x); }
+CNNLAB_INLINE int __double2hiint(double x) { return (int)(__double_as_longlong(x) >> 32); }
+CNNLAB_INLINE double __hiloint2double(int hi, int lo) { return __longlong_as_double((long long)hi << 32 | (unsigned)lo); }
 #define __ldg(p) (*(p))
 #define __ldca(p) (*(p))
 #define __ldcg(p) (*(p))
 #define __ldcs(p) (*(p))
+#define __ldcv(p) (*(p))
+#define __ldlu(p) (*(p))
 #define __stcs(p, v) (*(p) = (v))
+#define __stcg(p, v) (*(p) = (v))
+#define __stwb(p, v) (*(p) = (v))
+#define __stwt(p, v) (*(p) = (v))
 CNNLAB_INLINE void* cnnlab_memcpy(void* to, const void* from, size_t n) {
     for (size_t i = 0; i < n; ++i) ((char*)to)[i] = ((const char*)from)[i];
     return to;

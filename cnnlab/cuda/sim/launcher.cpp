@@ -1077,7 +1077,8 @@ static std::string plain_name(const char* mangled) {
 struct Symbol { std::string name; uintptr_t value; size_t size; bool tls, constant, writable; };
 static void check_import(const char* name) {  // the launcher has all of libc; a kernel has this
     static const char math[] = " sqrt cbrt exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh "
-        "cosh tanh erf floor ceil trunc round rint fabs pow fmod atan2 hypot fmax fmin copysign fma abs sincos ";
+        "cosh tanh erf floor ceil trunc round rint fabs pow fmod atan2 hypot fmax fmin copysign fma abs sincos nearbyint erfc asinh acosh "
+        "atanh tgamma lgamma logb fdim remainder ldexp frexp modf ";
     for (const char* own : {"cnnlab_", "__tsan_", "__ubsan_handle_", "__tls_get_addr", "__popcount", "__stack_chk_fail", "memcpy", "memset", "memmove"})
         if (!strncmp(name, own, strlen(own))) return;
     std::string plain = std::string(" ") + name + " ", single = plain;
