@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from cnnlab.checks.task import Finding, Misconception, Task, seed_for
 from cnnlab.cuda import CompilerMissing
-from cnnlab.cuda.grading import SourceSpec, explain, judge_source
+from cnnlab.cuda.grading import NotJudged, SourceSpec, explain, judge_source
 
 __all__ = ["altered_source", "kernel_task"]
 
@@ -54,7 +54,7 @@ def kernel_task(
                 verdicts = judge_source(text, spec, seed=seed % SEEDS, isolation=isolation(seed))
                 if not verdicts[0].passed:  # it does not compile
                     problem = verdicts[0].sentence
-            except CompilerMissing as error:
+            except (CompilerMissing, NotJudged) as error:
                 if isolation(seed) == "required":
                     raise  # the grading machine's fault, not the student's
                 problem = f"Not judged: {error}."
@@ -66,7 +66,7 @@ def kernel_task(
     def tell(text: str, suspects: Mapping[str, str], seed: int) -> str | None:
         if UNWRITTEN in text:
             return None
-        with contextlib.suppress(CompilerMissing):
+        with contextlib.suppress(CompilerMissing, NotJudged):
             return explain(text, suspects, spec, seed=seed % SEEDS, isolation=isolation(seed))
 
     return Task(

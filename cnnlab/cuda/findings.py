@@ -35,7 +35,7 @@ TITLES = {kind: title for kind, (title, _) in CAUSES.items()} | {"timeout": "sto
 _ORDER = {kind: i for i, kind in enumerate(TITLES)}
 SHOWN = 5  # findings of a report in full; the others in a line
 RACES = ("shared-race", "global-race", "double-write")
-IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE = 1, 2, 4, 8, 16
+IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE, TWO_WRITES = 1, 2, 4, 8, 16, 32
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _race(f: Finding) -> str:
     name = f.array.name.split("=")[0] if f.array else "the element"
     one_line = f.other_line in (None, f.line)
     both_write = f.write and f.detail == "write"
-    if one_line and _updates(f):
+    if one_line and f.reach & TWO_WRITES and _updates(f):
         return (
             f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
             "Use atomicAdd (atomicMax, ...), or let every thread sum up for itself and reduce the sums afterwards."
@@ -309,9 +309,12 @@ def _outside(f: Finding) -> str:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:
         return "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
+    count = f.array.bytes // (f.array.itemsize or f.size or 1) if f.array else 0
+    if f.element is not None and f.element > 2 * count + 4096:
+        return "That is far beyond the end: the index is computed from other numbers than these (rows and columns exchanged, the grid's size, a product too large for int), or two arguments changed places."
     if f.array and f.array.shape and len(f.array.shape) >= 2:
         rows, columns = f.array.shape[-2:]
-        return f"The element of row r and column c is r * {columns} + c here, with r < {rows} and c < {columns}: a guard is missing or off by one, or rows are taken for {'longer' if (f.index or (0,))[0] > rows + 1 else 'more'} than they are."
+        return f"The element of row r and column c is r * {columns} + c here, with r < {rows} and c < {columns}: a guard is missing or off by one, or another width than {columns} stands in the formula."
     return "A guard is missing or off by one (if (i < n)), or the index is computed with the wrong width."
 
 
@@ -372,4 +375,8 @@ def merge(findings: list[Finding]) -> list[Finding]:
             reach=first.reach | (f.reach if {f.line, f.other_line} == {first.line, first.other_line} else 0),
             also=tuple(sorted(pairs - {(first.line or 0, first.other_line or 0)})),
         )  # fmt: skip
+    twice = {(f.array, f.line) for f in findings if f.write and f.detail == "write"}
+    for key, f in groups.items():
+        if f.kind in RACES and (f.array, f.line) in twice:
+            groups[key] = replace(f, reach=f.reach | TWO_WRITES)
     return sorted(groups.values(), key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))

@@ -169,7 +169,7 @@ def _cubin(text: str, name: str, arch: str):
         device_as_default_execution_space=True,
         ptxas_options=["-v"],
     )
-    code = Program(text, "c++", options).compile("cubin", name_expressions=(name,), logs=log)
+    code = Program(text, "c++", options).compile("cubin", name_expressions=(name,) * bool(name), logs=log)
     return code, log.getvalue()
 
 
@@ -178,11 +178,12 @@ def _messages(error: Exception) -> str:
     text = str(error).split("compilation log:")[-1].replace("\0", "")  # C's end of the text
     if too := re.search(r"uses too much (shared|global constant) data \((\w+) bytes, (\w+)", text):
         kind = "__shared__" if too[1] == "shared" else "__constant__"
-        return f"the {kind} arrays take {int(too[2], 16)} bytes; there are {int(too[3], 16)}"
+        most = "a block has at most" if too[1] == "shared" else "there are at most"
+        return f"the {kind} arrays take {int(too[2], 16)} bytes; {most} {int(too[3], 16)}"
     kept, keep = [], False
     for line in text.splitlines():
-        if re.match(r"\S+\(\d+\): |ptxas|\d+ errors? detected|Remark:|\S+: fatal", line):
-            keep = line.startswith("kernel.cu(") and ": warning" not in line
+        if re.match(r"\S+\(\d+\): |At end of source|ptxas|\d+ errors? detected|Remark:|\S+: fatal", line):
+            keep = line.startswith(("kernel.cu(", "At end of source")) and ": warning" not in line
             keep |= line.startswith("ptxas") and "error" in line
         if keep:
             kept.append(line)
@@ -194,7 +195,7 @@ def _compile(text: str, name: str, arch: str) -> Nvidia:
         code, log = _cubin(text + _PROBE.format(name=name), name, arch)
     except Exception as error:
         try:  # once more without the probe, so that every message is about the student's text
-            _cubin(text + "\n", name if "<" not in name else "", arch)
+            _cubin(text + "\n", "", arch)
         except Exception as bare:
             raise ValueError(_messages(bare) or _messages(error) or str(error)) from None
         said = _messages(error) or str(error).split("compilation log:")[-1].strip()

@@ -103,10 +103,10 @@ def _cases():
     ):  # fmt: skip
         for line in lines.strip().splitlines():
             body = line.replace(";;", "\n")
-            yield f"{head}__global__ void k(float* a, int* n) {{ int t = threadIdx.x; a[t] += 0, n[t] += 0;\n{body}\n}}"
+            yield f"{head}__global__ void k(float* a, int* n) {{ int t = threadIdx.x; a[t] += 1, n[t] += 1;\n{body}\n}}"
 
 
-@pytest.mark.parametrize("source", _cases(), ids=lambda s: s.splitlines()[-2][:40])
+@pytest.mark.parametrize("source", list(_cases()), ids=lambda s: s.splitlines()[-2][:40])
 def test_the_simulator_takes_it(source):
     kernel = cuda.compile(source, use_nvrtc=False)
     report = kernel.launch(1, 32, torch.ones(64), torch.ones(64, dtype=torch.int32), shared_bytes=128)

@@ -1191,7 +1191,9 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     }
     dynamic_region = new_region(dynamic_name.c_str(), cnnlab_dynamic_shared, dynamic_bytes, SHARED);
     give_cells(dynamic_region);
-    size_t static_shared = 0;
+    size_t static_shared = 0, constant = 0;
+    for (Symbol& s : symbols) constant += s.constant ? s.size : 0;
+    if (constant > 64 << 10) die("the __constant__ arrays take %zu bytes; there are at most 65536", constant);
     for (Symbol& s : symbols) {
         if (!s.tls) continue;
         Region* r = place(s.name.c_str(), s.size, SHARED);
