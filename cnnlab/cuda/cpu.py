@@ -390,7 +390,8 @@ def _refused(text: str, array, record, line, source: str, known):
             return None, None, False
         v = fits[0]
         size = v.itemsize * math.prod(v.shape)
-        space = {"static": "constant"}.get(v.space, v.space)
+        declared = (source.splitlines() + [""])[v.line - 1] if v.line else ""
+        space = "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
         array = Array(v.name, space, size, v.shape, v.itemsize, False)
         target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
         wrong = (value,) if len(v.shape) == 1 else None

@@ -186,8 +186,9 @@ class Finding:
                 return f"{who}: {did} out of bounds, far outside every array"
             if self.detail == "local":
                 return f"{who} writes past the end of one of its local arrays"
-            if self.raw == "index" and self.array is None:
-                return f"{who}: index {self.detail.replace(' of ', ' is outside ')}"
+            if self.raw == "index" and not self.wrong_index:
+                of = f" of {self.array.name}" if self.array else ""
+                return f"{who}: index {self.detail.replace(' of ', ' is outside ', 1)}{of}"
             if self.wrong_index:
                 valid = " and ".join(f"{n} 0..{s - 1}" for n, s in zip(_axes(self.array.shape), self.array.shape, strict=True))
                 at = ", ".join(f"{n} {i}" for n, i in zip(_axes(self.array.shape), self.wrong_index, strict=True))

@@ -55,15 +55,14 @@ int all; n[t] = __match_any_sync(~0u, t & 3) + __match_all_sync(~0u, 5, &all); n
 n[t] = __reduce_add_sync(~0u, n[t]) + __reduce_max_sync(~0u, t) + __reduce_or_sync(~0u, (unsigned)t);
 n[t] = __syncthreads_count(t > 3) + __syncthreads_and(1) + __syncthreads_or(0); __threadfence(); __threadfence_block(); __syncwarp();
 a[t] = __ldg(&a[t]) + __ldcg(&a[t]) + __ldcs(&a[t]) + __ldca(&a[t]) + __ldcv(&a[t]); __stcs(&a[t], 1.0f); __stcg(&a[t], 2.0f);
-float2 u = make_float2(1, 2); float4 v = *reinterpret_cast<float4*>(a); int3 w = {1, 2, 3}; a[t + 32] = u.x + v.y + w.z; uchar4 p = make_uchar4(1, 2, 3, 4); n[t] = p.w;
+float2 u = make_float2(1, 2); float4 v = *reinterpret_cast<float4*>(a + 32); int3 w = {1, 2, 3}; a[t] = u.x + v.y + w.z; uchar4 p = make_uchar4(1, 2, 3, 4); n[t] = p.w;
 dim3 d(2, 3); dim3 e = blockDim; n[t] = d.x + d.z + e.x; uint3 i = threadIdx; n[t] += i.x;
 long2 q = make_long2(1, 2); ulonglong2 r = make_ulonglong2(1, 2); n[t] = q.x + r.y; double2 d = {1, 2}; a[t] = d.y;
 int8_t b = -1; uint8_t c = 255; int16_t d = b; uint32_t e = c; int64_t f = d; uint64_t g = e; n[t] = b + c + d + e + f + g; size_t z = sizeof(float); n[t] += z; uchar u = 1; n[t] += u;
 auto f = [=](float x) { return x * t; }; a[t] = f(a[t]);
-auto f = [] __device__(float x) { return x + 1; }; a[t] = f(a[t]);
+auto f = [] (float x) { return x + 1; }; a[t] = f(a[t]);
 #pragma unroll;; for (int i = 0; i < 4; ++i) a[t] += i;
 constexpr int N = 4; float r[N] = {}; for (int i = 0; i < N; ++i) r[i] = i; a[t] = r[t % N];
-for (auto x : {1, 2, 3}) a[t] += x;
 struct P { float x, y; __device__ float sum() const { return x + y; } }; P p{1, 2}; a[t] = p.sum();
 assert(t < 32); if (t > 100) __trap(); __nanosleep(10); int sim_step = t, sim_time = 2; n[t] = sim_step + sim_time;
 memcpy(&a[t], &n[t], 4); memset(&a[t], 0, 4);

@@ -466,9 +466,8 @@ static __attribute__((noinline)) void outside(Region* r, uintptr_t a, u32 size, 
     }
     // Far outside. An index below zero that was computed without a sign lands 2^32 elements further on.
     for (u64 step = 1ull << 32; step <= 1ull << 36 && !known; step <<= 1) {
-        uintptr_t meant = a - step - (uintptr_t)arena;
-        Region* q = meant < arena_size ? &regions[chunk_owner[meant / CHUNK]] : nullptr;
-        if (!q || !q->index || !q->near(a - step)) continue;
+        Region* q = std::find_if(regions + 1, regions + region_count + 1, [&](Region& x) { return x.near(a - step); });
+        if (q > regions + region_count) continue;
         Finding* f = find("out-of-bounds", q, pc, 0);
         at(f, q, a - step, size, write);
         if (f) strcpy(f->text, "wrapped");
@@ -1078,7 +1077,7 @@ struct Symbol { std::string name; uintptr_t value; size_t size; bool tls, consta
 static void check_import(const char* name) {  // the launcher has all of libc; a kernel has this
     static const char math[] = " sqrt cbrt exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh "
         "cosh tanh erf floor ceil trunc round rint fabs pow fmod atan2 hypot fmax fmin copysign fma abs sincos nearbyint erfc asinh acosh "
-        "atanh tgamma lgamma logb fdim remainder ldexp frexp modf ";
+        "atanh tgamma lgamma logb fdim remainder ldexp frexp modf lround lrint llround llrint ";
     for (const char* own : {"cnnlab_", "__tsan_", "__ubsan_handle_", "__tls_get_addr", "__popcount", "__stack_chk_fail", "memcpy", "memset", "memmove"})
         if (!strncmp(name, own, strlen(own))) return;
     std::string plain = std::string(" ") + name + " ", single = plain;
