@@ -69,6 +69,9 @@ bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, trai
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.$*
 
+check-sanitizer: setup  ## the kernels' battery under compute-sanitizer (needs a GPU and the CUDA toolkit)
+	$(BIN)/python -m benchmarks.sanitizer
+
 constraints: .venv/.ready  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
 

@@ -153,7 +153,9 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         return outcome.returncode, outcome.stderr.decode(errors="replace")
 
     failed, messages = compile()
-    if failed:  # once more without what we append, so that every message is about the student's text
+    if (
+        failed
+    ):  # once more without what we append, so that every message is about the student's text
         text.write_text(source.host)
         alone, bare = compile("-fsyntax-only")
         if alone:

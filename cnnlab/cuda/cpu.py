@@ -110,7 +110,9 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     finally:
         os.close(fd)
     tensors = {name: tensor for _, tensor, name, _ in buffers}
-    report = _report(kernel, launch, made.path, checked, records, failure, tensors, guessed, timeout)
+    report = _report(
+        kernel, launch, made.path, checked, records, failure, tensors, guessed, timeout
+    )
     report.findings += [
         Finding(kind="uninitialised", line=line, detail=name, raw="local", source=kernel.source)
         for line, name in unset
@@ -269,7 +271,9 @@ def _report(kernel, launch, built, checked, records, failure, tensors, guessed, 
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
     raw = [r for r in records if "finding" in r]
     if raw:  # an input that happens to be full of NaN: read, and never written
-        unwritten = {r["region"] for r in regions.values() if r["name"] in guessed and not r["stores"]}
+        unwritten = {
+            r["region"] for r in regions.values() if r["name"] in guessed and not r["stores"]
+        }
         raw = [r for r in raw if r["region"] not in unwritten or r["finding"] not in ("unwritten", "uninitialised")]  # fmt: skip  # noqa: E501
     declared = functools.cache(lambda: debuginfo.variables(built))
     lines = _lines(built, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
@@ -323,7 +327,9 @@ def _report(kernel, launch, built, checked, records, failure, tensors, guessed, 
     if failure:
         kind, text = failure
         findings.append(
-            Finding(kind, detail=text, block_shape=launch.block, source=kernel.source, raw="failure")
+            Finding(
+                kind, detail=text, block_shape=launch.block, source=kernel.source, raw="failure"
+            )
         )
     merged = []
     for f in merge(findings):
@@ -381,8 +387,8 @@ def _refused(text: str, array, record, line, source: str, known):
     if array is None:  # the access itself was not seen: a local array, which is not watched
         fits = [
             v for v in known
-            if v.shape[-len(dims):] == dims and base in (v.type, "") or
-            v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row)
+            if (v.shape[-len(dims):] == dims and base in (v.type, "")) or
+            (v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row))
         ]  # fmt: skip
         fits = [v for v in fits if re.search(rf"\b{v.name}\s*\[", row)]
         fits.sort(key=lambda v: (v.line > line, abs(line - v.line)))
@@ -391,7 +397,9 @@ def _refused(text: str, array, record, line, source: str, known):
         v = fits[0]
         size = v.itemsize * math.prod(v.shape)
         declared = (source.splitlines() + [""])[v.line - 1] if v.line else ""
-        space = "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
+        space = (
+            "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
+        )
         array = Array(v.name, space, size, v.shape, v.itemsize, False)
         target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
         wrong = (value,) if len(v.shape) == 1 else None
@@ -424,7 +432,9 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
     got = f"{blocks:,} of {whole:,} blocks done"
     if blocks == 0:
         threads = math.prod(launch.block)
-        got = f"{threads - done.get('threads_left', 0)} of {threads} threads of the first block done"
+        got = (
+            f"{threads - done.get('threads_left', 0)} of {threads} threads of the first block done"
+        )
     return "timeout", f"stopped after {timeout:g} s of processor time with {got}"
 
 

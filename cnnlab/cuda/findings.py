@@ -190,8 +190,14 @@ class Finding:
                 of = f" of {self.array.name}" if self.array else ""
                 return f"{who}: index {self.detail.replace(' of ', ' is outside ', 1)}{of}"
             if self.wrong_index:
-                valid = " and ".join(f"{n} 0..{s - 1}" for n, s in zip(_axes(self.array.shape), self.array.shape, strict=True))
-                at = ", ".join(f"{n} {i}" for n, i in zip(_axes(self.array.shape), self.wrong_index, strict=True))
+                valid = " and ".join(
+                    f"{n} 0..{s - 1}"
+                    for n, s in zip(_axes(self.array.shape), self.array.shape, strict=True)
+                )
+                at = ", ".join(
+                    f"{n} {i}"
+                    for n, i in zip(_axes(self.array.shape), self.wrong_index, strict=True)
+                )
                 did = did if not self.local else "access"
                 return f"{who}: {did} out of bounds: {self.place} ({at}), {self.array.name} has {valid}"
             last = self.array.bytes // (self.array.itemsize or self.size or 1) - 1
@@ -283,7 +289,11 @@ def _race(f: Finding) -> str:
     else:
         where = f"between line {min(f.line or 0, f.other_line)} and line {max(f.line or 0, f.other_line)}"
     if f.reach & IN_BLOCK or prod(f.block_shape) <= 32:
-        warp = " (__syncwarp() does as well in a block of one warp)" if prod(f.block_shape) <= 32 else ""
+        warp = (
+            " (__syncwarp() does as well in a block of one warp)"
+            if prod(f.block_shape) <= 32
+            else ""
+        )
         return f"A __syncthreads() is missing {where}{warp}."
     return f"A __syncwarp() is missing {where}: the threads of a warp do not run in step. (In a branch that only some warps take, __syncthreads() would be wrong.)"
 

@@ -169,7 +169,9 @@ def _cubin(text: str, name: str, arch: str):
         device_as_default_execution_space=True,
         ptxas_options=["-v"],
     )
-    code = Program(text, "c++", options).compile("cubin", name_expressions=(name,) * bool(name), logs=log)
+    code = Program(text, "c++", options).compile(
+        "cubin", name_expressions=(name,) * bool(name), logs=log
+    )
     return code, log.getvalue()
 
 
@@ -182,7 +184,9 @@ def _messages(error: Exception) -> str:
         return f"the {kind} arrays take {int(too[2], 16)} bytes; {most} {int(too[3], 16)}"
     kept, keep = [], False
     for line in text.splitlines():
-        if re.match(r"\S+\(\d+\): |At end of source|ptxas|\d+ errors? detected|Remark:|\S+: fatal", line):
+        if re.match(
+            r"\S+\(\d+\): |At end of source|ptxas|\d+ errors? detected|Remark:|\S+: fatal", line
+        ):
             keep = line.startswith(("kernel.cu(", "At end of source")) and ": warning" not in line
             keep |= line.startswith("ptxas") and "error" in line
         if keep:

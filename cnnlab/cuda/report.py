@@ -10,8 +10,6 @@ from cnnlab.cuda.findings import CAUSES, SHOWN, Array, Counter, Finding, xyz
 __all__ = ["CAUSES", "Array", "Counter", "Finding", "Report"]
 
 
-
-
 @dataclass
 class Report:
     """The outcome of one launch.

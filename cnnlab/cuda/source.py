@@ -144,7 +144,11 @@ def _is_function(head: str) -> bool:
     _, head = _template(re.sub(_ALIGN, _blank, head))
     plain = re.sub(r"\boperator\s*\S+?(?=\s*\()", "operator", head)
     before = plain.partition("(")[0]
-    return "(" in plain and "=" not in before and not re.match(r"\s*(?:typedef\s+)?(?:struct|class|union|enum)\b[^(]*$", before)
+    return (
+        "(" in plain
+        and "=" not in before
+        and not re.match(r"\s*(?:typedef\s+)?(?:struct|class|union|enum)\b[^(]*$", before)
+    )
 
 
 def split(text: str) -> list[str]:
@@ -169,13 +173,18 @@ def _kernel(head: str) -> Declaration | None:
         depth += {"(": 1, ")": -1}.get(rest[end], 0)
         end += 1
     parameters = split(rest[found.end() : end - 1])
-    names = [re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S)) for p in parameters]
+    names = [
+        re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S))
+        for p in parameters
+    ]
     problem = ""
     if by := [p for p in parameters if "&" in p]:
         problem = f"its parameter '{by[0]}' is a reference; a kernel takes values and pointers"
     elif not re.search(r"\bvoid\b", rest[: found.start()]) and "auto" not in rest[: found.start()]:
         problem = "a __global__ function must return void"
-    return Declaration(found[1], tuple(n[-1] for n in names if n and n != ["void"]), template, problem)
+    return Declaration(
+        found[1], tuple(n[-1] for n in names if n and n != ["void"]), template, problem
+    )
 
 
 def read(text: str) -> Source:
@@ -203,13 +212,17 @@ def read(text: str) -> Source:
     includes = []
     directive = r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(include\w*|import|embed)\b([^\n]*)"
     for found in re.finditer(directive, code, flags=re.M):
-        name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : found.end()])
+        name = re.match(
+            r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : found.end()]
+        )
         if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
             includes.append((*found.span(), f'#include "{_CUDA_INCLUDES[name[1]]}"'))
         elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
             blank(*found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
-            problems[found.start()] = f"the header {name[1]} is CUDA's, but this lab does not have it"
+            problems[found.start()] = (
+                f"the header {name[1]} is CUDA's, but this lab does not have it"
+            )
         else:
             allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
             problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
@@ -217,19 +230,33 @@ def read(text: str) -> Source:
     plain = re.sub(directives, _blank, code, flags=re.M)
     macros = [m for m in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
               if re.search(r"__(?:device|global)__", m[1])]  # fmt: skip
-    qualifier = rf"\b(?:__device__|__global__|constexpr|{'|'.join(m[0] for m in macros) or '__device__'})\b"
+    qualifier = (
+        rf"\b(?:__device__|__global__|constexpr|{'|'.join(m[0] for m in macros) or '__device__'})\b"
+    )
     kernels, left_out = [], {}
     for start, opened, end in _declarations(plain):
         head = plain[start : opened if opened >= 0 else end]
         function = opened >= 0 and _is_function(head)
         if "__global__" in head and function:
-            kernel = _kernel(head[head.index("__global__") + 10 :] if "template" not in head else head.replace("__global__", " " * 10))
+            kernel = _kernel(
+                head[head.index("__global__") + 10 :]
+                if "template" not in head
+                else head.replace("__global__", " " * 10)
+            )
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
-        elif function and not re.search(qualifier, head) and not re.search(r"\boperator\b|__attribute__|\[\[", head):
+        elif (
+            function
+            and not re.search(qualifier, head)
+            and not re.search(r"\boperator\b|__attribute__|\[\[", head)
+        ):
             name = re.search(r"\b([A-Za-z_]\w*)\s*\(", _template(head)[1])
-            left_out[name[1] if name else ""] = plain.count("\n", 0, start + len(head) - len(head.lstrip())) + 1
-        elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(_HOST, plain[start:end]):
+            left_out[name[1] if name else ""] = (
+                plain.count("\n", 0, start + len(head) - len(head.lstrip())) + 1
+            )
+        elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(
+            _HOST, plain[start:end]
+        ):
             continue
         if "__global__" not in head:  # the host's part
             begin = start + len(head) - len(head.lstrip())
@@ -238,9 +265,15 @@ def read(text: str) -> Source:
     for name, line in left_out.items():
         for found in re.finditer(rf"\b{name}\s*\(", plain) if name else ():
             inside = plain[plain.rfind(";", 0, found.start()) + 1 : found.start()]
-            if re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", inside) and plain[found.end() :].partition(")")[2].lstrip()[:1] == ";" and "return" not in inside:
+            if (
+                re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", inside)
+                and plain[found.end() :].partition(")")[2].lstrip()[:1] == ";"
+                and "return" not in inside
+            ):
                 continue  # its declaration
-            problems[found.start()] = f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
+            problems[found.start()] = (
+                f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
+            )
     kept = plain
     for found in re.finditer(directives, code, flags=re.M):
         kept = kept[: found.start()] + found[0] + kept[found.end() :]
@@ -261,7 +294,9 @@ def read(text: str) -> Source:
     host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
     host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
     host = re.sub(_DYNAMIC, _pointer, host)
-    return Source(text, host, device, tuple(kernels), names[0] if len(set(names)) == 1 else "", bool(macros))
+    return Source(
+        text, host, device, tuple(kernels), names[0] if len(set(names)) == 1 else "", bool(macros)
+    )
 
 
 def _pointer(m: re.Match) -> str:

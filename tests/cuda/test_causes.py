@@ -139,7 +139,9 @@ def test_what_is_right_has_no_finding(name):
 
 
 def test_a_flag_is_a_note_and_so_are_old_contents():
-    assert "same constant" in str(launch(*RIGHT["a flag that all set"][:1], *RIGHT["a flag that all set"][1]))
+    assert "same constant" in str(
+        launch(*RIGHT["a flag that all set"][:1], *RIGHT["a flag that all set"][1])
+    )
     (note,) = launch("__global__ void k(int* h) { atomicAdd(&h[0], 1); }", 1, 32, INTS[:1]).notes
     assert "h was read before it was written" in note
 
@@ -147,10 +149,23 @@ def test_a_flag_is_a_note_and_so_are_old_contents():
 def test_a_slow_kernel_is_not_called_endless():
     copy = "__global__ void k(const float* a, float* o, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) o[i] = a[i]; }"
     (slow,) = launch(copy, 1_000_000, 1024, Z(64), Z(64), 64, timeout=0.3).findings
-    assert slow.kind == "timeout" and "of 1,000,000 blocks done" in slow.message and "no endless loop" in slow.cause
-    (endless,) = launch("__global__ void k(float* o) { while (true) {} }", 2, 32, Z(1), timeout=0.3).findings
+    assert (
+        slow.kind == "timeout"
+        and "of 1,000,000 blocks done" in slow.message
+        and "no endless loop" in slow.cause
+    )
+    (endless,) = launch(
+        "__global__ void k(float* o) { while (true) {} }", 2, 32, Z(1), timeout=0.3
+    ).findings
     assert endless.kind == "infinite-loop" and endless.line == 1
-    (many,) = launch("__global__ void k(int* o) { o[0] = 1; }", (65536, 32768, 2), 1, INTS[:1], mode="fast", timeout=0.3).findings
+    (many,) = launch(
+        "__global__ void k(int* o) { o[0] = 1; }",
+        (65536, 32768, 2),
+        1,
+        INTS[:1],
+        mode="fast",
+        timeout=0.3,
+    ).findings
     assert many.kind == "timeout" and "of 4,294,967,296 blocks" in many.message
 
 
@@ -188,7 +203,11 @@ def test_debug_information_names_arrays_and_shapes():
         "#define W 5\n__constant__ short f[W * W]; template <int N> __global__ void k(float* o) { __shared__ float s[N + 2][N]; double l[W]; s[threadIdx.x][0] = 1; l[threadIdx.x] = f[0]; o[0] = s[0][0] + l[threadIdx.y]; }",
         "k<6>", use_nvrtc=False,
     )  # fmt: skip
-    known = {v.name: (v.space, v.shape, v.type, v.itemsize) for v in debuginfo.variables(kernel.built("checked").path) if v.name in "fsl"}
+    known = {
+        v.name: (v.space, v.shape, v.type, v.itemsize)
+        for v in debuginfo.variables(kernel.built("checked").path)
+        if v.name in "fsl"
+    }
     assert known == {
         "f": ("static", (25,), "short int", 2),
         "s": ("shared", (8, 6), "float", 4),
@@ -219,7 +238,10 @@ def test_a_launcher_that_does_not_start_is_the_labs_failure(monkeypatch, tmp_pat
 
 
 def test_a_process_that_the_system_ends_is_the_labs_failure(monkeypatch):
-    for answer, said in ((b"", "without an answer"), (b'{"exit": %d}\n' % -signal.SIGKILL, "no memory left")):
+    for answer, said in (
+        (b"", "without an answer"),
+        (b'{"exit": %d}\n' % -signal.SIGKILL, "no memory left"),
+    ):
         monkeypatch.setattr(cpu._Server, "__call__", lambda *a, answer=answer: (answer, None))
         with pytest.raises(cuda.LabFailed, match=said):
             launch(ONES, 1, 4, Z(4))
@@ -240,12 +262,16 @@ def test_grading_tries_again(monkeypatch):
 
 def test_a_slow_kernel_is_not_graded_and_an_endless_one_is(monkeypatch):
     monkeypatch.setattr(grading, "_SLOWER", 1.5)
-    many = SourceCase("many blocks", "k", (1_000_000,), (1024,), (torch.zeros(4),), 0, torch.ones(4).double())
+    many = SourceCase(
+        "many blocks", "k", (1_000_000,), (1024,), (torch.zeros(4),), 0, torch.ones(4).double()
+    )
     spec = SourceSpec("x", lambda seed: [many], timeout=0.2)
     guarded = "__global__ void k(float* out) { if (blockIdx.x == 0 && threadIdx.x < 4) out[threadIdx.x] = 1.0f; }"
     with pytest.raises(NotJudged, match="of 1,000,000 blocks done"):
         judge_source(guarded, spec, isolation="preferred")
-    verdicts = judge_source(guarded.replace("if (", "while (out) {} if ("), spec, isolation="preferred")
+    verdicts = judge_source(
+        guarded.replace("if (", "while (out) {} if ("), spec, isolation="preferred"
+    )
     assert "Infinite loop" in next(v.sentence for v in verdicts if v.aspect == "clean")
 
 
@@ -279,7 +305,9 @@ int main(int argc, char** argv) {
 
 def test_a_whole_file_with_its_host_part():
     out = Z(100)
-    assert cuda.compile(FILE, use_nvrtc=False)[1, 128](torch.ones(100), torch.ones(100), out, 100).ok
+    assert cuda.compile(FILE, use_nvrtc=False)[1, 128](
+        torch.ones(100), torch.ones(100), out, 100
+    ).ok
     assert (out == 2).all()
     report = cuda.compile(FILE, use_nvrtc=False)[1, 128](Z(100), Z(100), Z(100), 101)
     assert {f.line for f in report.findings} == {10}
@@ -287,8 +315,15 @@ def test_a_whole_file_with_its_host_part():
 
 def test_all_refusals_come_at_once():
     with pytest.raises(cuda.CompileError) as error:
-        read('#include <curand_kernel.h>\n__global__ void k(float* a) {\n asm("x");\n std::sort(0, 0);\n k<<<1, 1>>>(a);\n}')
-    for words in ("kernel.cu:1:1: the header curand_kernel.h is CUDA's", "kernel.cu:3:2: inline PTX", "kernel.cu:4:2: the C++ standard library", "kernel.cu:5:3: a launch with <<<"):
+        read(
+            '#include <curand_kernel.h>\n__global__ void k(float* a) {\n asm("x");\n std::sort(0, 0);\n k<<<1, 1>>>(a);\n}'
+        )
+    for words in (
+        "kernel.cu:1:1: the header curand_kernel.h is CUDA's",
+        "kernel.cu:3:2: inline PTX",
+        "kernel.cu:4:2: the C++ standard library",
+        "kernel.cu:5:3: a launch with <<<",
+    ):
         assert words in str(error.value)
 
 
@@ -312,7 +347,10 @@ def test_messages_are_about_the_students_text(source, name, message):
 
 def test_vector_types_are_passed_as_tuples():
     out = Z(1)
-    kernel = cuda.compile("__global__ void k(int2 p, dim3 d, float4 f, float* o) { o[0] = p.x + p.y + d.z + f.w; }", use_nvrtc=False)
+    kernel = cuda.compile(
+        "__global__ void k(int2 p, dim3 d, float4 f, float* o) { o[0] = p.x + p.y + d.z + f.w; }",
+        use_nvrtc=False,
+    )
     assert kernel[1, 1]((1, 2), (3, 4, 5), (1.0, 2.0, 3.0, 4.0), out).ok and out.item() == 12
     with pytest.raises(cuda.LaunchError, match="p is an int2 and takes 2 numbers, got 1"):
         kernel[1, 1](1, (3, 4, 5), (1.0, 2.0, 3.0, 4.0), out)
@@ -321,4 +359,7 @@ def test_vector_types_are_passed_as_tuples():
 def test_many_findings_are_shown_in_part():
     body = "".join(f" a[{100 + i}] = 1;\n" for i in range(20))
     text = str(launch(f"__global__ void k(float* a) {{\n{body}}}", 1, 1, Z(1)))
-    assert text.count("out of bounds: a[") == 5 and "... and 16 more (out of bounds, never written)" in text
+    assert (
+        text.count("out of bounds: a[") == 5
+        and "... and 16 more (out of bounds, never written)" in text
+    )

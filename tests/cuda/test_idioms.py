@@ -108,7 +108,9 @@ def _cases():
 @pytest.mark.parametrize("source", list(_cases()), ids=lambda s: s.splitlines()[-2][:40])
 def test_the_simulator_takes_it(source):
     kernel = cuda.compile(source, use_nvrtc=False)
-    report = kernel.launch(1, 32, torch.ones(64), torch.ones(64, dtype=torch.int32), shared_bytes=128)
+    report = kernel.launch(
+        1, 32, torch.ones(64), torch.ones(64, dtype=torch.int32), shared_bytes=128
+    )
     assert report.ok, report
 
 
