@@ -24,8 +24,8 @@ SIM = Path(__file__).parent / "sim"
 _FAST = ["-O2"]
 _CHECKED = [
     *("-O1", "-fsanitize=thread", "-fsanitize=bounds-strict,integer-divide-by-zero"),
-    # A float4 must stay one access, a loop that never ends must not be optimised away, nor the value
-    # that a variable never got (which -ftree-fre takes for any that suits).
+    # A float4 must stay one access; a loop that never ends must stay, and so must a value that was
+    # never set (-ftree-fre takes it for any that suits).
     *("-fno-tree-sra", "-fno-finite-loops", "-fno-tree-loop-distribute-patterns", "-fno-tree-fre"),
     *("--param", "tsan-instrument-func-entry-exit=0", "-fstack-protector-strong"),
 ]

@@ -383,7 +383,7 @@ def _refused(text: str, array, record, line, source: str, known):
         return array, None, bool(record.get("write"))
     value, base = int(found[1]), found[2].strip()
     dims = tuple(map(int, re.findall(r"\d+", found[3])))
-    row = (source.splitlines() + [""])[line - 1] if line else ""
+    row = [*source.splitlines(), ""][line - 1] if line else ""
     if array is None:  # the access itself was not seen: a local array, which is not watched
         fits = [
             v for v in known
@@ -396,7 +396,7 @@ def _refused(text: str, array, record, line, source: str, known):
             return None, None, False
         v = fits[0]
         size = v.itemsize * math.prod(v.shape)
-        declared = (source.splitlines() + [""])[v.line - 1] if v.line else ""
+        declared = [*source.splitlines(), ""][v.line - 1] if v.line else ""
         space = (
             "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
         )

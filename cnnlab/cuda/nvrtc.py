@@ -149,7 +149,7 @@ class _Worker:
 
 
 def _headers() -> list[str]:
-    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's or Triton's wheels."""
+    """Folders of cuda_fp16.h, mma.h, cooperative_groups.h: in the toolkit's or Triton's wheels."""
     site = Path(sysconfig.get_paths()["purelib"])
     found = [*site.glob("nvidia/*/include"), site / "triton/backends/nvidia/include"]
     whole = [p for p in found if (p / "cuda_fp16.h").exists()]

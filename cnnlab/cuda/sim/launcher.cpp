@@ -283,10 +283,13 @@ struct Late {  // a race that what the thread does next may excuse
     char old[16];
 };
 static Late late_load, late_store;
+static std::vector<u32> excused;  // plain loads that somebody has followed up with an atomic on the same element
+static bool is_excused(u32 pc) { return std::find(excused.begin(), excused.end(), pc) != excused.end(); }
 static void settle(Late& l) {
     Region* r = l.r;
     if (!r) return;
     l.r = nullptr;
+    if (&l == &late_load && is_excused(l.pc)) return;
     const char* kind = r->space == SHARED ? "shared-race" : l.write && l.other_write ? "double-write" : "global-race";
     Finding* f = find(kind, r, l.pc, l.other_pc);
     if (f) {
@@ -570,7 +573,7 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
     u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
     if (late_store.r) settle(late_store);
-    if (late_load.r && late_load.a == a) late_load.r = nullptr;
+    if (late_load.r && late_load.a == a) excused.push_back(late_load.pc), late_load.r = nullptr;
     if (UNLIKELY(a & (size - 1))) misaligned(a, size, true, pc);
     Region* r = nullptr;
     if (off < arena_size) r = &regions[chunk_owner[off / CHUNK]];
@@ -600,6 +603,7 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
         bool known_value = r->space == SHARED ? block_of(c.write) == block_of(me) : c.write || r->initialised;
         if (!c.write && r->space != SHARED) r->old = true;
         if (!known_value) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (c.read1 && !((c.read1 ^ me) >> 30) && !is_excused(c.read1_pc)) excused.push_back(c.read1_pc);
         store(r, c, a, size, pc, true);
     }
 }
