@@ -122,8 +122,13 @@ class _Worker:
         self._line(60, "did not start")
 
     def __call__(self, request: list) -> dict:
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        self.process.stdin.flush()
+        from cnnlab.cuda.workers import LabFailed
+
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise LabFailed(f"the process for NVIDIA's compiler is gone ({error})") from None
         return json.loads(self._line(_SECONDS, ""))
 
     def _line(self, seconds: float, problem: str) -> bytes:
@@ -231,6 +236,8 @@ def _compile(text: str, name: str, arch: str) -> Nvidia:
 
 
 def _serve() -> None:
+    import cuda.core  # noqa: F401  (before it says that it is ready: its absence is no kernel's fault)
+
     print("ready", flush=True)
     for line in sys.stdin:
         try:

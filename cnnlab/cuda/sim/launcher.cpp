@@ -1161,8 +1161,10 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     }
 
     // ---- memory
+#ifndef __SANITIZE_ADDRESS__  // whose shadow is larger
     rlimit memory = {MEMORY, MEMORY};  // what it may write to; address space costs nothing
     setrlimit(RLIMIT_DATA, &memory);
+#endif
     std::vector<Symbol> symbols = read_symbols(object.c_str());
     for (char* p = nullptr; !p; far_room /= 2) {  // where address space is limited, less of it between the arrays
         arena_size = ROOM;
