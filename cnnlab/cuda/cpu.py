@@ -218,7 +218,7 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     try:
         # The launcher counts processor time; this is for a machine that gives it none.
         with _servers.take(isolation, str(compiler.launcher())) as server:
-            out, stopped = server(spec, (fd, object_fd), 6 * timeout + 20)
+            out, stopped = server(spec, (fd, object_fd), 20 * timeout + 20)
     finally:
         os.close(object_fd)
     records = []
