@@ -17,7 +17,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test test-slow test-gpu gpu lint lectures coverage book slides assignments \
-        experiments grader-quality release release-instructor constraints
+        experiments grader-quality release release-instructor check-sanitizer constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -80,6 +80,9 @@ release-instructor: assignments  ## an archive of everything, for other instruct
 bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
 	@$(SET_UP) course bench
 	$(BIN)/python -m benchmarks.$*
+
+check-sanitizer:  ## the kernels' battery under compute-sanitizer (needs a GPU and the CUDA toolkit)
+	"$(PYTHON)" -m benchmarks.sanitizer
 
 constraints: setup  ## write the versions that are installed into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt

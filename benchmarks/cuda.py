@@ -92,7 +92,8 @@ def cpu_times(rounds: int = 11) -> None:
             "Checked: every load and store is observed. Cold leaves NVRTC out, which reads a "
             "source first where it is installed (0.04 to 0.1 s, and once 0.2 s to import it); the "
             "grading row has it in a process of its own.",
-            "What the kernels reach on a GPU stands under 'The ladder on a GPU'.",
+            "What the kernels reach on a GPU stands in the tables of the ladder, as far as it was "
+            "measured; `make bench-cuda` on a machine with a GPU writes them anew.",
         ],
     )
 
@@ -192,11 +193,17 @@ def numba_times(sides: tuple[int, ...] = (64, 256), rounds: int = 3) -> None:
 def _gpu_seconds(
     candidates: dict, inputs: int, rounds: int = 25, warmup: int = 3
 ) -> dict[str, list[float]]:
-    """CUDA-event times: every candidate once a round, inputs rotating so that no cache helps."""
+    """CUDA-event times: every candidate once a round, inputs rotating so that no cache helps.
+
+    Before each the GPU is given a millisecond of other work, behind which the launch from Python
+    is hidden: the events hold the kernel alone.
+    """
     seconds = {name: [] for name in candidates}
+    busy = torch.empty(2, 1 << 28, device="cuda")
     for round_ in range(-warmup, rounds):
         for name, run in candidates.items():
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            busy[0].copy_(busy[1])
             start.record()
             run(round_ % inputs)
             end.record()
@@ -204,6 +211,30 @@ def _gpu_seconds(
             if round_ >= 0:
                 seconds[name].append(start.elapsed_time(end) / 1e3)
     return seconds
+
+
+def _tuned(k: int, images, out, taps) -> tuple[str, tuple[int, int], tuple[int, int]]:
+    """The streaming rung's fastest block shape on this card: name, block, pixels a block covers."""
+    side, times = out.shape[0], {}
+    for width in (32, 64, 128):
+        for strips in (1, 2, 4, 8):
+            for rows in (4, 8, 16, 32):
+                if width * strips > 512 or side % (rows * strips):
+                    continue
+                name, covers = f"conv2d<{k}, {width}, {strips}, {rows}>", (4 * width, rows * strips)
+                kernel = cuda.compile(reference_source("streaming.cu"), name)
+                grid = tuple(-(-side // c) for c in covers)
+                kernel.launch(
+                    grid, (width, strips), images[0], out, side, side,
+                    constants={"filter": taps}, mode="fast",
+                )  # fmt: skip
+
+                def run(i, kernel=kernel, grid=grid, block=(width, strips)):
+                    kernel.launch(grid, block, images[i], out, side, side, mode="fast")
+
+                seconds = _gpu_seconds({"": run}, len(images), rounds=5, warmup=1)[""]
+                times[name, (width, strips), covers] = statistics.median(seconds)
+    return min(times, key=times.get)
 
 
 def gpu_image_times(side: int = 16384) -> list[dict]:
@@ -219,7 +250,9 @@ def gpu_image_times(side: int = 16384) -> list[dict]:
         packages=["torch", "cuda-core"],
         notes=[
             _gpu_note(),
-            "CUDA events, inputs rotated; of copy: the copy's time over the kernel's.",
+            "CUDA events, inputs rotated, launches hidden behind other work; of copy: the copy's "
+            "time over the kernel's. Streaming: K, threads along x and y, rows a thread, the "
+            "fastest of those tried on this card.",
             "![Each rung's TFLOP/s over its FLOPs a byte, below the roof of memory and arithmetic.]"
             "(benchmarks/cuda_roofline.png)",
         ],
@@ -245,6 +278,9 @@ def _image_points(side: int) -> tuple[list[dict], list[list]]:
                 (64, 32),
             ),
         }
+        if k <= 9:
+            name, block, covers = _tuned(k, images, out, taps)
+            rungs[f"streaming {name[6:]}"] = ("streaming.cu", name, block, covers)
         candidates = {"copy": lambda i: out.copy_(images[i])}
         weight = taps.cuda()[None, None]
         candidates["torch conv2d, IEEE float32"] = lambda i, w=weight, p=k // 2: F.conv2d(
@@ -275,7 +311,8 @@ def _image_points(side: int) -> tuple[list[dict], list[list]]:
                 [f"{k}×{k}", title, time(seconds[title]), ratio(seconds["copy"], seconds[title])]
             )
             median = statistics.median(seconds[title])
-            points.append({"k": k, "title": title, "pixels_per_second": side * side / median})
+            rung = title.partition("<")[0].rstrip(", ")
+            points.append({"k": k, "title": rung, "pixels_per_second": side * side / median})
     return points, rows
 
 
@@ -288,6 +325,7 @@ def gpu_layer_times() -> None:
     sizes = (c, h, h, o, k, 1, 1, 1, h, h)
     direct = cuda.compile(reference_source("channels.cu"))
     implicit = cuda.compile(reference_source("implicit_gemm.cu"), "conv2d<16, 4>")
+    tensor = cuda.compile(reference_source("tensor_conv.cu"), f"conv2d<{k}>")
 
     def cudnn(tf32):
         def run(i):
@@ -305,15 +343,24 @@ def gpu_layer_times() -> None:
         "implicit GEMM, 4×4 in registers": lambda i: implicit.launch(
             (-(-h * h // 64), 1, n), (16, 16), xs[i], weight, bias, y, *sizes, mode="fast"
         ),
+        "tensor cores, TF32": lambda i: tensor.launch(
+            (-(-h * h // 128), 1, n), 256, xs[i], weight, bias, y, *sizes, mode="fast"
+        ),
     }
+    for name in ("implicit GEMM, 4×4 in registers", "tensor cores, TF32"):
+        candidates[name](0)
+        want = F.conv2d(xs[0].double(), weight.double(), bias.double(), padding=1)
+        torch.testing.assert_close(y.double(), want, rtol=1e-2, atol=1e-1)
     seconds = _gpu_seconds(candidates, len(xs))
-    base = seconds["cuDNN, IEEE float32"]
+    base, base_tf32 = seconds["cuDNN, IEEE float32"], seconds["cuDNN, TF32"]
     save(
         "cuda_gpu_layer",
         title="A convolution layer on a GPU",
         question=f"How do the rungs compare with cuDNN ({n}×{c}×{h}×{h}, {o} {k}×{k} filters)?",
-        columns=["kernel", "time", "of cuDNN in IEEE float32"],
-        rows=[[title, time(s), ratio(base, s)] for title, s in seconds.items()],
+        columns=["kernel", "time", "of cuDNN in IEEE float32", "of cuDNN in TF32"],
+        rows=[
+            [title, time(s), ratio(base, s), ratio(base_tf32, s)] for title, s in seconds.items()
+        ],
         packages=["torch", "cuda-core"],
         notes=[_gpu_note(), "CUDA events, inputs rotated."],
     )

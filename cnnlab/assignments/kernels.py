@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
 from cnnlab.cuda import CompilerMissing
 from cnnlab.cuda.grading import (
+    NotJudged,
     SourceCase,
     SourceSpec,
     behaviour,
@@ -72,7 +73,7 @@ class KernelJudge:
                 verdicts = judge_source(text, self.spec, seed=seed % SEEDS, isolation=isolation)
                 if not verdicts[0].passed:  # it does not compile
                     problem = verdicts[0].sentence
-            except CompilerMissing as error:
+            except (CompilerMissing, NotJudged) as error:
                 if isolation == "required":
                     raise  # the grading machine's fault, not the student's
                 problem = f"Not judged: {error}."
@@ -87,7 +88,7 @@ class KernelJudge:
             return None
         told = {name: found for name, found in suspects.items() if not isinstance(found, str)}
         known = known_behaviours(told, self.spec, seed % SEEDS) if told else {}
-        with contextlib.suppress(CompilerMissing):
+        with contextlib.suppress(CompilerMissing, NotJudged):
             isolation = self._isolation(seed)
             suspects = {**suspects, **known}
             return explain(text, suspects, self.spec, seed=seed % SEEDS, isolation=isolation)

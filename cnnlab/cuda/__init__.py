@@ -6,10 +6,12 @@
 >>> report.ok, report.per_output("global")              # doctest: +SKIP
 """
 
-from cnnlab.cuda.compiler import CompileError, CompilerMissing, where_possible
+from cnnlab.cuda.compiler import CompilerMissing, where_possible
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile
 from cnnlab.cuda.report import Finding, Report
+from cnnlab.cuda.source import CompileError
+from cnnlab.cuda.workers import LabFailed
 
 __all__ = [
     "CompileError",
@@ -17,6 +19,7 @@ __all__ = [
     "Finding",
     "Kernel",
     "KernelFailed",
+    "LabFailed",
     "LaunchError",
     "Report",
     "compile",

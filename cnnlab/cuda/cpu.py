@@ -1,9 +1,10 @@
 """Launching on the CPU: a sandboxed process runs the grid, the parent reads arrays and records."""
 
-import atexit
 import contextlib
 import fcntl
+import functools
 import json
+import math
 import mmap
 import os
 import re
@@ -11,7 +12,7 @@ import select
 import signal
 import socket
 import subprocess
-import threading
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 import torch
 
 from cnnlab import sandbox
-from cnnlab.cuda import compiler
-from cnnlab.cuda.report import Array, Counter, Finding, Report, merge
+from cnnlab.cuda import compiler, debuginfo
+from cnnlab.cuda.findings import Array, Counter, Finding, merge
+from cnnlab.cuda.report import Report
+from cnnlab.cuda.workers import LabFailed, Pool, kill
 
 __all__ = ["KernelFailed", "launch"]
 
@@ -28,11 +31,10 @@ _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
 _MAX_ANSWER = 8 << 20  # bytes
-_MEMORY = 12 << 30  # bytes of address space, most of it reserved and never touched
 
 
 class KernelFailed(RuntimeError):
-    """The process that ran the kernel did not come back with what it owed."""
+    """This kernel cannot be run, for a reason that lies in it or in the launch."""
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
@@ -41,13 +43,12 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
 
 def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolation: str) -> Report:
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
-    blocks = int(np.prod(launch.grid, dtype=np.int64))
-    if checked and blocks > _MAX_BLOCKS:
-        raise ValueError(
-            f"the checked run takes at most {_MAX_BLOCKS} blocks, the grid has {blocks}"
+    if checked and math.prod(launch.grid) > _MAX_BLOCKS:
+        launch.refuse(
+            f"a checked run takes at most {_MAX_BLOCKS:,} blocks, the grid has "
+            f"{math.prod(launch.grid):,}; mode='fast' takes any"
         )
     made = kernel.built("checked" if checked else "fast")
-    built = made.path
     words, buffers, size = [], [], 0
 
     def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
@@ -56,6 +57,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
         offset, size = size, size + -(-max(tensor.nbytes, 1) // _PAGE) * _PAGE
         return offset
 
+    guessed = set()  # tensors taken for outputs because they hold nothing but NaN
     for i, (p, a) in enumerate(zip(launch.parameters, launch.arguments, strict=True)):
         if not isinstance(a, torch.Tensor):
             words.append(f"s {'00' * 8 if p.pointer else launch.scalar_bytes(i).hex()}")
@@ -66,18 +68,19 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             continue
         name = "=".join(launch.parameters[j].name.replace(" ", "_") for j in same)
         writable = any(not launch.parameters[j].const for j in same)
-        undefined = i in launch.outputs or (writable and len(same) == 1 and _all_nan(a))
+        undefined = i in launch.outputs
+        if not undefined and writable and len(same) == 1 and _all_nan(a):
+            undefined = True
+            guessed.add(name)
         shift = min(a.element_size(), 8).bit_length() - 1
         offset = add(a, name, writable)
         words.append(f"b {name} {a.nbytes} {offset} {shift} {int(not undefined)} {int(writable)}")
-    constant_words = []
-    for name, value in launch.constants.items():
-        if not re.fullmatch(r"\w+", name):
-            raise ValueError(f"{name!r} is not the name of a __constant__ array")
-        constant_words.append(f"{name} {value.nbytes} {add(value, name, False)}")
+    constant_words = [
+        f"{name} {value.nbytes} {add(value, '', True)}" for name, value in launch.constants.items()
+    ]
     spec = [
         int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
-        *launch.grid, *launch.block, launch.shared_bytes,
+        *launch.grid, *launch.block, launch.shared_bytes, kernel.dynamic or "-",
         len(words), *words, len(constant_words), *constant_words,
     ]  # fmt: skip
     fd = os.memfd_create("cnnlab-cuda", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -92,7 +95,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
                     np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
                 return _run(fd, spec, built, timeout, isolation)
 
-            records, failure = run(built)
+            records, failure = run(made.path)
             unset = ()
             if made.suspects and any(r.get("done") for r in records):
                 # A variable that may have no value: does another value make another result?
@@ -107,7 +110,9 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     finally:
         os.close(fd)
     tensors = {name: tensor for _, tensor, name, _ in buffers}
-    report = _report(kernel, launch, built, checked, records, failure, tensors, isolation)
+    report = _report(
+        kernel, launch, made.path, checked, records, failure, tensors, guessed, timeout
+    )
     report.findings += [
         Finding(kind="uninitialised", line=line, detail=name, raw="local", source=kernel.source)
         for line, name in unset
@@ -126,7 +131,7 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
             same.append(j)
         elif other.data_ptr() < start + size and start < other.data_ptr() + other.nbytes:
             a, b = launch.parameters[i].name, launch.parameters[j].name
-            raise ValueError(f"{kernel}: the tensors {a} and {b} overlap in part")
+            launch.refuse(f"{kernel}: the tensors {a} and {b} overlap in part")
     return same or [i]
 
 
@@ -142,20 +147,26 @@ def _all_nan(tensor: torch.Tensor) -> bool:
 class _Server:
     """One launcher in its sandbox: one launch at a time, each in a process of its own."""
 
-    def __init__(self, isolation: str):
-        program = compiler.launcher()
-        limits = sandbox.Limits(seconds=1e6, memory=_MEMORY, file_bytes=1 << 20)
+    def __init__(self, isolation: str, program: str):
+        limits = sandbox.Limits(seconds=1e6, memory=None, file_bytes=1 << 20)
         policy = sandbox.Policy(readable=[program], limits=limits)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, tempfile.TemporaryFile() as said:
             self.process = subprocess.Popen(
                 sandbox.command([program], policy, isolation, tied=False),
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL if _MEMORY else None,
+                stderr=said,
                 env={"PATH": os.defpath},
                 start_new_session=True,
             )
+            theirs.close()
+            ready = select.select([self.socket], [], [], 60)[0]
+            if not ready or self.socket.recv(16) != b"ready":
+                kill(self.process)
+                said.seek(0)
+                why = said.read(500).decode(errors="replace").strip()
+                raise LabFailed(f"the process that runs kernels did not start: {why or 'no word'}")
 
     def __call__(
         self, words: list, fds: tuple[int, int], seconds: float
@@ -168,11 +179,7 @@ class _Server:
             try:
                 socket.send_fds(self.socket, [message], [*fds, theirs])
             except OSError as error:
-                self.close()
-                raise KernelFailed(
-                    f"the process that runs kernels did not start ({error.strerror}): it reserves "
-                    f"{_MEMORY >> 30} GB of address space, and a limit here may forbid that"
-                ) from None
+                raise LabFailed(f"the process that runs kernels is gone ({error})") from None
             os.close(theirs)
             theirs = None
             while not stopped:
@@ -188,50 +195,30 @@ class _Server:
             for fd in (answer, theirs):
                 if fd is not None:
                     os.close(fd)
-            if stopped:
-                self.close()
+        if stopped:
+            kill(self.process)
         return bytes(out), stopped
 
-    def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+    def __del__(self):
         self.socket.close()
 
 
-_idle: dict[tuple, list[_Server]] = {}  # by process and kind; a forked Python makes its own
-_lock = threading.Lock()
-
-
-def _answer(
-    words: list, fds: tuple[int, int], seconds: float, isolation: str
-) -> tuple[bytes, str | None]:
-    kind = (os.getpid(), isolation, str(compiler.launcher()))
-    with _lock:
-        waiting = _idle.setdefault(kind, [])
-        server = waiting.pop() if waiting else None
-    if server and server.process.poll() is not None:
-        server = None
-    server = server or _Server(isolation)
-    out, stopped = server(words, fds, seconds)
-    if not stopped:
-        with _lock:
-            waiting.append(server)
-    return out, stopped
-
-
-@atexit.register
-def _close_servers() -> None:
-    for (pid, *_), servers in _idle.items():
-        for server in servers:
-            if pid == os.getpid():
-                server.close()
+_servers = Pool(_Server)
 
 
 def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
+    """The launcher's records, and what ended the kernel's process, if it did not end by itself.
+
+    Raises
+    ------
+    LabFailed
+        Where the launcher did not do its part; that says nothing about the kernel.
+    """
     object_fd = os.open(built, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        out, stopped = _answer(spec, (fd, object_fd), timeout + 5, isolation)
+        # The launcher counts processor time; this is for a machine that gives it none.
+        with _servers.take(isolation, str(compiler.launcher())) as server:
+            out, stopped = server(spec, (fd, object_fd), 20 * timeout + 20)
     finally:
         os.close(object_fd)
     records = []
@@ -241,37 +228,33 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
             records += [record] if isinstance(record, dict) else []
     for record in records:
         if "error" in record:
-            raise KernelFailed(str(record["error"]))
+            raise (LabFailed if record.get("lab") else KernelFailed)(str(record["error"]))
     if any("done" in r for r in records) and not stopped:
         return records, None
-    status = next((r["exit"] for r in records if isinstance(r.get("exit"), int)), 1)
-    if stopped == "deadline":
-        return records, ("timeout", f"the kernel was stopped after {timeout:g} s")
+    status = next((r["exit"] for r in records if isinstance(r.get("exit"), int)), None)
     if stopped == "output":
         return records, ("crash", "the kernel wrote more output than is allowed")
+    if stopped == "deadline":
+        raise LabFailed(f"the machine is too busy: the kernel did not get {timeout:g} s")
+    if status is None or status == 256:
+        raise LabFailed("the process that runs kernels ended without an answer")
     if status == -signal.SIGSYS:
-        return records, (
-            "forbidden",
-            "the kernel asked the operating system for something (a system call)",
-        )
-    if status in (-signal.SIGKILL, -signal.SIGXCPU):
-        return records, ("timeout", "the kernel used up its processor time or memory")
+        said = "the kernel asked the operating system for something (a system call)"
+        return records, ("forbidden", said)
+    if status == -signal.SIGKILL:
+        raise LabFailed("the system ended the kernel's process: perhaps it has no memory left")
     if status < 0:
         return records, ("crash", f"the kernel's process died of signal {-status}")
     return records, ("forbidden", "the kernel's process ended by itself")
 
 
-def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:
+def _lines(built: Path, addresses: set[int]) -> dict[int, int]:
     """Source lines of code addresses: the innermost one in the student's file."""
     if not addresses:
         return {}
     ordered = sorted(addresses)
-    policy = sandbox.Policy(readable=[built])
-    outcome = sandbox.run(
-        ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)],
-        policy,
-        isolation=isolation,
-    )
+    words = ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)]
+    outcome = sandbox.run(words, sandbox.Policy(readable=[built]), isolation="preferred")
     lines, current = {}, None
     for text in outcome.stdout.decode(errors="replace").splitlines():
         if text.startswith("0x") and ":" not in text:
@@ -283,39 +266,46 @@ def _lines(built: Path, addresses: set[int], isolation: str) -> dict[int, int]:
 
 # ---- from records to findings -------------------------------------------------------------------
 
-_KINDS = {"timeout": "infinite-loop", "index": "out-of-bounds"}
 
-
-def _report(kernel, launch, built, checked, records, failure, tensors, isolation) -> Report:
+def _report(kernel, launch, built, checked, records, failure, tensors, guessed, timeout) -> Report:
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
     raw = [r for r in records if "finding" in r]
-    pcs = {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)}
-    lines = _lines(built, pcs, isolation)
+    if raw:  # an input that happens to be full of NaN: read, and never written
+        unwritten = {
+            r["region"] for r in regions.values() if r["name"] in guessed and not r["stores"]
+        }
+        raw = [r for r in raw if r["region"] not in unwritten or r["finding"] not in ("unwritten", "uninitialised")]  # fmt: skip  # noqa: E501
+    declared = functools.cache(lambda: debuginfo.variables(built))
+    lines = _lines(built, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
     arrays = {}
     for r in regions.values():
-        name, tensor = r["name"], tensors.get(r["name"]) if r["argument"] else None
-        itemsize = tensor.element_size() if tensor is not None else None
-        shape = tuple(tensor.shape) if tensor is not None else None
-        if shape is None and (declared := _declared_shape(kernel, name, r["bytes"])):
-            shape, itemsize = declared
+        tensor = tensors.get(r["name"]) if r["argument"] else None
+        shape, itemsize = (tuple(tensor.shape), tensor.element_size()) if tensor is not None else (None, None)  # fmt: skip  # noqa: E501
+        if tensor is None and raw and (v := _declared(declared(), r)):
+            shape, itemsize = v.shape or (1,), v.itemsize
         arrays[r["region"]] = Array(
-            name, r["space"], r["bytes"], shape, itemsize, bool(r["argument"]),
+            r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]),
             r["loads"], r["stores"], r["load_bytes"], r["store_bytes"],
         )  # fmt: skip
-    findings = []
+    done = next((r for r in records if "done" in r), {})
+    findings, notes = [], []
     for r in raw:
-        kind = r["finding"]
-        array = arrays.get(r["region"])
-        threads = r.get("threads") or []
-        mask = sum(word << 64 * i for i, word in enumerate(threads))
+        kind, text = r["finding"], r.get("text", "")
+        mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
         first_pc = r.get("pc") or (r.get("other_pc") if kind == "index" else 0)
-        finding = Finding(
-            kind=_KINDS.get(kind, kind),
-            line=r.get("line") or lines.get((first_pc or 0) - 1),
+        line = r.get("line") or lines.get((first_pc or 0) - 1)
+        array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
+        if kind == "index":
+            array, wrong, write = _refused(text, array, r, line, kernel.source, declared())
+        if kind == "timeout":
+            kind, text = _stopped(done, launch, timeout)
+        findings.append(Finding(
+            kind="out-of-bounds" if kind == "index" else kind,
+            line=line,
             array=array,
-            offset=r.get("index"),
+            offset=r.get("index") if kind != "index" or r["region"] else None,
             size=r.get("size", 0),
-            write=bool(r.get("write")),
+            write=write,
             block=tuple(r["who"][0]) if "who" in r else None,
             thread=tuple(r["who"][1]) if "who" in r else None,
             other_block=tuple(r["other"][0]) if "other" in r else None,
@@ -327,22 +317,32 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
             cell=r.get("cell", 1),
             threads=tuple(i for i in range(1024) if mask >> i & 1),
             block_shape=launch.block,
-            detail=r.get("text", ""),
+            launched=math.prod(launch.grid) * math.prod(launch.block),
+            detail=text,
             raw=kind,
+            wrong_index=wrong,
+            reach=r.get("reach", 0),
             source=kernel.source,
-        )
-        findings.append(finding)
+        ))  # fmt: skip
     if failure:
+        kind, text = failure
         findings.append(
             Finding(
-                kind=_KINDS.get(failure[0], failure[0]),
-                detail=failure[1],
-                block_shape=launch.block,
-                source=kernel.source,
-                raw="failure",
+                kind, detail=text, block_shape=launch.block, source=kernel.source, raw="failure"
             )
         )
-    done = next((r for r in records if "done" in r), {})
+    merged = []
+    for f in merge(findings):
+        if f.same_value and f.write and f.detail == "write" and _is_flag(f):
+            notes.append(
+                f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
+                "That is no race in CUDA: one of them wins, whichever it is."
+            )
+        else:
+            merged.append(f)
+    for r in regions.values():
+        if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors and not merged:
+            notes.append(f"{r['name']} was read before it was written: its old contents count.")
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
@@ -356,7 +356,8 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
         device="cpu, checked" if checked else "cpu",
         grid=launch.grid,
         block=launch.block,
-        findings=merge(findings),
+        findings=merged,
+        notes=notes,
         arrays=list(arrays.values()),
         counters=counters,
         barriers=done.get("barriers", 0),
@@ -367,44 +368,77 @@ def _report(kernel, launch, built, checked, records, failure, tensors, isolation
     )
 
 
-def _declared_shape(kernel, name: str, size: int) -> tuple[tuple[int, ...], int] | None:
-    """Shape and element size of an array as declared, if that adds up to ``size`` bytes."""
-    code = compiler.strip_comments(kernel.source)
-    found = None
-    for declared in re.finditer(r"(?:__shared__|__constant__|__device__)[^;(){}]*", code):
-        if m := re.search(rf"\b{re.escape(name)}((?:\s*\[[^\]]+\])+)", declared[0]):
-            found = m
-            break
+def _declared(known, region) -> debuginfo.Variable | None:
+    space = "shared" if region["space"] == "shared" else "static"
+    for v in known:
+        if (v.space, v.address, v.name) == (space, region["address"], region["name"]):
+            return v
+    return None
+
+
+def _refused(text: str, array, record, line, source: str, known):
+    """Array, index and direction of an access whose index its compiled check refused."""
+    found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
     if not found:
-        return None
-    values = dict(re.findall(r"^\s*#\s*define\s+(\w+)\s+(.+?)\s*$", code, flags=re.M))
-    values |= dict(
-        re.findall(
-            r"\b(?:constexpr|const)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned)\s+"
-            r"(\w+)\s*=\s*([^;,]+)",
-            code,
+        return array, None, bool(record.get("write"))
+    value, base = int(found[1]), found[2].strip()
+    dims = tuple(map(int, re.findall(r"\d+", found[3])))
+    row = [*source.splitlines(), ""][line - 1] if line else ""
+    if array is None:  # the access itself was not seen: a local array, which is not watched
+        fits = [
+            v for v in known
+            if (v.shape[-len(dims):] == dims and base in (v.type, "")) or
+            (v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row))
+        ]  # fmt: skip
+        fits = [v for v in fits if re.search(rf"\b{v.name}\s*\[", row)]
+        fits.sort(key=lambda v: (v.line > line, abs(line - v.line)))
+        if not fits:
+            return None, None, False
+        v = fits[0]
+        size = v.itemsize * math.prod(v.shape)
+        declared = [*source.splitlines(), ""][v.line - 1] if v.line else ""
+        space = (
+            "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
         )
-    )
-    plain, _, given = kernel.name.partition("<")
-    template = re.search(
-        rf"\btemplate\s*<([^<>]*)>[^;{{}}]*?\b{re.escape(plain.split(':')[-1])}\s*\(", code
-    )
-    if template and given:
-        names = re.findall(r"(\w+)\s*(?:=[^,]*)?(?:,|$)", template[1])
-        values |= dict(zip(names, given.rstrip("> ").split(","), strict=False))
-    shape = []
-    for text in re.findall(r"\[([^\]]+)\]", found[1]):
-        for _ in range(8):
-            text = re.sub(r"\b[A-Za-z_]\w*\b", lambda m: f"({values.get(m[0], m[0])})", text)
-        if not re.fullmatch(r"[\d\s()+*/-]+", text) or len(text) > 500:
-            return None
-        try:
-            shape.append(int(eval(text.replace("/", "//"), {"__builtins__": {}})))
-        except (SyntaxError, ArithmeticError, MemoryError, TypeError):
-            return None
-    count = int(np.prod(shape, dtype=np.int64))
-    return (
-        (tuple(shape), size // count)
-        if count > 0 and size % count == 0 and size // count <= 16
-        else None
-    )
+        array = Array(v.name, space, size, v.shape, v.itemsize, False)
+        target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+        wrong = (value,) if len(v.shape) == 1 else None
+        return array, wrong, bool(re.search(target, row))
+    shape, write = array.shape, bool(record.get("write"))
+    if not shape or shape[-len(dims) :] != dims:
+        return array, None, write
+    axis = len(shape) - len(dims)
+    stride = math.prod(shape[axis + 1 :])
+    rest = record["index"] // array.itemsize - value * stride
+    lead, tail = divmod(rest, math.prod(shape[axis:]))
+    index = []
+    for size in reversed(shape[:axis]):
+        lead, part = divmod(lead, size)
+        index.insert(0, part)
+    index.append(value)
+    behind = []
+    for size in reversed(shape[axis + 1 :]):
+        tail, part = divmod(tail, size)
+        behind.insert(0, part)
+    return array, (*index, *behind), write
+
+
+def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
+    """A kernel that took too long: is it endless, or only slow?"""
+    blocks, whole = done.get("blocks", 0), math.prod(launch.grid)
+    if done.get("stuck", True):
+        text = f"still running after {timeout:g} s of processor time"
+        return "infinite-loop", f"{text}; for half of it no thread has come to its end"
+    got = f"{blocks:,} of {whole:,} blocks done"
+    if blocks == 0:
+        threads = math.prod(launch.block)
+        got = (
+            f"{threads - done.get('threads_left', 0)} of {threads} threads of the first block done"
+        )
+    return "timeout", f"stopped after {timeout:g} s of processor time with {got}"
+
+
+def _is_flag(f: Finding) -> bool:
+    """Whether all stores of a race set a constant, as one sets a flag."""
+    constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f._row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501

@@ -13,15 +13,23 @@ from threading import Event
 
 import torch
 
-from cnnlab.cuda.compiler import CompileError
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, LaunchError, compile
 from cnnlab.cuda.report import Report
+from cnnlab.cuda.source import CompileError
+from cnnlab.cuda.workers import LabFailed
 
 __all__ = [
-    "Limit", "SourceCase", "SourceSpec", "Verdict", "behaviour", "explain", "judge_source",
-    "known_behaviours",
+    "Limit", "NotJudged", "SourceCase", "SourceSpec", "Verdict", "behaviour", "explain",
+    "judge_source", "known_behaviours",
 ]  # fmt: skip
+
+
+_SLOWER = 4  # the second try has so many times the first one's time
+
+
+class NotJudged(RuntimeError):
+    """The lab could not judge a source, twice; that costs nobody points."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +108,48 @@ def _difference(
 
 
 def _run(case: SourceCase, kernel: Kernel, timeout: float) -> tuple[Report, torch.Tensor]:
+    """One launch; where the lab fails or the time is too short, a second one with more time.
+
+    Raises
+    ------
+    NotJudged
+        Where that does not help either.
+    """
     arguments = list(case.arguments)
     out = torch.empty_like(arguments[case.output])
-    arguments[case.output] = out.fill_(float("nan") if out.is_floating_point() else 0)
-    report = kernel.launch(
-        case.grid,
-        case.block,
-        *arguments,
-        shared_bytes=case.shared_bytes,
-        constants=case.constants,
-        outputs=[case.output],
-        reverse=case.reverse,
-        timeout=timeout,
-    )
-    return report, out
+    for seconds in (timeout, _SLOWER * timeout):
+        arguments[case.output] = out.fill_(float("nan") if out.is_floating_point() else 0)
+        try:
+            report = kernel.launch(
+                case.grid,
+                case.block,
+                *arguments,
+                shared_bytes=case.shared_bytes,
+                constants=case.constants,
+                outputs=[case.output],
+                reverse=case.reverse,
+                timeout=seconds,
+            )
+        except LabFailed as error:
+            problem = str(error)
+            continue
+        slow = [f for f in report.findings if f.kind == "timeout"]
+        if not slow:
+            return report, out
+        problem = slow[0].message
+    raise NotJudged(f"not graded: for {case.label}, {problem}")
 
 
 def _run_all(
     source: str, spec: SourceSpec, cases: list[SourceCase], isolation: str, use_nvrtc: bool | None
 ):
-    """Compile what the cases need and run them, side by side; the outcome of each, or its error."""
+    """Compile what the cases need and run them, side by side; the outcome of each, or its error.
+
+    Raises
+    ------
+    NotJudged
+        Where the lab did not do its part.
+    """
     names = list(dict.fromkeys(case.name for case in cases))
     stop = Event()
 
@@ -143,15 +173,22 @@ def _run_all(
             return kernel if isinstance(kernel, CompileError) else None
         try:
             report, out = _run(case, kernel, spec.timeout)
-        except (KernelFailed, LaunchError) as error:
+        except (KernelFailed, LaunchError, NotJudged) as error:
             return error
         if report.kinds & {"infinite-loop", "deadlock", "forbidden"}:
             stop.set()  # one is enough
         return report, out
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        kernels = dict(zip(names, pool.map(make, names), strict=True))
-        return kernels, list(pool.map(one, cases))
+        try:
+            kernels = dict(zip(names, pool.map(make, names), strict=True))
+        except LabFailed as error:
+            raise NotJudged(f"not graded: {error}") from None
+        outcomes = list(pool.map(one, cases))
+    for outcome in outcomes:
+        if isinstance(outcome, NotJudged):
+            raise outcome
+    return kernels, outcomes
 
 
 def judge_source(
@@ -170,7 +207,12 @@ def judge_source(
     -------
     list of Verdict
         *compiles* 0.1, *correct* 0.4, *clean* 0.3 and the limits, equally, 0.2 (without limits
-        *correct* has 0.6). What cannot be judged has not passed.
+        *correct* has 0.6). What cannot be judged because of the source has not passed.
+
+    Raises
+    ------
+    NotJudged
+        If the lab did not do its part, or a kernel that gets on needs more than its time.
     """
     share = 0.2 / len(spec.limits) if spec.limits else 0.0
     correct_share = 0.4 if spec.limits else 0.6
@@ -351,7 +393,7 @@ def behaviour(
         return outcomes, ()
     try:
         report, _ = _run(large, kernels[large.name], 4 * spec.timeout)
-    except (KernelFailed, LaunchError):
+    except (KernelFailed, LaunchError, NotJudged):
         return outcomes, ()
     return outcomes, tuple(limit.measure(report) for limit in spec.limits)
 

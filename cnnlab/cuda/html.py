@@ -3,7 +3,7 @@
 
 from html import escape
 
-from cnnlab.cuda.report import Finding, Report
+from cnnlab.cuda.findings import SHOWN, Finding
 
 __all__ = ["report_html"]
 
@@ -24,14 +24,16 @@ _STYLE = """
 _ORANGE, _BLUE, _GREY = "#d55e00", "#0072b2", "#d0d7de"
 
 
-def report_html(report: Report) -> str:
+def report_html(report) -> str:
     """The whole report as one HTML fragment."""
     tone = "ok" if report.ok else "bad"
     parts = [
         f'{_STYLE}<div class="cudalab"><div class="head">{escape(report._head)}: '
         f'<span class="{tone}">{report._verdict}</span></div>'
     ]
-    parts += [_finding(f) for f in report.findings]
+    parts += [_finding(f) for f in report.findings[:SHOWN]]
+    parts += [f"<div>{escape(report._rest)}</div>"] if report._rest else []
+    parts += [f"<div>Note: {escape(note)}</div>" for note in report.notes]
     if table := report._table():
         rows = "".join(f"<tr><td>{escape(k)}</td><td>{v:g}</td></tr>" for k, v in table.items())
         parts.append(f"<table>{rows}</table>")
@@ -113,22 +115,22 @@ def _block(f: Finding) -> str:
 
 def _array(f: Finding) -> str:
     """The element on its array; outside of the frame where it is out of bounds."""
-    if f.array is None or f.element is None:
+    if f.array is None or (f.element is None and not f.index):
         return ""
     count = f.array.bytes // (f.array.itemsize or f.size or 1)
     shape = f.array.shape
-    if shape and len(shape) >= 2 and 0 not in shape:
+    if f.index and len(f.index) >= 2:
         rows, columns = shape[-2:]
         index = f.index
         planes = index[:-2] if len(index) > 2 else ()
         row, column = index[-2:]
     else:
         rows, columns, planes = 1, max(count, 1), ()
-        row, column = 0, f.element
+        row, column = 0, f.index[0] if f.index else f.element
         if columns > 64:  # a long vector is folded
             columns = 64
             rows = -(-count // columns)
-            row, column = divmod(f.element, columns)
+            row, column = divmod(column, columns)
     if abs(row) > 3 * rows + 8 or abs(column) > 3 * columns + 8:
         return ""
     low_x, low_y = min(0, column), min(0, row)

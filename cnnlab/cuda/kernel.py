@@ -1,5 +1,6 @@
 """A compiled kernel and how Python launches it: ``kernel[grid, block](*tensors_and_scalars)``."""
 
+import math
 import re
 import struct
 import tempfile
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import index
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
-from cnnlab.cuda import compiler, cpu, nvrtc
+from cnnlab.cuda import compiler, cpu, debuginfo, nvrtc
 from cnnlab.cuda.report import Report
+from cnnlab.cuda.source import CompileError, read, split
 
 __all__ = ["Kernel", "LaunchError", "compile"]
 
@@ -40,6 +43,7 @@ _SCALARS = {  # C++ type: struct format, torch dtype
     "float": ("f", torch.float32),
     "double": ("d", torch.float64),
     "__half": ("e", torch.float16),
+    "__nv_bfloat16": ("", torch.bfloat16),  # no number of Python's; tensors only
 }
 _VECTORS = {
     "char": "char",
@@ -53,7 +57,20 @@ _VECTORS = {
     "float": "float",
     "double": "double",
     "__half": "__half",
+    "ulong": "unsigned long",
+    "long": "long",
 }
+
+
+def _pack(base: str) -> tuple[str, int] | None:
+    """The struct format of one component, and how many there are: ``float4`` has 4 of ``"f"``."""
+    if base in _SCALARS:
+        return (_SCALARS[base][0], 1) if _SCALARS[base][0] else None
+    if base == "dim3":
+        return "I", 3
+    vector = re.fullmatch(r"([a-z_]+)([1-4])", base)
+    known = vector and _VECTORS.get(vector[1])
+    return (_SCALARS[known][0], int(vector[2])) if known else None
 
 
 def _plain(name: str) -> str:
@@ -96,7 +113,7 @@ class Parameter:
     @property
     def dtype(self) -> torch.dtype | None:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
-        base = self.base
+        base = self.base.replace("bfloat162", "bfloat16")
         if vector := re.fullmatch(r"([a-z_]+)[1-4]", base):
             base = _VECTORS.get(vector[1], base)
         return _SCALARS[base][1] if base in _SCALARS else None
@@ -114,9 +131,15 @@ class Launch:
     constants: Mapping[str, torch.Tensor]
     outputs: frozenset[int]
 
+    @staticmethod
+    def refuse(why: str) -> NoReturn:
+        raise LaunchError(why)
+
     def scalar_bytes(self, i: int) -> bytes:
         """Argument ``i`` cast to its parameter's real type (a Python float is no double here)."""
-        return struct.pack("<" + _SCALARS[self.parameters[i].base][0], self.arguments[i])
+        kind, count = _pack(self.parameters[i].base)
+        value = self.arguments[i]
+        return struct.pack(f"<{count}{kind}", *(value if count > 1 else (value,)))
 
 
 def _dim3(value, what: str) -> tuple[int, int, int]:
@@ -137,23 +160,31 @@ class Kernel:
     """
 
     def __init__(self, source: str, name: str, *, isolation: str, use_nvrtc: bool):
-        self.source, self.name, self._isolation = source, name, isolation
-        self._host, self._device = compiler.prepare(source)
-        kernels = compiler.parse_kernels(source)
-        if not kernels:
-            raise compiler.CompileError("the source has no __global__ function")
-        plain = re.sub(r"<.*", "", name or kernels[0].name).split("::")[-1].strip()
+        self.source, self._isolation = source, isolation
+        self._text = read(source)
+        kernels, macros = self._text.kernels, self._text.macros
+        names = ", ".join(dict.fromkeys(k.name for k in kernels))
+        if not kernels and not (macros and name):
+            raise CompileError("the source has no __global__ function")
+        if not name and len({k.name for k in kernels}) > 1:
+            raise CompileError(f"the source has several kernels ({names}): name one")
         self.name = name or kernels[0].name
+        plain = re.sub(r"<.*", "", self.name, flags=re.S).split("::")[-1].strip()
         declared = next((k for k in kernels if k.name == plain), None)
-        if not name and len(kernels) > 1:
-            names = ", ".join(k.name for k in kernels)
-            raise compiler.CompileError(f"the source has several kernels ({names}): name one")
-        if declared is None or not re.fullmatch(r"[\w:<>, ()+*-]+", self.name):
-            names = ", ".join(k.name for k in kernels)
-            raise compiler.CompileError(
-                f"no kernel {self.name!r} in this source, which has {names}"
-            )
-        self._names = declared.parameters
+        if not re.fullmatch(r"[\w:<>, ()+*-]+", self.name) or not (declared or macros):
+            raise CompileError(f"no kernel {self.name!r} in this source, which has {names}")
+        if declared and declared.problem:
+            raise CompileError(f"{plain} cannot be a kernel: {declared.problem}")
+        if declared and declared.template is not None and "<" not in self.name:
+            if not all("=" in p for p in split(declared.template)):
+                count = len(split(declared.template))
+                values = ", ".join(["16"] * count if "int" in declared.template else ["float"])
+                raise CompileError(
+                    f"{plain} is a template <{declared.template}>: name it with its arguments, "
+                    f"such as {plain + '<' + values + '>'!r}"
+                )
+            self.name += "<>"
+        self._names = declared.parameters if declared else ()
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
         self._built: dict[str, compiler.Built] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
@@ -162,18 +193,25 @@ class Kernel:
     def nvidia_for(self, arch: str) -> nvrtc.Nvidia:
         """The kernel as NVIDIA's compiler made it for one architecture, such as ``"sm_90"``."""
         if arch not in self._nvidia:
-            make = nvrtc.compile_isolated if self._isolation == "required" else nvrtc.compile_cuda
             try:
-                self._nvidia[arch] = make(self._device, self.name, arch)
+                made = nvrtc.compile_cuda(self._text, self.name, arch, self._isolation)
             except ValueError as error:
-                raise compiler.CompileError(str(error)) from None
+                raise CompileError(str(error)) from None
+            self._nvidia[arch] = made
         return self._nvidia[arch]
 
     def built(self, variant: str) -> compiler.Built:
         """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
         if variant not in self._built:
             folder = Path(self._folder.name)
-            made = compiler.build(self._host, self.name, variant, folder, self._isolation)
+            try:
+                made = compiler.build(self._text, self.name, variant, folder, self._isolation)
+            except CompileError as error:
+                if self.nvidia is None:
+                    raise
+                raise CompileError(
+                    f"CUDA accepts this; this lab's CPU simulator does not (yet):\n{error}"
+                ) from None
             self._built[variant] = made
         return self._built[variant]
 
@@ -186,6 +224,14 @@ class Kernel:
             types = compiler.signature(self.built(next(iter(self._built), "checked")).path)
         names = [*self._names, *(f"argument {i}" for i in range(len(self._names), len(types)))]
         return tuple(Parameter(n, t) for n, t in zip(names, types, strict=False))
+
+    @property
+    def dynamic(self) -> str:
+        """The name of the dynamic shared array, if the source has one."""
+        return self._text.dynamic
+
+    def __call__(self, *args, **options):
+        raise LaunchError(f"say where {self.name} runs: kernel[grid, block](...)")
 
     def __repr__(self) -> str:
         text = ", ".join(f"{p.type} {p.name}" for p in self.parameters)
@@ -205,7 +251,40 @@ class Kernel:
 
         return launch
 
-    def _check(self, grid, block, args, shared_bytes, constants, outputs) -> Launch:
+    def _constants(self, given: Mapping[str, object], variant: str) -> dict[str, torch.Tensor]:
+        """Values for the kernel's static arrays, checked against their declarations."""
+        try:
+            known = debuginfo.variables(self.built(variant).path) if given else ()
+        except compiler.CompilerMissing:  # a GPU without a host compiler
+            return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
+        declared = {v.name: v for v in known if v.space == "static"}
+        tensors = {}
+        for key, value in given.items():
+            if (v := declared.get(key)) is None:
+                raise LaunchError(f"the kernel has no __constant__ array {key!r}")
+            kind = _SCALARS.get(_plain(v.type), (None, None))[1]
+            text = v.type + "".join(f"[{n}]" for n in v.shape)
+            try:
+                if isinstance(value, torch.Tensor) or hasattr(value, "dtype"):
+                    tensor = torch.as_tensor(value)
+                else:
+                    tensor = torch.tensor(value)
+                    whole = not tensor.is_floating_point()
+                    if kind is not None and (whole or kind.is_floating_point):
+                        tensor = tensor.to(kind)
+            except (TypeError, ValueError, RuntimeError):
+                raise LaunchError(f"{key} is {_a(text)}, which cannot hold {value!r}") from None
+            if kind is not None and tensor.dtype != kind:
+                raise LaunchError(
+                    f"{key} is {_a(text)} and takes {str(kind)[6:]}, got {str(tensor.dtype)[6:]}"
+                )
+            size = v.itemsize * math.prod(v.shape)
+            if tensor.nbytes > size:
+                raise LaunchError(f"{key!r} holds {size} bytes, {tensor.nbytes} were given")
+            tensors[key] = tensor.detach().cpu().contiguous()
+        return tensors
+
+    def _check(self, grid, block, args, shared_bytes, constants, outputs, variant) -> Launch:
         grid, block = _dim3(grid, "grid"), _dim3(block, "block")
         for sizes, most, what in ((grid, MAX_GRID, "grid"), (block, MAX_BLOCK, "block")):
             for axis, size, limit in zip("xyz", sizes, most, strict=True):
@@ -246,9 +325,7 @@ class Kernel:
                     f"outputs names {wanted!r}, which is no pointer that {self.name} may write to"
                 )
             chosen.add(named[0])
-        tensors = {}
-        for key, value in (constants or {}).items():
-            tensors[key] = torch.as_tensor(value).detach().cpu().contiguous()
+        tensors = self._constants(dict(constants or {}), variant)
         args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
         return Launch(grid, block, shared_bytes, self.parameters, args, tensors, frozenset(chosen))
 
@@ -271,7 +348,9 @@ class Kernel:
         grid, block : blocks a grid and threads a block, an integer or ``(x, y, z)``
         args : contiguous tensors for pointers (None for a null pointer), numbers for scalars
         shared_bytes : dynamic shared memory a block, for ``extern __shared__``
-        constants : values for ``__constant__`` (or ``__device__``) arrays, by name
+        constants : values for ``__constant__`` or ``__device__`` arrays, by name: a tensor of the
+            array's type, or numbers. A ``__device__`` array starts anew at each launch; on the CPU
+            its tensor holds what the kernel left in it
         outputs : names or positions of the tensors whose old contents mean nothing: every element
             must be written, none read before. A floating tensor full of NaN counts as one; a tensor
             that the kernel only writes to must be written whole in any case
@@ -292,7 +371,8 @@ class Kernel:
         """
         if mode not in ("checked", "fast"):
             raise LaunchError(f"mode must be 'checked' or 'fast', not {mode!r}")
-        launch = self._check(grid, block, args, shared_bytes, constants, outputs)
+        outputs = (outputs,) if isinstance(outputs, str | int) else outputs
+        launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
         tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
         if tensors and tensors[0].is_cuda:
             from cnnlab.cuda import gpu
@@ -308,31 +388,42 @@ def _arch() -> str:
     return "sm_90"
 
 
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeio' else 'a'} {kind}"
+
+
 def _check_argument(kernel: str, p: Parameter, value) -> None:
     where = f"{kernel}: {p.name}"
     if not p.pointer:
-        if p.base not in _SCALARS:
-            raise LaunchError(f"{where} is a {p.type}; Python passes numbers and tensors only")
+        if (packed := _pack(p.base)) is None:
+            raise LaunchError(
+                f"{where} is {_a(p.type)}; Python passes numbers, tensors and CUDA's vector types"
+            )
+        kind, count = packed
         if isinstance(value, torch.Tensor):
             raise LaunchError(
-                f"{where} is a {p.type}, but a tensor was given; pass a number (x.item())"
+                f"{where} is {_a(p.type)}, but a tensor was given; pass a number (x.item())"
             )
-        if isinstance(value, float) and _SCALARS[p.base][0] not in "fde":
-            raise LaunchError(f"{where} is a {p.type}, but {value!r} is no integer")
-        try:
-            struct.pack("<" + _SCALARS[p.base][0], value)
-        except (struct.error, OverflowError, TypeError):
-            raise LaunchError(f"{where} is a {p.type}, which cannot hold {value!r}") from None
+        if count > 1 and not (isinstance(value, Sequence) and len(value) == count):
+            raise LaunchError(f"{where} is {_a(p.type)} and takes {count} numbers, got {value!r}")
+        for part in value if count > 1 else (value,):
+            if isinstance(part, float) and kind not in "fde":
+                raise LaunchError(f"{where} is {_a(p.type)}, but {part!r} is no integer")
+            try:
+                struct.pack("<" + kind, part)
+            except (struct.error, OverflowError, TypeError):
+                said = f"{where} is {_a(p.type)}, which cannot hold {part!r}"
+                raise LaunchError(said) from None
         return
     if value is None:
         return
     if not isinstance(value, torch.Tensor):
-        raise LaunchError(f"{where} is a {p.type} and takes a tensor, got {type(value).__name__}")
+        raise LaunchError(f"{where} is {_a(p.type)} and takes a tensor, got {type(value).__name__}")
     if p.type.count("*") > 1:
-        raise LaunchError(f"{where} is a {p.type}; a pointer to pointers cannot be passed")
+        raise LaunchError(f"{where} is {_a(p.type)}; a pointer to pointers cannot be passed")
     if p.dtype is not None and p.dtype != value.dtype:
         raise LaunchError(
-            f"{where} is a {p.type} and takes {str(p.dtype)[6:]}, "
+            f"{where} is {_a(p.type)} and takes {str(p.dtype)[6:]}, "
             f"got a tensor of {str(value.dtype)[6:]}"
         )
     if not value.is_contiguous():
@@ -362,6 +453,10 @@ def compile(
     CompilerMissing
         Where a kernel is to run on the CPU and there is no g++.
     """
+    if not isinstance(source, str | Path) or not isinstance(name, str):
+        wrong = name if isinstance(source, str | Path) else source
+        what = "the kernel's name" if isinstance(source, str | Path) else "the source"
+        raise CompileError(f"{what} is a text, not {wrong!r:.40}")
     if isinstance(source, Path) or (source.endswith(".cu") and "\n" not in source):
         source = Path(source).read_text()
     if use_nvrtc is None:

@@ -7,7 +7,7 @@ positive; in two block shapes and two schedules.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -180,6 +180,18 @@ def _coarsened(image, taps, out, block):
     }
 
 
+def _streaming(image, taps, out, block):
+    h, w = image.shape
+    width, strips = block
+    return {
+        "name": f"conv2d<{taps.shape[0]}, {width}, {strips}, 8>",
+        "grid": (_ceil(w, 4 * width), _ceil(h, 8 * strips)),
+        "arguments": (image, out, h, w),
+        "output": 1,
+        "constants": {"filter": taps},
+    }
+
+
 def _brighten_case(seed: int, h: int, w: int, block, reverse=False) -> SourceCase:
     image = _random((h, w), seed)
     return SourceCase(
@@ -284,6 +296,13 @@ def _layer_case(seed: int, layer, block, reverse=False, implicit=False) -> Sourc
     )
 
 
+def _tensor_case(seed: int, layer, reverse=False) -> SourceCase:
+    case = _layer_case(seed, layer, (32,), reverse)
+    n, pixels, o = layer[0], case.expected[0, 0].numel(), layer[4]
+    grid = (_ceil(pixels, 128), _ceil(o, 64), n)
+    return replace(case, name=f"conv2d<{layer[5]}>", grid=grid, block=(256,))
+
+
 def _layers(blocks, implicit=False):
     def cases(seed: int) -> list[SourceCase]:
         return [
@@ -379,6 +398,13 @@ _NO_FILTER_LOADS = Limit(
     "With the filter in constant memory, 25 global loads an output suffice",
 )
 
+_NO_SHARED = Limit(
+    "no shared memory",
+    lambda r: r.count("shared", "loads"),
+    0.0,
+    "What neighbours hold comes by shuffles: no load from shared memory",
+)
+
 LADDER: dict[str, Rung] = {
     "index": Rung("Which element is mine?", "index.cu", SourceSpec("index", _brighten)),
     "uchar": Rung("The lecture's kernel, mended", "uchar.cu", _image_spec("uchar", _BLOCKS, _uchar, integer=True)),
@@ -419,6 +445,11 @@ LADDER: dict[str, Rung] = {
             ],
         ),
     ),
+    "streaming": Rung(
+        "Rows that flow through registers",
+        "streaming.cu",
+        _image_spec("streaming", [(32, 4), (64, 2)], _streaming, [_small_tile(1.6), _NO_SHARED]),
+    ),
     "channels": Rung("A whole layer, directly", "channels.cu", SourceSpec("channels", _layers(_LINES))),
     "gemm": Rung(
         "A matrix product in tiles",
@@ -436,4 +467,13 @@ LADDER: dict[str, Rung] = {
         SourceSpec("implicit_gemm", _layers([(8, 8), (4, 4)], implicit=True)),
     ),
     "wmma": Rung("Tensor cores", "wmma.cu", SourceSpec("wmma", _wmmas)),
+    "tensor_conv": Rung(
+        "A layer on tensor cores",
+        "tensor_conv.cu",
+        SourceSpec(
+            "tensor_conv",
+            lambda seed: [_tensor_case(seed + 3 * i, x, i % 3 == 0) for i, x in enumerate(_LAYERS)],
+            tolerance=1e-3,  # of TF32's 11 bits
+        ),
+    ),
 }  # fmt: skip

@@ -1,8 +1,7 @@
-# ruff: noqa: E501 (C++ text)
 """NVIDIA's own compiler, through cuda.core: it needs no GPU, and says what nvcc would say.
 
-Run as a program it reads one request (JSON) and writes one answer, so that a compile bomb in
-somebody else's source is the sandbox's matter and not the grader's.
+Run as a program it reads requests (JSON, one a line) and answers them: so a compile bomb is the
+sandbox's matter, and neither the notebook's nor the grader's.
 """
 
 import base64
@@ -11,41 +10,22 @@ import importlib.util
 import io
 import json
 import re
+import select
+import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Nvidia", "compile_cuda", "compile_isolated", "installed"]
+__all__ = ["Nvidia", "compile_cuda", "installed"]
 
-_TYPES = """
+_SIM = Path(__file__).parent / "sim"
+_PROBE = """
 #line 1 "launch"
 template <class... A> __device__ const char* cnnlab_signature(void (*)(A...)) {{ return __PRETTY_FUNCTION__; }}
 extern "C" __global__ void cnnlab_types(const char** p) {{ *p = cnnlab_signature((decltype(&{name}))0); }}
-"""
-# Constants that students take from headers which NVRTC does not have.
-_DEFINES = {
-    "INFINITY": "__int_as_float(0x7f800000)",
-    "NAN": "__int_as_float(0x7fffffff)",
-    "FLT_MAX": "3.402823466e+38f",
-    "FLT_MIN": "1.175494351e-38f",
-    "FLT_EPSILON": "1.192092896e-07f",
-    "INT_MAX": "2147483647",
-    "INT_MIN": "(-2147483647-1)",
-    "UINT_MAX": "4294967295u",
-    "M_PI": "3.14159265358979323846",
-    "int8_t": "signed char",
-    "uint8_t": "unsigned char",
-    "int16_t": "short",
-    "uint16_t": "unsigned short",
-    "int32_t": "int",
-    "uint32_t": "unsigned int",
-    "int64_t": "long long",
-    "uint64_t": "unsigned long long",
-    "uchar": "unsigned char",
-    "ushort": "unsigned short",
-    "uint": "unsigned int",
-    "ulong": "unsigned long",
-}
+"""  # noqa: E501
+_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -86,8 +66,98 @@ def _sites() -> list[Path]:
     return [Path(entry) for entry in sys.path if entry.endswith("-packages")]
 
 
+@functools.cache
+def _prelude(headers: tuple[str, ...]) -> str:
+    """What precedes a source: CUDA's own headers that it includes, then what NVRTC lacks."""
+    rows = [f"#include <{name}>" for name in headers]
+    for row in (_SIM / "sim_nvrtc.h").read_text().splitlines():
+        macro = re.match(r"#define (\w+)", row)
+        rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
+    return "\n".join([*rows, '#line 1 "kernel.cu"\n'])
+
+
+def compile_cuda(source, name: str, arch: str = "sm_90", isolation: str = "preferred") -> Nvidia:
+    """Compile one kernel of a `cnnlab.cuda.source.Source` to machine code, in the sandbox.
+
+    Raises
+    ------
+    ValueError
+        With NVIDIA's messages (line, caret) if it does not compile.
+    LabFailed
+        If the compiler's process does not start.
+    """
+    headers = tuple(re.findall(r"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w./]+)", source.device, re.M))
+    text = _prelude(headers) + source.device
+    with _pool().take(isolation) as worker:
+        answer = worker([text, name, arch])
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    cubin = base64.b64decode(answer["cubin"])
+    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": cubin})
+
+
+@functools.cache
+def _pool():
+    from cnnlab.cuda.workers import Pool
+
+    return Pool(_Worker)
+
+
+class _Worker:
+    """This file, running as a program in the sandbox."""
+
+    def __init__(self, isolation: str):
+        from cnnlab import sandbox
+
+        places = {sys.prefix, sys.base_prefix, *map(str, _sites())}
+        policy = sandbox.Policy(
+            readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],
+            limits=sandbox.Limits(seconds=1e6, memory=8 << 30, file_bytes=0),
+        )
+        self.process = subprocess.Popen(
+            sandbox.command([sys.executable, "-I", __file__], policy, isolation, tied=False),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
+        self._line(60, "did not start")
+
+    def __call__(self, request: list) -> dict:
+        from cnnlab.cuda.workers import LabFailed
+
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise LabFailed(f"the process for NVIDIA's compiler is gone ({error})") from None
+        return json.loads(self._line(_SECONDS, ""))
+
+    def _line(self, seconds: float, problem: str) -> bytes:
+        import os
+
+        from cnnlab.cuda.workers import LabFailed, kill
+
+        out, end = bytearray(), time.monotonic() + seconds
+        pipe = self.process.stdout.fileno()
+        while not out.endswith(b"\n"):
+            left = max(end - time.monotonic(), 0)
+            chunk = os.read(pipe, 1 << 20) if select.select([pipe], [], [], left)[0] else b""
+            if not chunk or len(out) > 64 << 20:
+                kill(self.process)
+                if problem:
+                    raise LabFailed(f"the process for NVIDIA's compiler {problem}")
+                raise ValueError("NVIDIA's compiler was stopped: it takes too much time or memory")
+            out += chunk
+        return bytes(out)
+
+
+# ---- in the worker ------------------------------------------------------------------------------
+
+
 def _headers() -> list[str]:
-    """Folders of cuda_fp16.h, mma.h and cooperative_groups.h, in the toolkit's or Triton's wheels."""
+    """Folders of cuda_fp16.h, mma.h, cooperative_groups.h: in the toolkit's or Triton's wheels."""
     found = [folder for site in _sites() for folder in site.glob("nvidia/*/include")]
     found += [site / "triton/backends/nvidia/include" for site in _sites()]
     whole = [p for p in found if (p / "cuda_fp16.h").exists()]
@@ -95,43 +165,60 @@ def _headers() -> list[str]:
     return [str(p) for p in whole + [p / "cccl" for p in found if (p / "cccl").exists()]]
 
 
-def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
-    """Compile one kernel to machine code.
-
-    Raises
-    ------
-    ValueError
-        With NVIDIA's messages (line, caret) if it does not compile.
-    """
+def _cubin(text: str, name: str, arch: str):
     from cuda.core import Program, ProgramOptions
 
     log = io.StringIO()
-    # cooperative_groups.h brings a standard library of its own, which defines all of these.
-    defines = {} if "cooperative_groups" in source else _DEFINES
     options = ProgramOptions(
         arch=arch,
         std="c++17",
         name="kernel.cu",
         include_path=_headers(),
-        define_macro=[f"{k}={v}" for k, v in defines.items()] or None,
+        device_as_default_execution_space=True,
         ptxas_options=["-v"],
     )
+    code = Program(text, "c++", options).compile(
+        "cubin", name_expressions=(name,) * bool(name), logs=log
+    )
+    return code, log.getvalue()
+
+
+def _messages(error: Exception) -> str:
+    """NVIDIA's errors about the student's lines."""
+    text = str(error).split("compilation log:")[-1].replace("\0", "")  # C's end of the text
+    if too := re.search(r"uses too much (shared|global constant) data \((\w+) bytes, (\w+)", text):
+        kind = "__shared__" if too[1] == "shared" else "__constant__"
+        most = "a block has at most" if too[1] == "shared" else "there are at most"
+        return f"the {kind} arrays take {int(too[2], 16)} bytes; {most} {int(too[3], 16)}"
+    kept, keep = [], False
+    for line in text.splitlines():
+        if re.match(
+            r"\S+\(\d+\): |At end of source|ptxas|\d+ errors? detected|Remark:|\S+: fatal", line
+        ):
+            keep = line.startswith(("kernel.cu(", "At end of source")) and ": warning" not in line
+            keep |= line.startswith("ptxas") and "error" in line
+        if keep:
+            kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def _compile(text: str, name: str, arch: str) -> Nvidia:
     try:
-        program = Program(source + _TYPES.format(name=name), "c++", options)
-        code = program.compile("cubin", name_expressions=(name,), logs=log)
+        code, log = _cubin(text + _PROBE.format(name=name), name, arch)
     except Exception as error:
-        text = str(error).split("compilation log:")[-1].replace("\0", "")  # C's end of the text
-        text = "\n".join(
-            line for line in text.splitlines() if not re.match(r"\d+ errors? det", line)
-        )
-        raise ValueError(text.strip()) from None
+        try:  # once more without the probe, so that every message is about the student's text
+            _cubin(text + "\n", "", arch)
+        except Exception as bare:
+            raise ValueError(_messages(bare) or _messages(error) or str(error)) from None
+        said = _messages(error) or str(error).split("compilation log:")[-1].strip()
+        raise ValueError(said or f"there is no kernel {name!r} in this source") from None
     symbol = code.symbol_mapping.get(name, name)
     symbol = symbol.decode() if isinstance(symbol, bytes) else symbol
     cubin = bytes(code.code)
     found = re.search(rb"cnnlab_signature\(void \(\*\)\(A\.\.\.\)\)(?: \[with (.*?)\])?\0", cubin)
     types = re.split(r"(?:^|, )A = ", (found[1] or b"").decode())[1:] if found else []
     entry = re.search(
-        rf"Compiling entry function '{re.escape(symbol)}'(.*?)Compile time", log.getvalue(), re.S
+        rf"Compiling entry function '{re.escape(symbol)}'(.*?)Compile time", log, re.S
     )
     info = entry[1] if entry else ""
 
@@ -151,37 +238,18 @@ def compile_cuda(source: str, name: str, arch: str = "sm_90") -> Nvidia:
     )
 
 
-def compile_isolated(source: str, name: str, arch: str = "sm_90") -> Nvidia:
-    """As `compile_cuda`, in a sandboxed process of its own."""
-    from cnnlab import sandbox
+def _serve() -> None:
+    import cuda.core  # noqa: F401  (before it says that it is ready: its absence is no kernel's fault)
 
-    places = {
-        sys.prefix,
-        sys.base_prefix,
-        *map(str, _sites()),
-    }
-    policy = sandbox.Policy(
-        readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],
-        limits=sandbox.Limits(seconds=20, memory=8 << 30, file_bytes=0, output_bytes=32 << 20),
-    )
-    request = json.dumps([source, name, arch]).encode()
-    outcome = sandbox.run([sys.executable, "-I", __file__], policy, stdin=request)
-    try:
-        answer = json.loads(outcome.stdout)
-    except ValueError:
-        raise ValueError(
-            "NVIDIA's compiler was stopped: it takes too much time or memory"
-        ) from None
-    if "error" in answer:
-        raise ValueError(answer["error"])
-    cubin = base64.b64decode(answer["cubin"])
-    return Nvidia(**answer | {"types": tuple(answer["types"]), "cubin": cubin})
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            made = asdict(_compile(*json.loads(line)))
+            made["cubin"] = base64.b64encode(made["cubin"]).decode()
+        except ValueError as error:
+            made = {"error": str(error)}
+        print(json.dumps(made), flush=True)
 
 
 if __name__ == "__main__":
-    try:
-        made = asdict(compile_cuda(*json.load(sys.stdin)))
-        made["cubin"] = base64.b64encode(made["cubin"]).decode()
-    except ValueError as error:
-        made = {"error": str(error)}
-    json.dump(made, sys.stdout)
+    _serve()

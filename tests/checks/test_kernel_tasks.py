@@ -1,6 +1,5 @@
 """Kernels as answers: what a student is told, at home and while grading."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -113,12 +112,10 @@ def test_sentences_are_wrapped():
     assert max(map(len, found.text().splitlines())) <= 80
 
 
-def test_a_kernel_that_never_ends_costs_its_own_points_and_little_time():
+def test_a_kernel_that_never_ends_costs_its_own_points():
     endless = changed(right.mirror_swapped, ("if (x", "while (w > 0) {}\n    if (x"))
-    began = time.monotonic()
     found = graded(MIRROR, endless)
     assert found.points == 0 and "did not end" in found.problem
-    assert time.monotonic() - began < 60
 
 
 def test_a_kernel_that_breaks_out_is_stopped():

@@ -61,6 +61,7 @@ def test_data_is_not_executable():
 def test_smuggled_system_calls_are_killed(tmp_path, monkeypatch):
     """Without the checks on source and imports the launcher's filter still kills."""
     from cnnlab.cuda import compiler
+    from cnnlab.cuda import source as reader
 
     calls = {
         "fork": 57,
@@ -73,7 +74,7 @@ def test_smuggled_system_calls_are_killed(tmp_path, monkeypatch):
     }
     for name, number in calls.items():
         source = f'struct S {{ S() {{ long r; asm volatile("syscall" : "=a"(r) : "a"({number}L), "D"(2L), "S"(1L), "d"(0L) : "rcx", "r11", "memory"); }} }} s;\n{BODY}'
-        monkeypatch.setattr(compiler, "_UNSUPPORTED", [])
+        monkeypatch.setattr(reader, "_ANYWHERE", [])
         monkeypatch.setattr(compiler, "_COMMON", [w for w in compiler._COMMON if w != "-fno-asm"])
         report, _ = run(source)
         assert report.kinds == {"forbidden"}, name
@@ -82,8 +83,9 @@ def test_smuggled_system_calls_are_killed(tmp_path, monkeypatch):
 
 def test_a_file_cannot_be_read_even_by_system_call(monkeypatch):
     from cnnlab.cuda import compiler
+    from cnnlab.cuda import source as reader
 
-    monkeypatch.setattr(compiler, "_UNSUPPORTED", [])
+    monkeypatch.setattr(reader, "_ANYWHERE", [])
     monkeypatch.setattr(compiler, "_COMMON", [w for w in compiler._COMMON if w != "-fno-asm"])
     program = Path(cuda.compiler.launcher())
     source = f'''__device__ char path[] = "{program}";
@@ -98,8 +100,9 @@ __global__ void k(float* out) {{
 
 def test_exit_without_a_record_is_a_fault(monkeypatch):
     from cnnlab.cuda import compiler
+    from cnnlab.cuda import source as reader
 
-    monkeypatch.setattr(compiler, "_UNSUPPORTED", [])
+    monkeypatch.setattr(reader, "_ANYWHERE", [])
     monkeypatch.setattr(compiler, "_COMMON", [w for w in compiler._COMMON if w != "-fno-asm"])
     for where in (
         "struct S { S() { EXIT } } s;\n" + BODY,

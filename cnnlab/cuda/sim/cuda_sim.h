@@ -3,8 +3,8 @@
 #pragma once
 
 // ---- qualifiers ------------------------------------------------------------------------------
-#define SIM_TEXT_(x) #x
-#define SIM_TEXT(x) SIM_TEXT_(x)
+#define CNNLAB_TEXT_(x) #x
+#define CNNLAB_TEXT(x) CNNLAB_TEXT_(x)
 #define __global__
 #define __device__
 #define __host__
@@ -15,17 +15,20 @@
 #define __align__(n) __attribute__((aligned(n)))
 // The launcher answers __tls_get_addr, and so gives every shared array a place with room around it.
 #define __shared__ static thread_local __attribute__((tls_model("global-dynamic")))
-#define __constant__ __attribute__((aligned(128), section("cuda_constant." SIM_TEXT(__COUNTER__))))
-#define SIM_HOOK static __attribute__((noinline, unused, no_sanitize("thread"), no_sanitize("undefined")))
-#define SIM_INLINE static inline __attribute__((unused))
-#define SIM_PC __builtin_return_address(0)
+#define __constant__ __attribute__((aligned(128), section("cuda_constant." CNNLAB_TEXT(__COUNTER__))))
+#define CNNLAB_HOOK static __attribute__((noinline, unused, no_sanitize("thread"), no_sanitize("undefined")))
+#define CNNLAB_INLINE static inline __attribute__((unused))
+#define CNNLAB_PC __builtin_return_address(0)
+#define __builtin_align__(n) __align__(n)
 #define __CUDACC__ 1
+#define __NVCC__ 1
 #define __CUDA_ARCH__ 900
 
 typedef decltype(sizeof(0)) size_t;
 typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
 typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned uint32_t; typedef unsigned long uint64_t;
 typedef unsigned long uintptr_t; typedef long intptr_t; typedef long ptrdiff_t;
+typedef long clock_t;
 typedef unsigned char uchar; typedef unsigned short ushort; typedef unsigned uint; typedef unsigned long ulong;
 #define INFINITY __builtin_inff()
 #define NAN __builtin_nanf("")
@@ -36,207 +39,256 @@ typedef unsigned char uchar; typedef unsigned short ushort; typedef unsigned uin
 #define INT_MAX __INT_MAX__
 #define INT_MIN (-__INT_MAX__ - 1)
 #define UINT_MAX (__INT_MAX__ * 2u + 1u)
+#define DBL_EPSILON __DBL_EPSILON__
+#define LLONG_MAX __LONG_LONG_MAX__
+#define INT32_MAX __INT_MAX__
+#define UINT32_MAX UINT_MAX
+#define UCHAR_MAX 255
+#define NULL 0
 #define CUDART_INF_F __builtin_inff()
+#define CUDART_NAN_F __builtin_nanf("")
+#define CUDART_PI_F 3.141592654f
+#define M_PI_2 1.57079632679489661923
 #define M_PI 3.14159265358979323846
 
 // ---- vector types ----------------------------------------------------------------------------
-#define SIM_VECTORS(T, name, a1, a2, a4)                                                           \
+#define CNNLAB_VECTORS(T, name, a1, a2, a4)                                                           \
     struct __attribute__((aligned(a1))) name##1 { T x; };                                          \
     struct __attribute__((aligned(a2))) name##2 { T x, y; };                                       \
     struct name##3 { T x, y, z; };                                                                 \
     struct __attribute__((aligned(a4))) name##4 { T x, y, z, w; };                                 \
-    SIM_INLINE name##1 make_##name##1(T x) { return {x}; }                                         \
-    SIM_INLINE name##2 make_##name##2(T x, T y) { return {x, y}; }                                 \
-    SIM_INLINE name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                         \
-    SIM_INLINE name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
-SIM_VECTORS(signed char, char, 1, 2, 4)
-SIM_VECTORS(unsigned char, uchar, 1, 2, 4)
-SIM_VECTORS(short, short, 2, 4, 8)
-SIM_VECTORS(unsigned short, ushort, 2, 4, 8)
-SIM_VECTORS(int, int, 4, 8, 16)
-SIM_VECTORS(unsigned, uint, 4, 8, 16)
-SIM_VECTORS(long long, longlong, 8, 16, 16)
-SIM_VECTORS(unsigned long long, ulonglong, 8, 16, 16)
-SIM_VECTORS(float, float, 4, 8, 16)
-SIM_VECTORS(double, double, 8, 16, 16)
+    CNNLAB_INLINE name##1 make_##name##1(T x) { return {x}; }                                         \
+    CNNLAB_INLINE name##2 make_##name##2(T x, T y) { return {x, y}; }                                 \
+    CNNLAB_INLINE name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                         \
+    CNNLAB_INLINE name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+CNNLAB_VECTORS(signed char, char, 1, 2, 4)
+CNNLAB_VECTORS(unsigned char, uchar, 1, 2, 4)
+CNNLAB_VECTORS(short, short, 2, 4, 8)
+CNNLAB_VECTORS(unsigned short, ushort, 2, 4, 8)
+CNNLAB_VECTORS(int, int, 4, 8, 16)
+CNNLAB_VECTORS(unsigned, uint, 4, 8, 16)
+CNNLAB_VECTORS(long, long, 8, 16, 16)
+CNNLAB_VECTORS(unsigned long, ulong, 8, 16, 16)
+CNNLAB_VECTORS(long long, longlong, 8, 16, 16)
+CNNLAB_VECTORS(unsigned long long, ulonglong, 8, 16, 16)
+CNNLAB_VECTORS(float, float, 4, 8, 16)
+CNNLAB_VECTORS(double, double, 8, 16, 16)
 struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
     constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
 };
 
-struct SimDim {  // as dim3; but without a constructor, so that a constant one counts as read-only
+struct CnnlabDim {  // as dim3; but without a constructor, so that a constant one counts as read-only
     unsigned x, y, z;
     operator dim3() const { return dim3(x, y, z); }
 };
 // Constant for the student, so that the compiler may keep them in registers and does not trace them.
-extern const uint3 threadIdx __asm__("sim_threadIdx"), blockIdx __asm__("sim_blockIdx");
-extern const SimDim blockDim __asm__("sim_blockDim"), gridDim __asm__("sim_gridDim");
+extern const uint3 threadIdx __asm__("cnnlab_threadIdx"), blockIdx __asm__("cnnlab_blockIdx");
+extern const CnnlabDim blockDim __asm__("cnnlab_blockDim"), gridDim __asm__("cnnlab_gridDim");
 static constexpr int warpSize = 32;
 
 // ---- the launcher's side ---------------------------------------------------------------------
-struct SimWarp { const unsigned long* values; unsigned lanes; };  // what each lane brought, and who came
+struct CnnlabWarp { const unsigned long* values; unsigned lanes; };  // what each lane brought, and who came
 extern "C" {
-extern char sim_dynamic_shared[];
-int sim_barrier(int line, int predicate, int op);
-void sim_syncwarp(int line, unsigned mask);
-SimWarp sim_warp(const char* what, unsigned mask, unsigned long value, void* pc);
-unsigned sim_activemask(void* pc);
-void sim_bad_lane(const char* what, int lane, void* pc);
-void sim_atomic(void* address, unsigned size, void* pc);
-void sim_fence();
-void sim_trap(const char* what, int line);
-long long sim_clock();
-int printf(const char*, ...) __asm__("sim_printf");
+extern char cnnlab_dynamic_shared[];
+int cnnlab_barrier(int line, int predicate, int op);
+void cnnlab_syncwarp(int line, unsigned mask);
+CnnlabWarp cnnlab_warp(const char* what, unsigned mask, unsigned long value, void* pc);
+unsigned cnnlab_activemask(void* pc);
+void cnnlab_bad_lane(const char* what, int lane, void* pc);
+void cnnlab_atomic(void* address, unsigned size, void* pc);
+void cnnlab_fence();
+void cnnlab_trap(const char* what, int line);
+long long cnnlab_clock();
+void cnnlab_frame(void* frame);
+int printf(const char*, ...) __asm__("cnnlab_printf");
 }
 
 // ---- barriers, fences ------------------------------------------------------------------------
-#define __syncthreads() sim_barrier(__LINE__, 0, 0)
-#define __syncthreads_count(p) sim_barrier(__LINE__, (p) != 0, 1)
-#define __syncthreads_and(p) sim_barrier(__LINE__, (p) != 0, 2)
-#define __syncthreads_or(p) sim_barrier(__LINE__, (p) != 0, 3)
-static inline void sim_syncwarp_(int line, unsigned mask = 0xffffffffu) { sim_syncwarp(line, mask); }
-#define __syncwarp(...) sim_syncwarp_(__LINE__ __VA_OPT__(, ) __VA_ARGS__)
-#define __threadfence() sim_fence()
-#define __threadfence_block() sim_fence()
-#define __threadfence_system() sim_fence()
-#define __trap() sim_trap("__trap() was called", __LINE__)
-#define assert(x) ((x) ? (void)0 : sim_trap("assertion failed: " #x, __LINE__))
+#define __syncthreads() cnnlab_barrier(__LINE__, 0, 0)
+#define __syncthreads_count(p) cnnlab_barrier(__LINE__, (p) != 0, 1)
+#define __syncthreads_and(p) cnnlab_barrier(__LINE__, (p) != 0, 2)
+#define __syncthreads_or(p) cnnlab_barrier(__LINE__, (p) != 0, 3)
+static inline void cnnlab_syncwarp_(int line, unsigned mask = 0xffffffffu) { cnnlab_syncwarp(line, mask); }
+#define __syncwarp(...) cnnlab_syncwarp_(__LINE__ __VA_OPT__(, ) __VA_ARGS__)
+#define __threadfence() cnnlab_fence()
+#define __threadfence_block() cnnlab_fence()
+#define __threadfence_system() cnnlab_fence()
+#define __trap() cnnlab_trap("__trap() was called", __LINE__)
+#define assert(x) ((x) ? (void)0 : cnnlab_trap("assertion failed: " #x, __LINE__))
 #define __builtin_assume(x) ((void)0)
-SIM_INLINE long long clock64() { return sim_clock(); }
-SIM_INLINE int clock() { return (int)sim_clock(); }
-SIM_INLINE void __nanosleep(unsigned) {}
+CNNLAB_INLINE long long clock64() { return cnnlab_clock(); }
+CNNLAB_INLINE int clock() { return (int)cnnlab_clock(); }
+CNNLAB_INLINE void __nanosleep(unsigned) {}
 
 // ---- warp intrinsics -------------------------------------------------------------------------
-template <class T> struct SimSame { typedef T type; };
-template <class T> SIM_INLINE unsigned long sim_bits(T v) {
+template <class T> struct CnnlabSame { typedef T type; };
+template <class T> CNNLAB_INLINE unsigned long cnnlab_bits(T v) {
     static_assert(sizeof(T) <= 8, "a shuffle moves at most 8 bytes");
     unsigned long b = 0;
     __builtin_memcpy(&b, &v, sizeof v);
     return b;
 }
-template <class T> SIM_INLINE T sim_value(unsigned long b) {
+template <class T> CNNLAB_INLINE T cnnlab_value(unsigned long b) {
     T v;
     __builtin_memcpy(&v, &b, sizeof v);
     return v;
 }
-SIM_INLINE unsigned sim_lane() {
+CNNLAB_INLINE unsigned cnnlab_lane() {
     return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31;
 }
-template <class T> SIM_HOOK T sim_shuffle(const char* what, unsigned mask, T v, int source, void* pc) {
-    SimWarp w = sim_warp(what, mask, sim_bits(v), pc);
-    if (!(w.lanes >> (source & 31) & 1)) sim_bad_lane(what, source & 31, pc);
-    return sim_value<T>(w.values[source & 31]);
+template <class T> CNNLAB_HOOK T cnnlab_shuffle(const char* what, unsigned mask, T v, int source, void* pc) {
+    CnnlabWarp w = cnnlab_warp(what, mask, cnnlab_bits(v), pc);
+    if (!(w.lanes >> (source & 31) & 1)) cnnlab_bad_lane(what, source & 31, pc);
+    return cnnlab_value<T>(w.values[source & 31]);
 }
-template <class T> SIM_HOOK T __shfl_sync(unsigned mask, T v, int source, int width = 32) {
-    int base = sim_lane() & ~(width - 1);
-    return sim_shuffle("__shfl_sync", mask, v, base + (source & (width - 1)), SIM_PC);
+template <class T> CNNLAB_HOOK T __shfl_sync(unsigned mask, T v, int source, int width = 32) {
+    int base = cnnlab_lane() & ~(width - 1);
+    return cnnlab_shuffle("__shfl_sync", mask, v, base + (source & (width - 1)), CNNLAB_PC);
 }
-template <class T> SIM_HOOK T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = sim_lane(), source = lane - (int)delta;
-    return sim_shuffle("__shfl_up_sync", mask, v, source < (lane & ~(width - 1)) ? lane : source, SIM_PC);
+template <class T> CNNLAB_HOOK T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32) {
+    int lane = cnnlab_lane(), source = lane - (int)delta;
+    return cnnlab_shuffle("__shfl_up_sync", mask, v, source < (lane & ~(width - 1)) ? lane : source, CNNLAB_PC);
 }
-template <class T> SIM_HOOK T __shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = sim_lane(), source = lane + (int)delta;
-    return sim_shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source, SIM_PC);
+template <class T> CNNLAB_HOOK T __shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32) {
+    int lane = cnnlab_lane(), source = lane + (int)delta;
+    return cnnlab_shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
 }
-template <class T> SIM_HOOK T __shfl_xor_sync(unsigned mask, T v, int bits, int width = 32) {
-    int lane = sim_lane(), source = lane ^ bits;
-    return sim_shuffle("__shfl_xor_sync", mask, v, source > (lane | (width - 1)) ? lane : source, SIM_PC);
+template <class T> CNNLAB_HOOK T __shfl_xor_sync(unsigned mask, T v, int bits, int width = 32) {
+    int lane = cnnlab_lane(), source = lane ^ bits;
+    return cnnlab_shuffle("__shfl_xor_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
 }
-SIM_HOOK unsigned sim_ballot(SimWarp w) {
+CNNLAB_HOOK unsigned cnnlab_ballot(CnnlabWarp w) {
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i) votes |= (unsigned)((w.lanes >> i & 1) && w.values[i]) << i;
     return votes;
 }
-SIM_HOOK unsigned __ballot_sync(unsigned mask, int p) { return sim_ballot(sim_warp("__ballot_sync", mask, p != 0, SIM_PC)); }
-SIM_HOOK int __any_sync(unsigned mask, int p) { return sim_ballot(sim_warp("__any_sync", mask, p != 0, SIM_PC)) != 0; }
-SIM_HOOK int __all_sync(unsigned mask, int p) {
-    SimWarp w = sim_warp("__all_sync", mask, p != 0, SIM_PC);
-    return sim_ballot(w) == w.lanes;
+CNNLAB_HOOK unsigned __ballot_sync(unsigned mask, int p) { return cnnlab_ballot(cnnlab_warp("__ballot_sync", mask, p != 0, CNNLAB_PC)); }
+CNNLAB_HOOK int __any_sync(unsigned mask, int p) { return cnnlab_ballot(cnnlab_warp("__any_sync", mask, p != 0, CNNLAB_PC)) != 0; }
+CNNLAB_HOOK int __all_sync(unsigned mask, int p) {
+    CnnlabWarp w = cnnlab_warp("__all_sync", mask, p != 0, CNNLAB_PC);
+    return cnnlab_ballot(w) == w.lanes;
 }
-template <class T> SIM_HOOK unsigned __match_any_sync(unsigned mask, T v) {
-    SimWarp w = sim_warp("__match_any_sync", mask, sim_bits(v), SIM_PC);
+template <class T> CNNLAB_HOOK unsigned __match_any_sync(unsigned mask, T v) {
+    CnnlabWarp w = cnnlab_warp("__match_any_sync", mask, cnnlab_bits(v), CNNLAB_PC);
     unsigned same = 0;
-    for (int i = 0; i < 32; ++i) same |= (unsigned)((w.lanes >> i & 1) && w.values[i] == sim_bits(v)) << i;
+    for (int i = 0; i < 32; ++i) same |= (unsigned)((w.lanes >> i & 1) && w.values[i] == cnnlab_bits(v)) << i;
     return same;
 }
-#define SIM_REDUCE(name, step)                                                                     \
-    template <class T> SIM_HOOK T name(unsigned mask, T v) {                                       \
-        SimWarp w = sim_warp(#name, mask, sim_bits(v), SIM_PC);                                    \
+#define CNNLAB_REDUCE(name, step)                                                                     \
+    template <class T> CNNLAB_HOOK T name(unsigned mask, T v) {                                       \
+        CnnlabWarp w = cnnlab_warp(#name, mask, cnnlab_bits(v), CNNLAB_PC);                                    \
         T r = v;                                                                                   \
         for (int i = 0; i < 32; ++i)                                                               \
-            if (i != (int)sim_lane() && (w.lanes >> i & 1)) { T x = sim_value<T>(w.values[i]); r = step; } \
+            if (i != (int)cnnlab_lane() && (w.lanes >> i & 1)) { T x = cnnlab_value<T>(w.values[i]); r = step; } \
         return r;                                                                                  \
     }
-SIM_REDUCE(__reduce_add_sync, r + x)
-SIM_REDUCE(__reduce_min_sync, x < r ? x : r)
-SIM_REDUCE(__reduce_max_sync, x > r ? x : r)
-SIM_REDUCE(__reduce_and_sync, r & x)
-SIM_REDUCE(__reduce_or_sync, r | x)
-SIM_REDUCE(__reduce_xor_sync, r ^ x)
-#undef SIM_REDUCE
-SIM_HOOK unsigned __activemask() { return sim_activemask(SIM_PC); }
+CNNLAB_REDUCE(__reduce_add_sync, r + x)
+CNNLAB_REDUCE(__reduce_min_sync, x < r ? x : r)
+CNNLAB_REDUCE(__reduce_max_sync, x > r ? x : r)
+CNNLAB_REDUCE(__reduce_and_sync, r & x)
+CNNLAB_REDUCE(__reduce_or_sync, r | x)
+CNNLAB_REDUCE(__reduce_xor_sync, r ^ x)
+#undef CNNLAB_REDUCE
+template <class T> CNNLAB_HOOK unsigned __match_all_sync(unsigned mask, T v, int* all) {
+    CnnlabWarp w = cnnlab_warp("__match_all_sync", mask, cnnlab_bits(v), CNNLAB_PC);
+    *all = 1;
+    for (int i = 0; i < 32; ++i) *all &= !(w.lanes >> i & 1) || w.values[i] == cnnlab_bits(v);
+    return *all ? mask : 0;
+}
+CNNLAB_HOOK unsigned __activemask() { return cnnlab_activemask(CNNLAB_PC); }
 
 // ---- atomics ---------------------------------------------------------------------------------
-#define SIM_ATOMIC(name, update)                                                                   \
-    template <class T> SIM_HOOK T name(T* p, typename SimSame<T>::type v) {                        \
-        sim_atomic((void*)p, sizeof *p, SIM_PC);                                                   \
+template <class T> struct CnnlabWhole { static constexpr bool value = false; };
+#define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
+CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
+CNNLAB_WHOLE(unsigned long long)
+#define CNNLAB_ATOMIC1(name, whole, update)                                                        \
+    template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
+        static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
+        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
-SIM_ATOMIC(atomicAdd, old + v)
-SIM_ATOMIC(atomicSub, old - v)
-SIM_ATOMIC(atomicExch, v)
-SIM_ATOMIC(atomicMin, v < old ? v : old)
-SIM_ATOMIC(atomicMax, v > old ? v : old)
-SIM_ATOMIC(atomicAnd, old & v)
-SIM_ATOMIC(atomicOr, old | v)
-SIM_ATOMIC(atomicXor, old ^ v)
-SIM_ATOMIC(atomicInc, old >= v ? 0 : old + 1)
-SIM_ATOMIC(atomicDec, old == 0 || old > v ? v : old - 1)
-#undef SIM_ATOMIC
-template <class T> SIM_HOOK T atomicCAS(T* p, typename SimSame<T>::type expected, typename SimSame<T>::type v) {
-    sim_atomic((void*)p, sizeof *p, SIM_PC);
-    T old = *p;
-    if (old == expected) *p = v;
-    return old;
-}
+#define CNNLAB_ATOMIC(name, whole, update)                                                         \
+    CNNLAB_ATOMIC1(name, whole, update) CNNLAB_ATOMIC1(name##_block, whole, update) CNNLAB_ATOMIC1(name##_system, whole, update)
+CNNLAB_ATOMIC(atomicAdd, false, old + v)
+CNNLAB_ATOMIC(atomicSub, true, old - v)
+CNNLAB_ATOMIC(atomicExch, false, v)
+CNNLAB_ATOMIC(atomicMin, true, v < old ? v : old)
+CNNLAB_ATOMIC(atomicMax, true, v > old ? v : old)
+CNNLAB_ATOMIC(atomicAnd, true, old & v)
+CNNLAB_ATOMIC(atomicOr, true, old | v)
+CNNLAB_ATOMIC(atomicXor, true, old ^ v)
+CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
+CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
+#undef CNNLAB_ATOMIC
+#define CNNLAB_CAS(name)                                                                           \
+    template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
+        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        T old = *p;                                                                                \
+        if (old == expected) *p = v;                                                               \
+        return old;                                                                                \
+    }
+CNNLAB_CAS(atomicCAS) CNNLAB_CAS(atomicCAS_block) CNNLAB_CAS(atomicCAS_system)
 
 // ---- arithmetic ------------------------------------------------------------------------------
-template <class A, class B> SIM_INLINE constexpr auto min(A a, B b) -> decltype(1 ? A() : B()) { return a < b ? a : b; }
-template <class A, class B> SIM_INLINE constexpr auto max(A a, B b) -> decltype(1 ? A() : B()) { return a > b ? a : b; }
-#define SIM_MATH1(name)                                                                            \
+template <class A, class B> CNNLAB_INLINE constexpr auto min(A a, B b) -> decltype(1 ? A() : B()) { return a < b ? a : b; }
+template <class A, class B> CNNLAB_INLINE constexpr auto max(A a, B b) -> decltype(1 ? A() : B()) { return a > b ? a : b; }
+#define CNNLAB_MATH1(name)                                                                            \
     extern "C" double name(double) noexcept;                                                       \
     extern "C" float name##f(float) noexcept;                                                      \
-    SIM_INLINE float name(float x) { return __builtin_##name##f(x); }                              \
-    SIM_INLINE double name(int x) { return __builtin_##name((double)x); }
-SIM_MATH1(sqrt) SIM_MATH1(cbrt) SIM_MATH1(exp) SIM_MATH1(exp2) SIM_MATH1(expm1) SIM_MATH1(log) SIM_MATH1(log2)
-SIM_MATH1(log10) SIM_MATH1(log1p) SIM_MATH1(sin) SIM_MATH1(cos) SIM_MATH1(tan) SIM_MATH1(asin) SIM_MATH1(acos)
-SIM_MATH1(atan) SIM_MATH1(sinh) SIM_MATH1(cosh) SIM_MATH1(tanh) SIM_MATH1(erf) SIM_MATH1(floor) SIM_MATH1(ceil)
-SIM_MATH1(trunc) SIM_MATH1(round) SIM_MATH1(rint) SIM_MATH1(fabs)
-#undef SIM_MATH1
-#define SIM_MATH2(name)                                                                            \
+    CNNLAB_INLINE float name(float x) { return __builtin_##name##f(x); }                              \
+    CNNLAB_INLINE double name(int x) { return __builtin_##name((double)x); }
+CNNLAB_MATH1(sqrt) CNNLAB_MATH1(cbrt) CNNLAB_MATH1(exp) CNNLAB_MATH1(exp2) CNNLAB_MATH1(expm1) CNNLAB_MATH1(log) CNNLAB_MATH1(log2)
+CNNLAB_MATH1(log10) CNNLAB_MATH1(log1p) CNNLAB_MATH1(sin) CNNLAB_MATH1(cos) CNNLAB_MATH1(tan) CNNLAB_MATH1(asin) CNNLAB_MATH1(acos)
+CNNLAB_MATH1(atan) CNNLAB_MATH1(sinh) CNNLAB_MATH1(cosh) CNNLAB_MATH1(tanh) CNNLAB_MATH1(erf) CNNLAB_MATH1(floor) CNNLAB_MATH1(ceil)
+CNNLAB_MATH1(trunc) CNNLAB_MATH1(round) CNNLAB_MATH1(rint) CNNLAB_MATH1(fabs) CNNLAB_MATH1(nearbyint) CNNLAB_MATH1(erfc)
+CNNLAB_MATH1(asinh) CNNLAB_MATH1(acosh) CNNLAB_MATH1(atanh) CNNLAB_MATH1(tgamma) CNNLAB_MATH1(lgamma) CNNLAB_MATH1(logb)
+#undef CNNLAB_MATH1
+#define CNNLAB_MATH2(name)                                                                            \
     extern "C" double name(double, double) noexcept;                                               \
     extern "C" float name##f(float, float) noexcept;                                               \
-    SIM_INLINE float name(float x, float y) { return __builtin_##name##f(x, y); }
-SIM_MATH2(pow) SIM_MATH2(fmod) SIM_MATH2(atan2) SIM_MATH2(hypot) SIM_MATH2(fmax) SIM_MATH2(fmin) SIM_MATH2(copysign)
-#undef SIM_MATH2
+    CNNLAB_INLINE float name(float x, float y) { return __builtin_##name##f(x, y); }
+CNNLAB_MATH2(pow) CNNLAB_MATH2(fmod) CNNLAB_MATH2(atan2) CNNLAB_MATH2(hypot) CNNLAB_MATH2(fmax) CNNLAB_MATH2(fmin) CNNLAB_MATH2(copysign)
+CNNLAB_MATH2(fdim) CNNLAB_MATH2(remainder)
+#undef CNNLAB_MATH2
 extern "C" int abs(int) noexcept;
-SIM_INLINE float abs(float x) { return __builtin_fabsf(x); }
-SIM_INLINE double abs(double x) { return __builtin_fabs(x); }
-SIM_INLINE long long abs(long long x) { return x < 0 ? -x : x; }
+CNNLAB_INLINE float abs(float x) { return __builtin_fabsf(x); }
+CNNLAB_INLINE double abs(double x) { return __builtin_fabs(x); }
+CNNLAB_INLINE long long abs(long long x) { return x < 0 ? -x : x; }
 // Contraction is off here, so a fused multiply-add is exact only where it is asked for, as the guide says.
 extern "C" float fmaf(float, float, float) noexcept;
 extern "C" double fma(double, double, double) noexcept;
-SIM_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-SIM_INLINE float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
-SIM_INLINE double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
-SIM_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
+CNNLAB_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+CNNLAB_INLINE float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
+CNNLAB_INLINE double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
+CNNLAB_INLINE void sincosf(float x, float* s, float* c) { *s = __builtin_sinf(x), *c = __builtin_cosf(x); }
+CNNLAB_INLINE void sincos(double x, double* s, double* c) { *s = __builtin_sin(x), *c = __builtin_cos(x); }
+CNNLAB_INLINE float exp10f(float x) { return __builtin_powf(10.0f, x); }
+CNNLAB_INLINE float rcbrtf(float x) { return 1.0f / __builtin_cbrtf(x); }
+CNNLAB_INLINE float sinpif(float x) { return __builtin_sinf(x * 3.141592654f); }
+CNNLAB_INLINE float cospif(float x) { return __builtin_cosf(x * 3.141592654f); }
+CNNLAB_INLINE float normcdff(float x) { return 0.5f * __builtin_erfcf(x * -0.707106781f); }
+CNNLAB_INLINE float norm3df(float x, float y, float z) { return __builtin_sqrtf(x * x + y * y + z * z); }
+CNNLAB_INLINE float fdividef(float x, float y) { return x / y; }
+CNNLAB_INLINE float ldexpf(float x, int e) { return __builtin_ldexpf(x, e); }
+CNNLAB_INLINE double ldexp(double x, int e) { return __builtin_ldexp(x, e); }
+CNNLAB_INLINE float scalbnf(float x, int e) { return __builtin_ldexpf(x, e); }
+CNNLAB_INLINE float frexpf(float x, int* e) { return __builtin_frexpf(x, e); }
+CNNLAB_INLINE float modff(float x, float* w) { return __builtin_modff(x, w); }
+CNNLAB_INLINE long lroundf(float x) { return (long)__builtin_roundf(x); }
+CNNLAB_INLINE long lround(double x) { return (long)__builtin_round(x); }
+CNNLAB_INLINE long lrintf(float x) { return (long)__builtin_rintf(x); }
+CNNLAB_INLINE long long llroundf(float x) { return (long long)__builtin_roundf(x); }
+CNNLAB_INLINE long long llrintf(float x) { return (long long)__builtin_rintf(x); }
+CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 #define isnan(x) __builtin_isnan(x)
 #define isinf(x) __builtin_isinf(x)
 #define isfinite(x) __builtin_isfinite(x)
+#define signbit(x) __builtin_signbit(x)
 #define __expf(x) __builtin_expf(x)
 #define __exp10f(x) __builtin_exp10f(x)
 #define __logf(x) __builtin_logf(x)
@@ -249,57 +301,108 @@ SIM_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f
 #define __fmaf_rn(a, b, c) __builtin_fmaf(a, b, c)
 #define __fadd_rn(a, b) ((float)(a) + (float)(b))
 #define __fmul_rn(a, b) ((float)(a) * (float)(b))
+#define __fsub_rn(a, b) ((float)(a) - (float)(b))
+#define __fdiv_rn(a, b) ((float)(a) / (float)(b))
+#define __dadd_rn(a, b) ((double)(a) + (double)(b))
+#define __dmul_rn(a, b) ((double)(a) * (double)(b))
+#define __tanhf(x) __builtin_tanhf(x)
+#define __log10f(x) __builtin_log10f(x)
+#define __sincosf(x, s, c) sincosf(x, s, c)
 #define __frcp_rn(a) (1.0f / (float)(a))
 #define __fsqrt_rn(a) __builtin_sqrtf(a)
 #define __frsqrt_rn(a) (1.0f / __builtin_sqrtf(a))
 #define __mul24(a, b) ((int)(a) * (int)(b))
 #define __umul24(a, b) ((unsigned)(a) * (unsigned)(b))
-SIM_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }
-SIM_INLINE int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
-SIM_INLINE int __clz(int x) { return x ? __builtin_clz(x) : 32; }
-SIM_INLINE int __ffs(int x) { return __builtin_ffs(x); }
-SIM_INLINE unsigned __brev(unsigned x) {
+CNNLAB_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }
+CNNLAB_INLINE int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
+CNNLAB_INLINE int __clz(int x) { return x ? __builtin_clz(x) : 32; }
+CNNLAB_INLINE int __ffs(int x) { return __builtin_ffs(x); }
+CNNLAB_INLINE unsigned __brev(unsigned x) {
     unsigned r = 0;
     for (int i = 0; i < 32; ++i) r |= (x >> i & 1u) << (31 - i);
     return r;
 }
-SIM_INLINE int __dp4a(int a, int b, int c) {
+CNNLAB_INLINE int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
+CNNLAB_INLINE int __ffsll(long long x) { return __builtin_ffsll(x); }
+CNNLAB_INLINE unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long)a * b >> 32; }
+CNNLAB_INLINE int __mulhi(int a, int b) { return (long)a * b >> 32; }
+CNNLAB_INLINE unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned n) { return ((unsigned long)hi << 32 | lo) << (n & 31) >> 32; }
+CNNLAB_INLINE unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned n) { return ((unsigned long)hi << 32 | lo) >> (n & 31); }
+CNNLAB_INLINE unsigned __byte_perm(unsigned a, unsigned b, unsigned s) {
+    unsigned long both = (unsigned long)b << 32 | a;
+    unsigned r = 0;
+    for (int i = 0; i < 4; ++i) r |= (unsigned)(both >> 8 * (s >> 4 * i & 7) & 255) << 8 * i;
+    return r;
+}
+CNNLAB_INLINE unsigned __vadd4(unsigned a, unsigned b) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 8) r |= ((a >> i) + (b >> i) & 255u) << i;
+    return r;
+}
+CNNLAB_INLINE unsigned __sad(int a, int b, unsigned c) { return c + (a > b ? (unsigned)a - b : (unsigned)b - a); }
+CNNLAB_INLINE unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
+    for (int i = 0; i < 32; i += 8) c += (a >> i & 255) * (b >> i & 255);
+    return c;
+}
+CNNLAB_INLINE int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (int)(signed char)(b >> i);
     return c;
 }
-SIM_INLINE int __float_as_int(float x) { return sim_value<int>(sim_bits(x)); }
-SIM_INLINE unsigned __float_as_uint(float x) { return sim_value<unsigned>(sim_bits(x)); }
-SIM_INLINE float __int_as_float(int x) { return sim_value<float>(sim_bits(x)); }
-SIM_INLINE float __uint_as_float(unsigned x) { return sim_value<float>(sim_bits(x)); }
-SIM_INLINE int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
-SIM_INLINE int __float2int_rd(float x) { return (int)__builtin_floorf(x); }
-SIM_INLINE int __float2int_ru(float x) { return (int)__builtin_ceilf(x); }
-SIM_INLINE int __float2int_rz(float x) { return (int)x; }
-SIM_INLINE unsigned __float2uint_rn(float x) { return (unsigned)__builtin_rintf(x); }
-SIM_INLINE float __int2float_rn(int x) { return (float)x; }
-SIM_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
+CNNLAB_INLINE int __float_as_int(float x) { return cnnlab_value<int>(cnnlab_bits(x)); }
+CNNLAB_INLINE unsigned __float_as_uint(float x) { return cnnlab_value<unsigned>(cnnlab_bits(x)); }
+CNNLAB_INLINE float __int_as_float(int x) { return cnnlab_value<float>(cnnlab_bits(x)); }
+CNNLAB_INLINE float __uint_as_float(unsigned x) { return cnnlab_value<float>(cnnlab_bits(x)); }
+CNNLAB_INLINE int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
+CNNLAB_INLINE int __float2int_rd(float x) { return (int)__builtin_floorf(x); }
+CNNLAB_INLINE int __float2int_ru(float x) { return (int)__builtin_ceilf(x); }
+CNNLAB_INLINE int __float2int_rz(float x) { return (int)x; }
+CNNLAB_INLINE unsigned __float2uint_rn(float x) { return (unsigned)__builtin_rintf(x); }
+CNNLAB_INLINE float __int2float_rn(int x) { return (float)x; }
+CNNLAB_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
+CNNLAB_INLINE unsigned __float2uint_rz(float x) { return (unsigned)x; }
+CNNLAB_INLINE unsigned __float2uint_rd(float x) { return (unsigned)__builtin_floorf(x); }
+CNNLAB_INLINE long long __float2ll_rn(float x) { return (long long)__builtin_rintf(x); }
+CNNLAB_INLINE int __double2int_rn(double x) { return (int)__builtin_rint(x); }
+CNNLAB_INLINE int __double2int_rz(double x) { return (int)x; }
+CNNLAB_INLINE float __double2float_rn(double x) { return (float)x; }
+CNNLAB_INLINE double __int2double_rn(int x) { return x; }
+CNNLAB_INLINE float __ll2float_rn(long long x) { return (float)x; }
+CNNLAB_INLINE long long __double_as_longlong(double x) { return cnnlab_value<long long>(cnnlab_bits(x)); }
+CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<double>(cnnlab_bits(x)); }
+CNNLAB_INLINE int __double2loint(double x) { return (int)__double_as_longlong(x); }
+CNNLAB_INLINE int __double2hiint(double x) { return (int)(__double_as_longlong(x) >> 32); }
+CNNLAB_INLINE double __hiloint2double(int hi, int lo) { return __longlong_as_double((long long)hi << 32 | (unsigned)lo); }
 #define __ldg(p) (*(p))
 #define __ldca(p) (*(p))
 #define __ldcg(p) (*(p))
 #define __ldcs(p) (*(p))
+#define __ldcv(p) (*(p))
+#define __ldlu(p) (*(p))
 #define __stcs(p, v) (*(p) = (v))
-SIM_INLINE void* sim_memcpy(void* to, const void* from, size_t n) {
+#define __stcg(p, v) (*(p) = (v))
+#define __stwb(p, v) (*(p) = (v))
+#define __stwt(p, v) (*(p) = (v))
+CNNLAB_INLINE void* cnnlab_memcpy(void* to, const void* from, size_t n) {
     for (size_t i = 0; i < n; ++i) ((char*)to)[i] = ((const char*)from)[i];
     return to;
 }
-SIM_INLINE void* sim_memset(void* to, int v, size_t n) {
+CNNLAB_INLINE void* cnnlab_memset(void* to, int v, size_t n) {
     for (size_t i = 0; i < n; ++i) ((char*)to)[i] = (char)v;
     return to;
 }
-#define memcpy sim_memcpy
-#define memset sim_memset
+#define memcpy cnnlab_memcpy
+#define memset cnnlab_memset
 
 // ---- calling a kernel without parsing its parameters: void** as for cuLaunchKernel -----------
-template <unsigned... I> struct SimIndices {};
+template <unsigned... I> struct CnnlabIndices {};
 template <class... A, unsigned... I>
-SIM_HOOK void sim_call(void (*kernel)(A...), void** a, SimIndices<I...>) { kernel(*(A*)a[I]...); }
-template <class... A> SIM_HOOK void sim_call(void (*kernel)(A...), void** a) {
-    sim_call(kernel, a, SimIndices<__integer_pack(sizeof...(A))...>());
+CNNLAB_HOOK void cnnlab_call(void (*kernel)(A...), void** a, CnnlabIndices<I...>) {
+    void (*volatile call)(A...) = kernel;  // not inlined, so that its locals have a frame of their own
+    cnnlab_frame(__builtin_frame_address(0));
+    call(*(A*)a[I]...);
+}
+template <class... A> CNNLAB_HOOK void cnnlab_call(void (*kernel)(A...), void** a) {
+    cnnlab_call(kernel, a, CnnlabIndices<__integer_pack(sizeof...(A))...>());
 }
 // The text of this function's name holds the parameter types; the parent finds it in the object.
-template <class... A> const char* sim_signature(void (*)(A...)) { return __PRETTY_FUNCTION__; }
+template <class... A> const char* cnnlab_signature(void (*)(A...)) { return __PRETTY_FUNCTION__; }

@@ -1,0 +1,310 @@
+# ruff: noqa: E501 (one rule a line)
+"""Reading a student's .cu file: its kernels, its host part (left out), and what cannot run here.
+
+The text is cut into declarations by its brackets, no more: what they mean is the compilers' matter.
+Every position is kept, so that lines and columns in messages are the student's.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["CompileError", "Declaration", "Source", "read"]
+
+
+class CompileError(RuntimeError):
+    """The source is not CUDA C++ that this lab can run; the message shows the place."""
+
+
+_PLAIN_INCLUDES = {  # what CUDA's compiler knows by itself, or has no use for on a GPU
+    *("stdio.h", "math.h", "assert.h", "stdint.h", "inttypes.h", "float.h", "limits.h", "stddef.h", "stdlib.h", "string.h"),
+    *("cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h", "math_constants.h", "vector_types.h"),
+    *("vector_functions.h", "device_functions.h", "device_atomic_functions.h", "sm_20_intrinsics.h", "time.h", "sys/time.h", "omp.h"),
+    *("cstdio", "cmath", "cassert", "cstdint", "cinttypes", "cfloat", "climits", "cstddef", "cstdlib", "cstring", "ctime", "limits"),
+    *("algorithm", "array", "chrono", "fstream", "functional", "iomanip", "iostream", "iterator", "map", "memory", "numeric"),
+    *("random", "sstream", "stdexcept", "string", "utility", "vector", "wb.h", "helper_cuda.h", "helper_functions.h", "helper_string.h"),
+}  # fmt: skip
+_CUDA_INCLUDES = {  # CUDA's name: ours
+    "cuda_fp16.h": "sim_fp16.h", "cuda_fp16.hpp": "sim_fp16.h", "cuda_bf16.h": "sim_fp16.h", "mma.h": "sim_mma.h",
+    "cooperative_groups.h": "sim_groups.h", "cooperative_groups/reduce.h": "sim_groups.h", "cooperative_groups/scan.h": "sim_groups.h",
+}  # fmt: skip
+_CUDA_ONLY = r"^(curand|cub/|thrust/|cuda/|cublas|cufft|cusparse|cudnn|nvtx|cuda_pipeline|cuda_fp8|cuda_fp4|cooperative_groups/|texture_|surface_)"
+_HOST = r"<<<|\bstd\s*::|\bcuda[A-Z]\w*|\bcu(?:blas|rand|fft|dnn)\w+|\busing\s+namespace\s+std\b"  # only in host code
+_ANYWHERE = [  # also inside a macro
+    (r"\b(?:asm|__asm__|__asm)\b", "inline PTX (asm) is not supported"),
+    (r"__attribute__|\[\[\s*gnu::|__declspec", "compiler attributes are not supported"),
+    (r"^\s*(?:#|%:)\s*pragma\s+GCC|_Pragma\s*\(", "compiler-specific pragmas are not supported"),
+    (r"\b(?:__)?cnnlab_\w+|\b__tsan_\w+|\b__tls_get_addr\b|\bCNNLAB_\w+|\bCnnlab[A-Z]\w*", "names that begin with cnnlab_ are the simulator's own"),
+    (r"\b(?:texture\s*<|cudaTextureObject_t|cudaSurfaceObject_t|tex[123]D\w*)", "textures and surfaces are not supported"),
+    (r"\b(?:cuda::(?:pipeline|barrier|memcpy_async)|__pipeline_\w+|memcpy_async)\b", "asynchronous copies (cp.async) are not supported"),
+    (r"\bwgmma|\b__cluster_dims__|\bcluster_group\b", "Hopper's clusters and wgmma are not supported"),
+    (r"\b(?:this_grid|grid_group|this_multi_grid)\b", "grid-wide barriers (a cooperative launch) are not supported: blocks run one after another here"),
+    (r"\bcurand\w*", "cuRAND is not supported; make random numbers in Python and pass them"),
+    (r"\b__managed__\b", "__managed__ variables are not supported"),
+]  # fmt: skip
+_IN_CODE = [
+    (r"<<<", "a launch with <<<...>>> is host code; here Python launches: kernel[grid, block](...)"),
+    (r"\bcuda(?:Malloc|Memcpy|Memset|Free|DeviceSynchronize|GetLastError)\w*", "this is host code; a kernel file holds device code only, Python does the rest"),
+    (r"\b__shared__\b[^;(){}]*=", "a __shared__ variable cannot have an initial value"),
+    (r"\b(?:std\s*::|using\s+namespace\s+std\b)", "the C++ standard library is not there on a GPU"),
+    (r"\b(?:malloc|realloc|calloc)\s*\(|\bnew\s+[A-Za-z_]", "memory from malloc or new inside a kernel is not supported; pass a tensor to work in"),
+]  # fmt: skip
+
+
+def _blank(match: re.Match) -> str:
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def strip_comments(text: str) -> str:
+    """The text with comments, strings and ``#if 0`` blanked, every position kept."""
+    pattern = r"//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
+    code = re.sub(pattern, _blank, text, flags=re.S)
+    dead = r"(?<=\n)[ \t]*#[ \t]*if[ \t]+0[ \t]*\n((?:(?![ \t]*#[ \t]*(?:if|el|endif))[^\n]*\n)*)(?=[ \t]*#[ \t]*(?:el|endif))"
+    return re.sub(dead, _blank, "\n" + code)[1:] if re.search(r"#[ \t]*if[ \t]+0", code) else code
+
+
+def _place(text: str, position: int, why: str) -> str:
+    line = text.count("\n", 0, position) + 1
+    row = text.splitlines()[line - 1] if text.strip() else ""
+    column = position - (text.rfind("\n", 0, position) + 1)
+    caret = "".join("\t" if c == "\t" else " " for c in row[:column]) + "^"
+    return f"kernel.cu:{line}:{column + 1}: {why}\n    {row}\n    {caret}"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A kernel as the text declares it. ``template`` is its parameter list, or None."""
+
+    name: str
+    parameters: tuple[str, ...]
+    template: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text for the host's compiler and for NVIDIA's, line for line the student's, and what is in it.
+
+    ``dynamic`` is the name of the dynamic shared array, if there is one; ``macros`` tells whether
+    kernels may be defined by macros, so that `kernels` is not all.
+    """
+
+    text: str
+    host: str
+    device: str
+    kernels: tuple[Declaration, ...]
+    dynamic: str
+    macros: bool
+
+
+_DYNAMIC = r"\b(?=[^;{}()]*\b__shared__\b|[^;{}]*\b__shared__\b[^;{}]*\[\s*\])(?:extern|__shared__)\b(?P<type>[^;{}]*?)\b(?P<name>\w+)\s*\[\s*\](?P<rest>(?:\s*\[[^\]]*\])*)\s*;"
+_ALIGN = r"(?:__align__|alignas|__launch_bounds__)\s*\((?:[^()]|\([^()]*\))*\)"
+
+
+def _declarations(code: str) -> Iterator[tuple[int, int, int]]:
+    """Start, opening brace (or -1) and end of each declaration at the level of the file or a namespace."""
+    start, brace, paren, opened = 0, 0, 0, -1
+    for mark in re.finditer(r"[{}();]", code):
+        c, at = mark[0], mark.start()
+        if c in "()":
+            paren = max(paren + (1 if c == "(" else -1), 0)
+        elif c == "{":
+            head = code[start:at].strip()
+            if not brace and re.fullmatch(r"(?:inline\s+)?namespace\b[\w:\s]*|extern", head):
+                start = at + 1
+                continue
+            opened, brace = (at if not brace and opened < 0 else opened), brace + 1
+        elif c == "}" and not brace:
+            start = at + 1
+        elif c == "}":
+            brace -= 1
+            if not brace and _is_function(code[start:opened]):
+                yield start, opened, at + 1
+                start, paren, opened = at + 1, 0, -1
+        elif not brace and not paren:
+            yield start, opened, at + 1
+            start, opened = at + 1, -1
+    if opened >= 0:  # a brace is not closed
+        yield start, opened, len(code)
+
+
+def _template(head: str) -> tuple[str | None, str]:
+    """A leading ``template <...>`` and what follows it."""
+    parameters = None
+    while found := re.match(r"\s*template\s*<", head):
+        depth, end = 1, found.end()
+        while depth and end < len(head):
+            depth += {"<": 1, ">": -1}.get(head[end], 0)
+            end += 1
+        parameters, head = head[found.end() : end - 1].strip(), head[end:]
+    return parameters, head
+
+
+def _is_function(head: str) -> bool:
+    _, head = _template(re.sub(_ALIGN, _blank, head))
+    plain = re.sub(r"\boperator\s*\S+?(?=\s*\()", "operator", head)
+    before = plain.partition("(")[0]
+    return (
+        "(" in plain
+        and "=" not in before
+        and not re.match(r"\s*(?:typedef\s+)?(?:struct|class|union|enum)\b[^(]*$", before)
+    )
+
+
+def split(text: str) -> list[str]:
+    """A list of parameters or types at its commas, but not inside brackets."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += {"<": 1, "(": 1, "[": 1, ">": -1, ")": -1, "]": -1}.get(c, 0)
+        if c == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [p.strip() for p in parts if p.strip()]
+
+
+def _kernel(head: str) -> Declaration | None:
+    template, rest = _template(re.sub(_ALIGN, _blank, head))
+    found = re.search(r"\b([A-Za-z_]\w*)\s*\(", rest)
+    if not found:
+        return None
+    depth, end = 1, found.end()
+    while depth and end < len(rest):
+        depth += {"(": 1, ")": -1}.get(rest[end], 0)
+        end += 1
+    parameters = split(rest[found.end() : end - 1])
+    names = [
+        re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S))
+        for p in parameters
+    ]
+    problem = ""
+    if by := [p for p in parameters if "&" in p]:
+        problem = f"its parameter '{by[0]}' is a reference; a kernel takes values and pointers"
+    elif not re.search(r"\bvoid\b", rest[: found.start()]) and "auto" not in rest[: found.start()]:
+        problem = "a __global__ function must return void"
+    return Declaration(
+        found[1], tuple(n[-1] for n in names if n and n != ["void"]), template, problem
+    )
+
+
+def read(text: str) -> Source:
+    """Read a source.
+
+    Raises
+    ------
+    CompileError
+        With all that this lab does not support, each with its line and a caret.
+    """
+    if "\0" in text or len(text) > 1 << 20:
+        raise CompileError("the source is not text, or more than a megabyte of it")
+    problems: dict[int, str] = {}  # by position
+    split = r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$"
+    for found in re.finditer(split, text, re.M):
+        problems[found.start()] = "a directive split over two lines is not supported"
+    code = strip_comments(text)
+    host = device = text
+
+    def blank(start: int, end: int) -> None:
+        nonlocal host, device
+        spaces = re.sub(r"[^\n]", " ", text[start:end])
+        host, device = (t[:start] + spaces + t[end:] for t in (host, device))
+
+    includes = []
+    directive = r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(include\w*|import|embed)\b([^\n]*)"
+    for found in re.finditer(directive, code, flags=re.M):
+        name = re.match(
+            r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : found.end()]
+        )
+        if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
+            includes.append((*found.span(), f'#include "{_CUDA_INCLUDES[name[1]]}"'))
+        elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
+            blank(*found.span())
+        elif name and re.match(_CUDA_ONLY, name[1]):
+            problems[found.start()] = (
+                f"the header {name[1]} is CUDA's, but this lab does not have it"
+            )
+        else:
+            allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
+            problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
+    directives = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
+    plain = re.sub(directives, _blank, code, flags=re.M)
+    macros = [m for m in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
+              if re.search(r"__(?:device|global)__", m[1])]  # fmt: skip
+    qualifier = (
+        rf"\b(?:__device__|__global__|constexpr|{'|'.join(m[0] for m in macros) or '__device__'})\b"
+    )
+    kernels, left_out = [], {}
+    for start, opened, end in _declarations(plain):
+        head = plain[start : opened if opened >= 0 else end]
+        function = opened >= 0 and _is_function(head)
+        if "__global__" in head and function:
+            kernel = _kernel(
+                head[head.index("__global__") + 10 :]
+                if "template" not in head
+                else head.replace("__global__", " " * 10)
+            )
+            if kernel and kernel not in kernels:
+                kernels.append(kernel)
+        elif (
+            function
+            and not re.search(qualifier, head)
+            and not re.search(r"\boperator\b|__attribute__|\[\[", head)
+        ):
+            name = re.search(r"\b([A-Za-z_]\w*)\s*\(", _template(head)[1])
+            left_out[name[1] if name else ""] = (
+                plain.count("\n", 0, start + len(head) - len(head.lstrip())) + 1
+            )
+        elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(
+            _HOST, plain[start:end]
+        ):
+            continue
+        if "__global__" not in head:  # the host's part
+            begin = start + len(head) - len(head.lstrip())
+            blank(begin, end)
+            plain = plain[:begin] + re.sub(r"[^\n]", " ", plain[begin:end]) + plain[end:]
+    for name, line in left_out.items():
+        for found in re.finditer(rf"\b{name}\s*\(", plain) if name else ():
+            inside = plain[plain.rfind(";", 0, found.start()) + 1 : found.start()]
+            if (
+                re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", inside)
+                and plain[found.end() :].partition(")")[2].lstrip()[:1] == ";"
+                and "return" not in inside
+            ):
+                continue  # its declaration
+            problems[found.start()] = (
+                f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
+            )
+    kept = plain
+    for found in re.finditer(directives, code, flags=re.M):
+        kept = kept[: found.start()] + found[0] + kept[found.end() :]
+    joined = re.sub(r"\\[ \t]*\n", "", kept)  # a word split over two lines is still that word
+    for rules, looked_at in ((_ANYWHERE, (kept, joined)), (_IN_CODE, (plain,))):
+        for pattern, why in rules:
+            for where in looked_at:
+                for found in re.finditer(pattern, where, flags=re.M):
+                    if where is kept or where is plain or why not in problems.values():
+                        problems.setdefault(min(found.start(), len(text) - 1), why)
+    if problems:
+        shown = [_place(text, at, why) for at, why in sorted(problems.items())]
+        more = [f"... and {len(shown) - 8} more"] if len(shown) > 8 else []
+        raise CompileError("\n".join(shown[:8] + more))
+    names = [m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]]
+    for start, end, ours in reversed(includes):
+        host = host[:start] + ours + host[end:]
+    host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
+    host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
+    host = re.sub(_DYNAMIC, _pointer, host)
+    return Source(
+        text, host, device, tuple(kernels), names[0] if len(set(names)) == 1 else "", bool(macros)
+    )
+
+
+def _pointer(m: re.Match) -> str:
+    """``extern __shared__ T x[][n];`` as a pointer to where the launcher keeps dynamic shared memory."""
+    if "extern" not in m[0] or "__shared__" not in m[0]:
+        return m[0]
+    kind = " ".join(re.sub(rf"{_ALIGN}|\b(?:extern|__shared__|static)\b", " ", m["type"]).split())
+    lines = "\n" * m[0].count("\n")
+    if m["rest"].strip():
+        return f"{kind} (*const {m['name']}){m['rest']} = ({kind} (*){m['rest']})cnnlab_dynamic_shared;{lines}"
+    return f"{kind} *const {m['name']} = ({kind} *)cnnlab_dynamic_shared;{lines}"

@@ -1,0 +1,365 @@
+# ruff: noqa: E501 (kernels and sentences)
+"""A verdict follows from its evidence, and is never the lab's own failure."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from cnnlab import cuda
+from cnnlab.cuda import compiler, cpu, debuginfo, grading
+from cnnlab.cuda.grading import NotJudged, SourceCase, SourceSpec, judge_source
+from cnnlab.cuda.source import read
+
+Z = torch.zeros
+INTS = torch.zeros(64, dtype=torch.int32)
+
+
+def launch(source, *how, **options):
+    grid, block, *args = how
+    args = [a.clone() if isinstance(a, torch.Tensor) else a for a in args]
+    return cuda.compile(source, use_nvrtc=False).launch(grid, block, *args, **options)
+
+
+WRONG = {
+    "one sum, no atomic": (
+        "__global__ void k(const float* a, float* sum) { int t = threadIdx.x;\n sum[0] = sum[0] + a[t]; }",
+        (2, 64, Z(64), Z(1)), "global-race", ["no barrier helps", "atomicAdd"], ["__syncthreads() is missing", "Blocks run"],
+    ),
+    "histogram ++ in one block": (
+        "__global__ void k(const int* in, int* h) {\n h[in[threadIdx.x]]++; }",
+        (1, 64, INTS, INTS), "global-race", ["no barrier helps"], ["Blocks run"],
+    ),
+    "in-place scan in one block": (
+        "__global__ void k(float* x) { int t = threadIdx.x; for (int s = 1; s < 64; s *= 2) { if (t >= s)\n x[t] += x[t - s];\n __syncthreads(); } }",
+        (1, 64, Z(64)), "global-race", ["A __syncthreads() is missing"], ["Blocks run", "atomicAdd"],
+    ),
+    "warp reduction without a barrier": (
+        "__global__ void k(float* x) { __shared__ float s[64]; int t = threadIdx.x; s[t] = x[t]; __syncthreads();\n if (t < 32) {\n s[t] += s[t + 32];\n if (t < 16) s[t] += s[t + 16];\n }\n if (t == 0) x[0] = s[0]; }",
+        (1, 64, Z(64)), "shared-race", ["A __syncwarp() is missing between line 3 and line 4"], ["A __syncthreads() is missing"],
+    ),
+    "tree reduction without barriers": (
+        "__global__ void k(float* x) { __shared__ float s[128]; int t = threadIdx.x;\n s[t] = x[t];\n for (int d = 64; d > 0; d /= 2)\n if (t < d) s[t] += s[t + d];\n if (t == 0) x[0] = s[0]; }",
+        (1, 128, Z(128)), "shared-race", ["A __syncthreads() is missing between line 2 and line 4"], ["__syncwarp"],
+    ),
+    "neighbour's result in place": (
+        "__global__ void k(float* x) { int i = blockIdx.x * 32 + threadIdx.x;\n if (i) x[i] = x[i - 1]; }",
+        (4, 32, Z(128)), "global-race", ["Blocks run in any order"], ["atomicAdd(&"],
+    ),
+    "two threads, one output": (
+        "__global__ void k(const float* a, float* o) { int t = threadIdx.x;\n o[t / 2] = a[t] + t; }",
+        (1, 64, Z(64), Z(32)), "double-write", ["index follows from threadIdx"], ["same value"],
+    ),
+    "every thread writes the total": (
+        "__global__ void k(const float* a, float* o) {\n o[0] = a[0] + 1; }",
+        (1, 64, Z(64), Z(1)), "double-write", ["the same value", "threadIdx.x == 0"], ["lost"],
+    ),
+    "unsigned halo": (
+        "__global__ void k(const float* x, float* o) { unsigned i = threadIdx.x;\n o[i] = x[i - 3]; }",
+        (1, 64, Z(64), Z(64)), "out-of-bounds", ["unsigned number is never negative", "x[-3]"], ["row"],
+    ),
+    "before a 2-D array": (
+        "__global__ void k(const float* x, float* o, int w) { int t = threadIdx.x;\n o[t] = x[t - 3 * w - 3]; }",
+        (1, 32, Z(8, 64), Z(32), 64), "out-of-bounds", ["x[-195], valid", ">= 0 is missing"], ["row -4"],
+    ),
+    "600,000 elements behind a small filter": (
+        "__global__ void k(const float* f, const float* x, float* o) { int t = threadIdx.x;\n o[t] = x[t] + f[600000]; }",
+        (1, 64, Z(25), Z(64), Z(64)), "out-of-bounds", ["f[600000], valid: 0..24", "far beyond"], ["x["],
+    ),
+    "a product of a size": (
+        "__global__ void k(const float* x, float* o, int n) { int t = threadIdx.x;\n o[t] = x[t * n]; }",
+        (1, 64, Z(64), Z(64), 200_000_000), "out-of-bounds", ["x[200000000]"], ["o["],
+    ),
+    "grid rounded down": (
+        "__global__ void k(float* o) { o[blockIdx.x * 32 + threadIdx.x] = 1; }",
+        (3, 32, Z(100)), "unwritten", ["96 threads were launched for 100 elements"], [],
+    ),
+    "constant never set": (
+        "__constant__ float c[4]; __global__ void k(float* o) {\n o[threadIdx.x] = c[threadIdx.x]; }",
+        (1, 4, Z(4)), "uninitialised", ["constants={'c': ...}"], ["barrier"],
+    ),
+    "tile one column too narrow": (
+        "__global__ void k(const float* a, float* o) { __shared__ float other[64], tile[16][16]; int x = threadIdx.x, y = threadIdx.y; if (y == 0) other[x] = 0;\n tile[y][x + 1] = a[y * 16 + x];\n __syncthreads();\n o[y * 16 + x] = other[0] + (x > 0 ? tile[y][x] : 0); }",
+        (1, (16, 16), Z(256), Z(256)), "out-of-bounds", ["tile[0][16] (row 0, column 16)", "TILE + K - 1"], [],
+    ),
+    "local array, by name": (
+        "__global__ void k(float* a) { float s[4]; for (int i = 0; i < 4; ++i) s[i] = 0;\n s[threadIdx.x] = 1;\n a[threadIdx.x] = s[0] + s[3]; }",
+        (1, 32, Z(32)), "out-of-bounds", ["s[4]", "belongs to one thread"], ["pointer was"],
+    ),
+    "local array, by a pointer": (
+        "__global__ void k(float* a) { float s[4]; float* p = s; for (int i = 0; i < 4; ++i) p[i] = 0;\n p[threadIdx.x] = 1;\n a[threadIdx.x] = s[0] + p[3]; }",
+        (1, 32, Z(32)), "out-of-bounds", ["local arrays", "belongs to one thread"], ["pointer was"],
+    ),
+    "variable set in one branch only": (
+        "__global__ void k(float* a) { int t = threadIdx.x; float s; if (t > 3) s = 1;\n a[t] = s; }",
+        (1, 8, Z(8)), "uninitialised", ["the variable s", "where it is declared"], [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_cause_follows_from_the_evidence(name):
+    source, how, kind, said, unsaid = WRONG[name]
+    first, *rest = launch(source, *how).findings
+    text = f"{first.message} {first.cause}"
+    assert first.kind == kind and (first.line == 2 or kind == "unwritten" or "reduction" in name)
+    assert all(words in text for words in said), text
+    assert not any(words in text for words in unsaid), text
+    if "local array" in name or "tile" in name:
+        assert not rest  # no false one in its train
+
+
+RIGHT = {
+    "a flag that all set": ("__global__ void k(int* f) { if (threadIdx.x > 3) *f = 1; }", (4, 64, INTS[:1])),
+    "a lock": (
+        "__global__ void k(int* lock, float* s) { bool done = false; while (!done) if (atomicCAS(lock, 0, 1) == 0) { __threadfence(); s[0] += 1.0f; __threadfence(); atomicExch(lock, 0); done = true; } }",
+        (4, 64, INTS[:1], Z(1)),
+    ),
+    "the guide's own CAS loop": (
+        "__global__ void k(const float* x, float* m) { int* p = (int*)m; int old = *p, seen; float v = x[threadIdx.x]; do { seen = old; old = atomicCAS(p, seen, __float_as_int(fmaxf(v, __int_as_float(seen)))); } while (seen != old); }",
+        (4, 64, Z(64), Z(1)),
+    ),
+    "5,000 __syncwarp()": (
+        "__global__ void k(int* x) { __shared__ int r[2][32]; int t = threadIdx.x; r[0][t] = x[t]; __syncwarp(); for (int i = 0; i < 5000; ++i) { r[(i + 1) & 1][t] = r[i & 1][(t + 1) & 31]; __syncwarp(); } x[t] = r[0][t]; }",
+        (1, 32, INTS[:32]),
+    ),
+    "an input full of NaN": ("__global__ void k(float* x, float* o) { o[threadIdx.x] = x[threadIdx.x]; }", (1, 4, torch.full((4,), torch.nan), Z(4))),
+    "a constant with a value in the source": ("__constant__ float c[2] = {1, 2}; __global__ void k(float* o) { o[threadIdx.x] = c[threadIdx.x]; }", (1, 2, Z(2))),
+    "names of one's own": ("struct SimParams { int n; };\n__global__ void k(int* o) { SimParams sim_p{3}; int sim_step = sim_p.n; o[threadIdx.x] = sim_step; }", (1, 4, INTS[:4])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_has_no_finding(name):
+    source, how = RIGHT[name]
+    for reverse in (False, True):
+        report = launch(source, *how, reverse=reverse)
+        assert report.ok, report
+
+
+def test_a_flag_is_a_note_and_so_are_old_contents():
+    assert "same constant" in str(
+        launch(*RIGHT["a flag that all set"][:1], *RIGHT["a flag that all set"][1])
+    )
+    (note,) = launch("__global__ void k(int* h) { atomicAdd(&h[0], 1); }", 1, 32, INTS[:1]).notes
+    assert "h was read before it was written" in note
+
+
+def test_a_slow_kernel_is_not_called_endless():
+    copy = "__global__ void k(const float* a, float* o, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) o[i] = a[i]; }"
+    (slow,) = launch(copy, 1_000_000, 1024, Z(64), Z(64), 64, timeout=0.3).findings
+    assert (
+        slow.kind == "timeout"
+        and "of 1,000,000 blocks done" in slow.message
+        and "no endless loop" in slow.cause
+    )
+    (endless,) = launch(
+        "__global__ void k(float* o) { while (true) {} }", 2, 32, Z(1), timeout=0.3
+    ).findings
+    assert endless.kind == "infinite-loop" and endless.line == 1
+    (many,) = launch(
+        "__global__ void k(int* o) { o[0] = 1; }",
+        (65536, 32768, 2),
+        1,
+        INTS[:1],
+        mode="fast",
+        timeout=0.3,
+    ).findings
+    assert many.kind == "timeout" and "of 4,294,967,296 blocks" in many.message
+
+
+C = "__constant__ float c[4]; __device__ int d; __global__ void k(float* o) { o[threadIdx.x] = c[threadIdx.x]; if (threadIdx.x == 0) atomicAdd(&d, 5); }"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.ones(4, dtype=torch.int32), r"c is a float\[4\] and takes float32, got int32"),
+        (np.ones(4), r"c is a float\[4\] and takes float32, got float64"),
+        (["a"], "which cannot hold"),
+        (torch.ones(5), "'c' holds 16 bytes, 20 were given"),
+    ],
+)
+def test_constants_are_checked_as_arguments_are(given, message):
+    with pytest.raises(cuda.LaunchError, match=message):
+        launch(C, 1, 4, Z(4), constants={"c": given})
+
+
+def test_constants_take_numbers_and_are_watched_to_their_end():
+    assert launch(C, 1, 4, Z(4), constants={"c": [1, 2, 3, 4]}).ok
+    (f,) = launch(C, 1, 4, Z(4), constants={"c": [1, 2, 3]}).findings
+    assert f.kind == "uninitialised" and f.array.name == "c" and f.element == 3
+
+
+def test_a_device_variable_comes_back():
+    d = torch.tensor([2], dtype=torch.int32)
+    launch(C, 1, 4, Z(4), constants={"c": [1, 2, 3, 4], "d": d})
+    assert d.item() == 7
+
+
+def test_debug_information_names_arrays_and_shapes():
+    kernel = cuda.compile(
+        "#define W 5\n__constant__ short f[W * W]; template <int N> __global__ void k(float* o) { __shared__ float s[N + 2][N]; double l[W]; s[threadIdx.x][0] = 1; l[threadIdx.x] = f[0]; o[0] = s[0][0] + l[threadIdx.y]; }",
+        "k<6>", use_nvrtc=False,
+    )  # fmt: skip
+    known = {
+        v.name: (v.space, v.shape, v.type, v.itemsize)
+        for v in debuginfo.variables(kernel.built("checked").path)
+        if v.name in "fsl"
+    }
+    assert known == {
+        "f": ("static", (25,), "short int", 2),
+        "s": ("shared", (8, 6), "float", 4),
+        "l": ("local", (5,), "double", 8),
+    }
+
+
+# ---- the lab's own failures ---------------------------------------------------------------------
+
+ONES = "__global__ void k(float* out) { out[threadIdx.x] = 1.0f; }"
+CASE = SourceCase("four ones", "k", (1,), (4,), (torch.zeros(4),), 0, torch.ones(4).double())
+SPEC = SourceSpec("x", lambda seed: [CASE])
+
+
+def judged(source=ONES):
+    return judge_source(source, SPEC, isolation="preferred")
+
+
+def test_a_launcher_that_does_not_start_is_the_labs_failure(monkeypatch, tmp_path):
+    dead = tmp_path / "launcher"
+    dead.write_text("#!/bin/sh\necho no such luck >&2\n")
+    dead.chmod(0o755)
+    monkeypatch.setattr(compiler, "launcher", lambda: dead)
+    with pytest.raises(cuda.LabFailed, match="did not start: no such luck"):
+        launch(ONES, 1, 4, Z(4))
+    with pytest.raises(NotJudged, match="not graded: for four ones, .*did not start"):
+        judged()
+
+
+def test_a_process_that_the_system_ends_is_the_labs_failure(monkeypatch):
+    for answer, said in (
+        (b"", "without an answer"),
+        (b'{"exit": %d}\n' % -signal.SIGKILL, "no memory left"),
+    ):
+        monkeypatch.setattr(cpu._Server, "__call__", lambda *a, answer=answer: (answer, None))
+        with pytest.raises(cuda.LabFailed, match=said):
+            launch(ONES, 1, 4, Z(4))
+
+
+def test_grading_tries_again(monkeypatch):
+    seconds, real = [], cpu._run
+
+    def busy(fd, spec, built, timeout, isolation):
+        seconds.append(timeout)
+        if len(seconds) == 1:
+            raise cuda.LabFailed("the machine is too busy")
+        return real(fd, spec, built, timeout, isolation)
+
+    monkeypatch.setattr(cpu, "_run", busy)
+    assert all(v.passed for v in judged()) and seconds == [3.0, 12.0]
+
+
+def test_a_slow_kernel_is_not_graded_and_an_endless_one_is(monkeypatch):
+    monkeypatch.setattr(grading, "_SLOWER", 1.5)
+    many = SourceCase(
+        "many blocks", "k", (1_000_000,), (1024,), (torch.zeros(4),), 0, torch.ones(4).double()
+    )
+    spec = SourceSpec("x", lambda seed: [many], timeout=0.2)
+    guarded = "__global__ void k(float* out) { if (blockIdx.x == 0 && threadIdx.x < 4) out[threadIdx.x] = 1.0f; }"
+    with pytest.raises(NotJudged, match="of 1,000,000 blocks done"):
+        judge_source(guarded, spec, isolation="preferred")
+    verdicts = judge_source(
+        guarded.replace("if (", "while (out) {} if ("), spec, isolation="preferred"
+    )
+    assert "Infinite loop" in next(v.sentence for v in verdicts if v.aspect == "clean")
+
+
+# ---- a file as it is ----------------------------------------------------------------------------
+
+FILE = r"""
+#include <iostream>
+#include <vector>
+#include <cuda_runtime.h>
+#define CHECK(call) do { cudaError_t e = call; if (e != cudaSuccess) { \
+    std::cerr << cudaGetErrorString(e) << std::endl; exit(1); } } while (0)
+using namespace std;
+__global__ void add(const float* A, const float* B, float* C, int N) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < N) C[i] = A[i] + B[i];  // line 10
+}
+struct Timer { cudaEvent_t a, b; void start() { cudaEventRecord(a); } };
+static int up(int a, int b) { return (a + b - 1) / b; }
+extern "C" void solve(const float* A, const float* B, float* C, int N) {
+    add<<<up(N, 256), 256>>>(A, B, C, N);
+    cudaDeviceSynchronize();
+}
+int main(int argc, char** argv) {
+    std::vector<float> h(100);
+    float* d; CHECK(cudaMalloc(&d, 400));
+    solve(d, d, d, 100);
+    return 0;
+}
+"""
+
+
+def test_a_whole_file_with_its_host_part():
+    out = Z(100)
+    assert cuda.compile(FILE, use_nvrtc=False)[1, 128](
+        torch.ones(100), torch.ones(100), out, 100
+    ).ok
+    assert (out == 2).all()
+    report = cuda.compile(FILE, use_nvrtc=False)[1, 128](Z(100), Z(100), Z(100), 101)
+    assert {f.line for f in report.findings} == {10}
+
+
+def test_all_refusals_come_at_once():
+    with pytest.raises(cuda.CompileError) as error:
+        read(
+            '#include <curand_kernel.h>\n__global__ void k(float* a) {\n asm("x");\n std::sort(0, 0);\n k<<<1, 1>>>(a);\n}'
+        )
+    for words in (
+        "kernel.cu:1:1: the header curand_kernel.h is CUDA's",
+        "kernel.cu:3:2: inline PTX",
+        "kernel.cu:4:2: the C++ standard library",
+        "kernel.cu:5:3: a launch with <<<",
+    ):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "message"),
+    [
+        ("template <int N> __global__ void conv(float* a) { a[0] = N; }", "conv", r"conv is a template <int N>: name it with its arguments, such as 'conv<16>'"),
+        ("__global__ void k(float& a) {}", "", r"'float& a' is a reference"),
+        ("__global__ int k(float* a) { return 1; }", "", "must return void"),
+        ("int half(int a) { return a / 2; }\n__global__ void k(float* a) { a[half(2)] = 1; }", "", r"kernel.cu:2:33: half \(line 1\) is a host function"),
+        ("__global__ void k(float* a) { atomicMax(a, 1.0f); }", "", "atomicMax takes integers only"),
+        ("__global__ void k(float* a) { if (a) { a[0] = 1; }", "", "expected .}. at end of input"),
+        (None, "", "the source is a text, not None"),
+    ],
+)  # fmt: skip
+def test_messages_are_about_the_students_text(source, name, message):
+    with pytest.raises(cuda.CompileError, match=message) as error:
+        cuda.compile(source, name, use_nvrtc=False).built("checked")
+    assert "cnnlab_" not in str(error.value) and "launch:" not in str(error.value)
+
+
+def test_vector_types_are_passed_as_tuples():
+    out = Z(1)
+    kernel = cuda.compile(
+        "__global__ void k(int2 p, dim3 d, float4 f, float* o) { o[0] = p.x + p.y + d.z + f.w; }",
+        use_nvrtc=False,
+    )
+    assert kernel[1, 1]((1, 2), (3, 4, 5), (1.0, 2.0, 3.0, 4.0), out).ok and out.item() == 12
+    with pytest.raises(cuda.LaunchError, match="p is an int2 and takes 2 numbers, got 1"):
+        kernel[1, 1](1, (3, 4, 5), (1.0, 2.0, 3.0, 4.0), out)
+
+
+def test_many_findings_are_shown_in_part():
+    body = "".join(f" a[{100 + i}] = 1;\n" for i in range(20))
+    text = str(launch(f"__global__ void k(float* a) {{\n{body}}}", 1, 1, Z(1)))
+    assert (
+        text.count("out of bounds: a[") == 5
+        and "... and 16 more (out of bounds, never written)" in text
+    )
