@@ -581,8 +581,9 @@ def test_the_largest_batch_that_fits():
             cost.fits(model, IMAGE, wrong)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v2", "googlenet"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "vgg11_bn", "googlenet"])
 def test_macs_of_the_way_back(name):
+    """Without groups: torch's counter leaves them out on the way back."""
     with torch.device("meta"):
         options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
         model = torchvision.models.get_model(name, weights=None, **options)
