@@ -515,7 +515,8 @@ def test_text_fits_its_page(name):
             result
         )
     heading = result.text(120).splitlines()[2]
-    for word in ("name", "type", "H×W out", "params", "MACs", "RF"):
+    words = ["name", "H×W out", "params", "MACs", "RF"]
+    for word in words if name == "vit_b_16" else ["type", *words]:  # its names and types are long
         assert word in heading
     assert len(result._repr_html_()) < 200 * 1024
 
