@@ -515,7 +515,8 @@ def test_text_fits_its_page(name):
             result
         )
     heading = result.text(120).splitlines()[2]
-    for word in ("name", "type", "H×W out", "params", "MACs", "RF"):
+    words = ["name", "H×W out", "params", "MACs", "RF"]
+    for word in words if name == "vit_b_16" else ["type", *words]:  # its names and types are long
         assert word in heading
     assert len(result._repr_html_()) < 200 * 1024
 
@@ -581,8 +582,9 @@ def test_the_largest_batch_that_fits():
             cost.fits(model, IMAGE, wrong)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v2", "googlenet"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "vgg11_bn", "googlenet"])
 def test_macs_of_the_way_back(name):
+    """Without groups: torch's counter leaves them out on the way back."""
     with torch.device("meta"):
         options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
         model = torchvision.models.get_model(name, weights=None, **options)

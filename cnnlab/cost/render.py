@@ -58,17 +58,18 @@ class Table:
         cells = {c.key: [c.show(row, units) for row in self.rows] for c in chosen}
         headings = {c.key: c.heading(units) for c in chosen}
         widths = {k: max(map(len, [headings[k], *cells[k]])) for k in cells}
-        drop = iter(_DISPENSABLE)
-        while width and sum(widths.values()) + 2 * len(widths) - 2 > width:
-            key = next(drop, None)
-            if key is None:
+        room = width or 10**9
+        longest = widths.get("name", 0)
+        if longest and sum(widths.values()) + 2 * len(widths) - 2 > room:
+            widths["name"] = min(longest, max(20, room * 2 // 5))
+        for key in () if columns else _DISPENSABLE:
+            if sum(widths.values()) + 2 * len(widths) - 2 <= room:
                 break
-            if not columns:
-                widths.pop(key, None)
-        spare = (width or 10**9) - sum(widths.values()) - 2 * len(widths) + 2
-        if spare < 0 and "name" in widths:
-            room = widths["name"] = max(widths["name"] + spare, 8)
-            cells["name"] = [_shortened(name, room) for name in cells["name"]]
+            widths.pop(key, None)
+        if longest:
+            spare = room - sum(widths.values()) - 2 * len(widths) + 2
+            widths["name"] = max(min(longest, widths["name"] + spare), 8)
+            cells["name"] = [_shortened(name, widths["name"]) for name in cells["name"]]
         shown = [c for c in chosen if c.key in widths]
         lines = []
         for c in shown:
