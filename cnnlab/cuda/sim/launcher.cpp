@@ -347,9 +347,9 @@ static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool
         race(r, a, size, pc, true, c.write, c.write_pc, true);
     here = r->space != SHARED || block_of(c.read1) == block_of(me);
     if (c.read1 && here) {
-        if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)))
+        if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && is_excused(c.read1_pc)))
             race(r, a, size, pc, true, c.read1, c.read1_pc, false);
-        else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)))
+        else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && is_excused(c.read2_pc)))
             race(r, a, size, pc, true, c.read2, c.read2_pc, false);
     }
     c.write = me | (atomic ? ATOMIC : 0), c.write_pc = pc;
