@@ -242,7 +242,9 @@ def add_code(lines, output="", source="x = 1", **metadata):
 
 def ask(answer):
     def spoil(lecture):
-        add_markdown('<div class="alert alert-predict">\n\n**Predict first.** 1?\n\n</div>')(lecture)
+        add_markdown('<div class="alert alert-predict">\n\n**Predict first.** 1?\n\n</div>')(
+            lecture
+        )
         add_code(1, "1", **answer)(lecture)
 
     return spoil

@@ -149,6 +149,8 @@ def test_the_instructors_archive_holds_everything():
         assert f"cnnlab/{path.relative_to(ROOT)}" in names
     assert "cnnlab/tests/conftest.py" in names and "cnnlab/docs/instructors.md" in names
     assert not [name for name in names if name.endswith((".cnnlab_key", ".db"))]
+
+
 def test_what_its_readme_and_makefile_name_is_there(archive):
     readme, makefile = (archive[f"cnnlab/{name}"].decode() for name in ("README.md", "Makefile"))
     named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+|LICENSE)`", readme))
