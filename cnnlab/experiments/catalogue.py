@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from cnnlab.data import ImageSet, digits, mnist
 from cnnlab.device import get_device
@@ -282,6 +283,148 @@ def transfer(seed: int, bench: Bench) -> dict[str, float]:
     }
 
 
+def neighbours(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, generator = mnist("train"), mnist("test"), _seeded(seed)
+    order = torch.randperm(28 * 28, generator=generator)
+    filters = torch.randn(32, 1, 5, 5, generator=generator)
+    units = torch.randn(28 * 28, 32 * 6 * 6, generator=generator)
+
+    def accuracy(features: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        inputs = features(train.images).flatten(1).double()
+        wanted = F.one_hot(train.labels).double()
+        pull = 10 * torch.eye(inputs.shape[1], dtype=torch.double)
+        weights = torch.linalg.solve(inputs.T @ inputs + pull, inputs.T @ wanted)
+        scores = features(test.images).flatten(1).double() @ weights
+        return (scores.argmax(1) == test.labels).double().mean().item()
+
+    def shuffled(images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, order].reshape(images.shape)
+
+    layers = {
+        "no layer": lambda images: images,
+        "32 random filters": lambda images: F.max_pool2d(F.conv2d(images, filters).relu(), 4),
+        "1,152 random units": lambda images: (images.flatten(1) @ units).relu() / 8,
+    }
+    values = {}
+    for name, layer in layers.items():
+        values[name] = accuracy(layer)
+        values[f"{name}, shuffled"] = accuracy(lambda images, layer=layer: layer(shuffled(images)))
+    return values
+
+
+VIEWS = {15: (1, 1, 1, 1), 23: (1, 1, 2, 2), 31: (1, 2, 4, 1), 51: (1, 2, 4, 6)}
+
+
+class Viewer(nn.Module):
+    """Four convolutions with chosen dilations, then the average of each map."""
+
+    def __init__(self, dilations: tuple[int, ...], width: int = 16):
+        super().__init__()
+        layers, channels, stride = [], 1, 2
+        for d in dilations:
+            layers += [
+                nn.Conv2d(channels, width, 3, stride, padding=d, dilation=d),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            channels, stride = width, 1
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).mean((2, 3)))
+
+
+def views(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for pixels, dilations in VIEWS.items():
+        torch.manual_seed(seed)
+        model = Viewer(dilations)
+        recipe = Recipe(
+            5, 50, optimizer="adam", learning_rate=0.005, schedule="constant", seed=seed
+        )
+        accuracy = bench.accuracy(bench.train(model, train, recipe), test)
+        values[f"view of {pixels} pixels"] = accuracy
+    return values
+
+
+class Deep(nn.Module):
+    """Eight convolutions of 3×3 with 16 channels, with batch norm or without, and a classifier."""
+
+    def __init__(self, norm: bool = False, gain: float = 1.0):
+        super().__init__()
+        parts, channels = [], 1
+        for layer in range(8):
+            parts.append(nn.Conv2d(channels, 16, 3, stride=1 + (layer in (0, 3)), padding=1))
+            parts += [nn.BatchNorm2d(16)] if norm else []
+            parts.append(nn.ReLU())
+            channels = 16
+        self.features = nn.Sequential(*parts)
+        self.classifier = nn.Linear(16, 10)
+        for part in self.features:
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight)
+                part.weight.data *= gain
+                nn.init.zeros_(part.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).mean((2, 3)))
+
+
+def _plain_sgd(
+    model: nn.Module, data: ImageSet, bench: Bench, rate: float, epochs: int, seed: int
+) -> nn.Module:
+    """Momentum 0.9, batches of 50, a constant rate; goes on where the loss is not a number."""
+    model.to(bench.device).train()
+    generator = _seeded(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(data), generator=generator).split(50):
+            images, labels = data.images[batch].to(bench.device), data.labels[batch]
+            loss = F.cross_entropy(model(images), labels.to(bench.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model
+
+
+def starts(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for gain in (0.0, 0.5, 1.0, 2.0):
+        torch.manual_seed(seed)
+        model = _plain_sgd(Deep(gain=gain), train, bench, 0.05, 2, seed)
+        values[f"gain {gain:g}"] = bench.accuracy(model, test)
+    return values
+
+
+def rates(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for norm in (True, False):
+        for rate in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
+            torch.manual_seed(seed)
+            model = _plain_sgd(Deep(norm), train, bench, rate, 2, seed)
+            name = "batch norm" if norm else "no norm"
+            values[f"{name}, rate {rate:g}"] = bench.accuracy(model, test)
+    return values
+
+
+def dropout(seed: int, bench: Bench) -> dict[str, float]:
+    whole, test, values = mnist("train"), mnist("test"), {}
+    for count, epochs in ((300, 40), (4000, 6)):
+        few = ImageSet(whole.images[:count], whole.labels[:count], whole.classes, f"{count} digits")
+        for p in (0.0, 0.5):
+            torch.manual_seed(seed)
+            model = nn.Sequential(
+                nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                nn.Linear(256, 200), nn.ReLU(), nn.Dropout(p), nn.Linear(200, 10),
+            )  # fmt: skip
+            model = _plain_sgd(model, few, bench, 0.02, epochs, seed)
+            name = f"dropout {p:g}" if p else "no dropout"
+            values[f"{count:,} images, {name}"] = bench.accuracy(model, test)
+    return values
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -291,6 +434,61 @@ EXPERIMENTS: dict[str, Experiment] = {
         "rate 0.05 with a cosine schedule, batches of 64.",
         "The same network without the softmax, under the same seeds, images and recipe.",
         softmax_first,
+    ),
+    "neighbours": Experiment(
+        "Does a layer that looks at neighbouring pixels help because they are neighbours?",
+        "Random filters read more digits than random units that look at all pixels, and lose that "
+        "when the pixels are shuffled.",
+        "test accuracy",
+        "A linear classifier by least squares (ridge 10) on 4,000 MNIST digits, on the pixels "
+        "alone, after 32 random 5×5 filters with ReLU and a 4×4 max pool (1,152 numbers), or "
+        "after 1,152 random fully connected units with ReLU. Tested on 1,000 digits.",
+        "The same on pixels shuffled alike in all images; and as many random units that look at "
+        "every pixel. Nothing random is trained.",
+        neighbours,
+    ),
+    "views": Experiment(
+        "How much of an image must a unit see?",
+        "A view smaller than the object costs accuracy; more than the object does not help.",
+        "test accuracy",
+        "Four convolutions 3×3 with 16 channels, the first with stride 2, batch norm, then the "
+        "average of each map and a linear classifier, on 4,000 MNIST digits; Adam, rate 0.005, "
+        "5 epochs, batches of 50. Tested on 1,000 digits.",
+        "Only the dilations differ: the same weights and multiply-adds. Larger dilations also "
+        "sample more sparsely, which this does not separate.",
+        views,
+    ),
+    "starts": Experiment(
+        "From which first weights does a network without normalization learn?",
+        "A standard deviation of the square root of 2/n keeps the signal's scale (He et al. 2015); "
+        "zeros never learn.",
+        "test accuracy",
+        "Eight convolutions 3×3 with 16 channels and ReLUs, the average of each map, a linear "
+        "classifier; He's weights times a gain; 4,000 MNIST digits, SGD with momentum 0.9, rate "
+        "0.05, 2 epochs, batches of 50. Tested on 1,000 digits.",
+        "The same network, rate and order of images for each gain. Another rate may suit another "
+        "gain, which is not tried.",
+        starts,
+    ),
+    "rates": Experiment(
+        "Which learning rates work with and without batch norm?",
+        "With batch norm a wider range of rates works (Ioffe and Szegedy 2015, section 3.3).",
+        "test accuracy",
+        "The network of *starts* with He's weights, with a batch norm after each convolution or "
+        "without; 2 epochs.",
+        "The same network without its norms, at the same six rates and seeds.",
+        rates,
+    ),
+    "dropout": Experiment(
+        "When does dropout help?",
+        "It is a remedy against overfitting: the fewer the images, the more it helps "
+        "(Srivastava et al. 2014).",
+        "test accuracy",
+        "Two convolutions 5×5 with pools and a hidden layer of 200 units, dropout before the "
+        "classifier; SGD with momentum 0.9, rate 0.02, 40 epochs on 300 MNIST digits or 6 on "
+        "4,000. Tested on 1,000 digits.",
+        "The same network, images and steps without dropout.",
+        dropout,
     ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
