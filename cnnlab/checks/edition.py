@@ -94,7 +94,7 @@ def _record(task: Task) -> dict:
     data = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in _CODE and f.init}
     data |= {name: dict(v) for name, v in data.items() if isinstance(v, Mapping)}
     wrong = [
-        {"name": m.name, "hint": m.hint, "answers": _answers(task, cases, m.answer)}
+        {"name": m.name, "hint": m.hint, "answers": _answers(task, cases, m.answer, "stages")}
         for m in task.misconceptions
     ]
     found = {
@@ -132,8 +132,8 @@ def _as_single(value):
     return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.half else value
 
 
-def _answers(task: Task, cases: list[Case], answer: Callable) -> list[dict]:
-    """What ``answer`` says to each case, or why it says nothing."""
+def _answers(task: Task, cases: list[Case], answer: Callable, without: str = "") -> list[dict]:
+    """What ``answer`` says to each case, or why it says nothing; of records not all has to stay."""
     records = []
     for case in cases:
         try:
@@ -141,6 +141,8 @@ def _answers(task: Task, cases: list[Case], answer: Callable) -> list[dict]:
         except Exception as error:
             records += [{"error": str(error), "refused": isinstance(error, Refused)}]
             continue
+        if task.records:
+            value.pop(without, None)
         if task.kind == "value":
             value = told(seal(value, f"{task.id}/{case.part}", task.rtol, task.atol))
         records += [{"value": value}]

@@ -245,10 +245,10 @@ def loss_by_hand(main, aux, labels, weight=0.3):
 
 def loss_by_probability(main, aux, labels, weight=0.3):
     def one(scores):
-        chances = scores.exp() / scores.exp().sum(1, keepdim=True)
+        chances = scores.double().softmax(1)
         return -chances[torch.arange(len(labels)), labels].log().sum() / len(labels)
 
-    return float(one(main) + weight * one(aux))
+    return one(main) + weight * one(aux)
 
 
 @cache
