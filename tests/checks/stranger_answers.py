@@ -1,7 +1,7 @@
 """Answers by people who saw the questions only: `strangers/bank_*.py`, tried on the graders.
 
-``python tests/checks/stranger_answers.py one [task or text ...]`` lists what is judged otherwise
-than its author meant it.
+``python tests/checks/stranger_answers.py one [beginning of a task's name ...]`` lists what is
+judged otherwise than its author meant it, with the rates.
 """
 
 import contextlib
@@ -62,40 +62,53 @@ def judged(given, key):
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             run(given.code, namespace, f"<{given.task} {given.name}>")
-        except Exception as error:
+        except Exception as error:  # as a cell that fails: what it defined before is there
             print(error)
     cases = questions(given.task, key)
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
     return judge(task, cases, report, lambda name: None, reveal=False)
 
 
+def tried(given) -> list:
+    """The verdicts on an answer under a few seeds; kernels and what is trained under one."""
+    kind = BY_ID[given.task].kind
+    return [judged(given, key) for key in (FEW if kind in ("function", "module") else FEW[:1])]
+
+
+def interval(errors: int, number: int) -> tuple[float, float]:
+    """The interval of Wilson, of 95 %, for a share."""
+    share, z = errors / number, 1.96
+    middle = share + z**2 / (2 * number)
+    reach = z * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
+    low, high = ((middle + side * reach) / (1 + z**2 / number) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
 def main(name: str, *wanted: str) -> None:
-    counts = {}
+    """List what is judged otherwise than its author meant it, and print both rates."""
+    counts = {"right": [0, 0], "wrong": [0, 0], "hints": [0, 0]}
     for given in bank(name):
-        if wanted and not any(given.task.startswith(w) for w in wanted):
+        if given.ambiguous or not any(given.task.startswith(w) for w in wanted or ("",)):
             continue
-        task = BY_ID[given.task]
-        verdicts = []
-        for key in FEW[:1] if task.kind == "source" else FEW:
-            verdicts.append(judged(given, key))
-            if task.kind not in ("function", "module"):
-                break
-        worst = min(verdicts, key=lambda v: v.points)
-        full = worst.points == task.max_points
-        always = full or max(v.points for v in verdicts) < task.max_points
-        meant = "ambiguous" if given.ambiguous else "right" if given.right else "wrong"
-        counts[meant, full] = counts.get((meant, full), 0) + 1
-        hinted = bool(worst.hint)
-        if meant == "wrong":
-            counts["hint", hinted] = counts.get(("hint", hinted), 0) + 1
-        if full != given.right or not always:
-            points = "/".join(f"{v.points:g}" for v in verdicts)
-            print(
-                f"{meant:9} {given.task} [{given.name}] {points} of {task.max_points:g}"
-                f"\n      {given.why}\n      {worst.problem}",
-                flush=True,
-            )
-    print(counts)
+        verdicts = tried(given)
+        full = [verdict.points == verdict.max_points for verdict in verdicts]
+        failed = not all(full) if given.right else any(full)
+        meant = "right" if given.right else "wrong"
+        counts[meant][0] += failed
+        counts[meant][1] += 1
+        if not given.right:
+            counts["hints"][0] += any(verdict.hint for verdict in verdicts)
+            counts["hints"][1] += 1
+        if failed:
+            points = "/".join(f"{verdict.points:g}" for verdict in verdicts)
+            worst = min(verdicts, key=lambda verdict: verdict.points)
+            print(f"{meant}: {given.task} [{given.name}] {points} of {worst.max_points:g}")
+            print(f"      {given.why}\n      {worst.problem}", flush=True)
+    for meant, (errors, number) in counts.items():
+        if number:
+            low, high = interval(errors, number)
+            what = "told a hint" if meant == "hints" else f"{meant} ones judged otherwise"
+            print(f"{what}: {errors} of {number} ({low:.1%} to {high:.1%})")
 
 
 if __name__ == "__main__":

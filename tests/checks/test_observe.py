@@ -63,7 +63,7 @@ def alias_before(module):
         (alias_before, None),
         (lambda m: m.register_buffer("mean", torch.zeros(3)), None),
         (None, lambda m, x: torch.addcmul(x, m.gain, m.bn(m.conv(x)).clamp(min=0))),
-        (None, lambda m, x: x.add(torch.relu_(m.bn(m.conv(x))).mul_(m.gain))),
+        (None, lambda m, x: x.add(torch.relu_(m.bn(m.conv(x))) * m.gain)),
         (
             None,
             lambda m, x: (
@@ -100,7 +100,7 @@ def in_place(m, x):
 @pytest.mark.parametrize(
     "change, forward, words",
     [
-        (None, torch.no_grad()(Gated.forward), "no gradient reaches `conv.weight`"),
+        (None, torch.no_grad()(Gated.forward), "no gradient reaches `gain`"),
         (None, lambda m, x: Gated.forward(m, x).detach(), "no gradient reaches"),
         (None, lambda m, x: x + m.gain.item() * m.bn(m.conv(x)).relu(), "reaches `gain`"),
         (None, lambda m, x: x.data + m.gain * m.bn(m.conv(x)).relu(), "reaches the input is"),
@@ -112,7 +112,7 @@ def in_place(m, x):
         (lambda m: m.conv.requires_grad_(False), None, "`conv.weight` requires no gradient"),
         (None, lambda m, x: x.add_(m.gain * m.bn(m.conv(x)).relu()), "changed its input"),
         (lambda m: setattr(m, "extra", nn.Linear(1, 1)), None, "has a parameter `extra.weight`"),
-        (None, lambda m, x: x + m.gain * m.conv(m.bn(x)).relu(), "what reaches `bn` differs"),
+        (None, lambda m, x: x + m.gain * m.conv(m.bn(x)).relu(), "what reaches `conv` differs"),
         (None, lambda m, x: x - m.gain * m.bn(m.conv(x)).relu(), "what comes behind differs"),
         (lambda m: setattr(m.conv, "padding_mode", "reflect"), None, "`conv` gets the right input"),
         (None, lambda m, x: Gated.forward(m, x) if len(x) > 1 else x, "an image alone gives"),
@@ -157,7 +157,9 @@ def sum_cases(rng):
     yield Case("all", (torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32)),))
 
 
-SUM = Task("t-sum", "function", "f", {"all": 1}, torch.sum, sum_cases, compared=("gradients",))
+SUM = Task(
+    "t-sum", "function", "f", {"all": 1}, lambda x: x.sum(), sum_cases, compared=("gradients",)
+)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_a_function_that_has_to_be_differentiable(answer, words):
 
 def test_a_result_that_must_not_require_a_gradient():
     task = replace(SUM, compared=("no gradient",))
-    assert examine(task, {"f": torch.sum}).points == 1
+    assert examine(task, {"f": lambda x: x.sum()}).points == 1
     found = examine(task, {"f": lambda x: x.sum().requires_grad_()})
     assert found.points == 0 and "torch.no_grad()" in found.problem
 
