@@ -14,7 +14,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test test-slow test-gpu lint lectures coverage book slides assignments \
-        experiments grader-quality release constraints
+        experiments grader-quality release release-instructor constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,8 +50,10 @@ lectures: setup  ## run the lectures again and store their outputs
 coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what none does
 	$(BIN)/python -m tests.course.what_is_taught
 
-assignments: setup  ## generate assignments/ from solutions/
-	for folder in solutions/*/; do $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || exit 1; done
+assignments: setup  ## generate assignments/ from solutions/ (VARIANT=2027: other numbers in tables)
+	failed=0; for folder in solutions/*/; do \
+	    CNNLAB_VARIANT=$(VARIANT) $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || failed=1; \
+	done; exit $$failed
 
 grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
 	$(BIN)/python tests/checks/grader_quality.py
@@ -62,8 +64,17 @@ book: setup  ## the lectures, assignments and docs/ as a site that needs no netw
 slides: setup  ## a lecture as slides that need no network (LECTURE=05): dist/slides
 	$(BIN)/python docs/nbconvert/slides.py lectures/$(LECTURE)*.ipynb
 
-release: setup  ## an archive for students: no solutions, no tests, no key
-	mkdir -p dist && git archive --format=tar.gz --prefix=cnnlab/ --output=dist/cnnlab.tar.gz HEAD -- $(HANDOUT)
+# The files under version control as they are now (a variant is not committed), and the checks.
+ARCHIVE   = mkdir -p dist && git archive --format=tar.gz \
+    $$(for f in assignments/*/*.checks; do echo --prefix=cnnlab/$$(dirname $$f)/ --add-file=$$f; done) \
+    --prefix=cnnlab/ --output=dist/$(1).tar.gz \
+    $$(tree=$$(git -c user.name=- -c user.email=- stash create); echo $${tree:-HEAD})
+
+release: assignments  ## an archive for students: no references, no solutions, no tests, no key
+	$(call ARCHIVE,cnnlab) -- $(HANDOUT)
+
+release-instructor: assignments  ## an archive of everything, for other instructors
+	$(call ARCHIVE,cnnlab-instructor)
 
 bench-%: setup  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -17,7 +17,7 @@ c.CourseDirectory.ignore = [
 ]  # fmt: skip
 
 # Beside each release, what `check` needs of its tasks: questions and answers, no code.
-c.GenerateAssignment.preprocessors.prepend(["cnnlab.checks.release.Prepare"])
+c.GenerateAssignment.preprocessors.prepend(["cnnlab.assignments.release.Prepare"])
 c.ClearSolutions.code_stub = {
     "python": "# YOUR CODE HERE\n"
     'raise NotImplementedError("Write this part, then delete this line.")'

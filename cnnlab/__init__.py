@@ -9,7 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
-    "check": "cnnlab.checks",
+    "check": "cnnlab.assignments",
     "get_device": "cnnlab.device",
     "output_size": "cnnlab.shapes",
     "receptive_field": "cnnlab.shapes",

@@ -33,6 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--course", default=".", help="the folder of the course (default: here)")
     command.set_defaults(run=_check)
 
+    command = commands.add_parser("new-assignment", help="begin an assignment in this course")
+    command.add_argument("name", help='the name of its folder, such as "week1_sorting"')
+    command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.set_defaults(run=_new_assignment)
+
     command = commands.add_parser("grade", help="grade the submissions of an assignment")
     command.add_argument("assignment", help='its folder in solutions/, or the beginning: "a1"')
     command.add_argument(
@@ -91,7 +96,7 @@ def _summary(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     try:
-        from cnnlab.checks.notebook import NotebookProblem, check_notebook, find_notebook
+        from cnnlab.assignments.notebook import NotebookProblem, check_notebook, find_notebook
     except ModuleNotFoundError as error:
         return _missing("check", error)
     try:
@@ -99,6 +104,20 @@ def _check(args: argparse.Namespace) -> int:
     except NotebookProblem as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _new_assignment(args: argparse.Namespace) -> int:
+    try:
+        from cnnlab.assignments.skeleton import CannotBegin, new_assignment
+    except ModuleNotFoundError as error:
+        return _missing("new-assignment", error)
+    try:
+        folder = new_assignment(args.name, args.course)
+    except (CannotBegin, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{folder}: change tasks.py and the notebook, then run `make assignments`.")
     return 0
 
 

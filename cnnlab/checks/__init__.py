@@ -1,10 +1,6 @@
-"""Checking answers: the ``check`` that notebooks call, and the tasks behind it."""
-
-import os
-import sys
+"""Checking answers: what a task is, and how an answer to it is judged."""
 
 from cnnlab.checks import wire
-from cnnlab.checks.course import get_task, load_tasks, tasks_from
 from cnnlab.checks.judge import Verdict, judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.task import (
@@ -23,39 +19,10 @@ __all__ = [
     "Task",
     "TasksError",
     "Verdict",
-    "check",
     "examine",
-    "get_task",
     "judge",
-    "load_tasks",
     "seed_for",
-    "tasks_from",
 ]
-
-
-def check(task_id: str) -> float:
-    """Try your answer to a task: prints what is right and what is not, returns the points.
-
-    It looks for the task's function or variable among the notebook's names and asks it
-    questions from a public seed. Grading asks other questions, so what counts is that the
-    answer is right, not that these pass.
-
-    Where the tasks cannot be read it says so, and gives no points.
-
-    Raises
-    ------
-    KeyError
-        If there is no such task; the message names the nearest one.
-    """
-    try:
-        verdict = examine(get_task(task_id), sys._getframe(1).f_globals)
-        text, points, failed = verdict.text(), verdict.points, verdict.points < verdict.max_points
-    except TasksError as error:
-        text, points, failed = f"{task_id}: not checked. {error}", 0.0, True
-    # nbgrader's Validate shows a cell's stderr, and nothing else, as what is wrong with it.
-    validating = os.environ.get("NBGRADER_EXECUTION") == "validate"
-    print(text, file=sys.stderr if validating and failed else sys.stdout)
-    return points
 
 
 def examine(task: Task, namespace: dict) -> Verdict:

@@ -30,7 +30,8 @@ from tqdm import tqdm
 from traitlets import Unicode
 from traitlets.config import Config
 
-from cnnlab import checks
+from cnnlab import assignments, checks
+from cnnlab.assignments.variant import variant_of
 from cnnlab.grading import intake, zygote
 from cnnlab.grading.key import course_key
 from cnnlab.grading.outside import prepare, task_of
@@ -218,11 +219,15 @@ class _Session:
         config.TakeJudged.folder = str(self.folder)
         self._load_tasks()
         self._check_gradebook()
-        code = sorted(Path(checks.__file__).parent.glob("*.py"))
+        code = sorted(
+            path
+            for part in (checks, assignments)
+            for path in Path(part.__file__).parent.glob("*.py")
+        )
         self.rules = _digest(
             [
                 *self.releases.values(),
-                self.source,
+                *self.source,
                 *(p.read_text() for p in code),
                 json.dumps(self.limits),
             ],
@@ -233,8 +238,10 @@ class _Session:
         course = self.api.coursedir
         path = Path(course.format_path(course.source_directory, ".", self.name), "tasks.py")
         try:
-            self.source = path.read_text(encoding="utf-8")
-            self.known = checks.tasks_from(self.source)
+            released = [nbformat.reads(text, as_version=4) for text in self.releases.values()]
+            variant = max(map(variant_of, released), default="")
+            self.source = path.read_text(encoding="utf-8"), path.name, variant
+            self.known = assignments.tasks_from(*self.source)
         except OSError as error:
             raise GradingError(
                 f"{path} cannot be read ({error.strerror}): without it nothing can be graded."

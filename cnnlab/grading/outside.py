@@ -32,7 +32,9 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
-from cnnlab.checks import Case, Task, Verdict, judge, load_tasks, seed_for, wire
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.variant import variant_of
+from cnnlab.checks import Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, tampering, zygote
 from cnnlab.grading.key import course_key
@@ -78,7 +80,8 @@ class JudgeOutside(Execute):
         metadata = resources.get("metadata", {})
         if self.tasks is None:
             source = self.config.CourseDirectory.get("source_directory", "source")
-            self.tasks = load_tasks(Path(source, resources["nbgrader"]["assignment"]))
+            folder = Path(source, resources["nbgrader"]["assignment"])
+            self.tasks = load_tasks(folder, variant_of(nb))
         with tempfile.TemporaryDirectory(
             prefix="cnnlab-", dir=zygote._short_folder(), ignore_cleanup_errors=True
         ) as folder:

@@ -131,8 +131,8 @@ class SandboxProvisioner(WarmProvisioner):
             "NBGRADER_EXECUTION": "autograde",
             "USER": "student",
         }
-        checks = Path(sandbox.__file__).parent / "checks"
-        answers = [checks / "authoring.py", checks / "__pycache__"]  # it knows the digits
+        package = Path(sandbox.__file__).parent / "assignments"
+        answers = [package / "authoring.py", package / "__pycache__"]  # it knows the digits
         return sandbox.Policy(
             readable=zygote.readable(),
             hidden=list(map(str, answers)),

@@ -20,7 +20,7 @@ import nbformat
 from traitlets.config import Config
 
 from cnnlab import sandbox
-from cnnlab.checks import tasks_from
+from cnnlab.assignments import tasks_from
 from cnnlab.grading import intake
 from cnnlab.grading.outside import JudgeOutside
 
@@ -36,7 +36,7 @@ def work(job: dict) -> dict:
     ----------
     job : dict
         ``student``; ``notebooks`` and ``releases``, text by name; ``files``, bytes by path;
-        ``key``; ``tasks``, the text of ``tasks.py``; ``limits``, traits of `JudgeOutside`.
+        ``key``; ``tasks``, arguments of `tasks_from`; ``limits``, traits of `JudgeOutside`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def work(job: dict) -> dict:
                 said = intake.repair(notebook, nbformat.v4.reads(release))
                 report["repaired"] += said
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
-                judge.key, judge.tasks = job["key"], tasks_from(job["tasks"])
+                judge.key, judge.tasks = job["key"], tasks_from(*job["tasks"])
                 resources = {"metadata": {"path": folder}}
                 notebook, resources = judge.preprocess(notebook, resources)
                 judged[name] = json.dumps(notebook)

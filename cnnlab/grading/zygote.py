@@ -37,7 +37,7 @@ PASSED_ON = (
     "OMP_NUM_THREADS", "TZ",
 )  # fmt: skip
 PRELOADED = (
-    "torch", "torchvision", "matplotlib.pyplot", "numpy", "PIL.Image", "cnnlab.checks",
+    "torch", "torchvision", "matplotlib.pyplot", "numpy", "PIL.Image", "cnnlab.assignments",
     "cnnlab.data", "cnnlab.plotting", "cnnlab.shapes", "ipykernel.kernelapp", "encodings.idna",
     "sklearn.datasets.images", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
     "IPython.core.pylabtools", "importlib.resources.readers", "zmq.utils.garbage",

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.authoring import between, draw
+from cnnlab.assignments.authoring import between, draw
+from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Case, Misconception, Task
 
 SOBEL = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
@@ -799,12 +800,35 @@ MATCH = Task(
 
 # --- counting ---
 
+
 # A 200×150 colour photograph into 64 units, or into 64 filters of 5×5 without padding.
+def _stated(v):
+    rows, cols = v.height - v.k + 1, v.width - v.k + 1
+    return [
+        f"photograph of {v.height}×{v.width} pixels",
+        f"layer of {v.units} units",
+        f"of {v.units} filters of {v.k}×{v.k}",
+        f"{v.height} * {v.width} * 3 * {v.units} + {v.units}",
+        f"{v.k} * {v.k} * 3 * {v.units} + {v.units}",
+        f"{v.units} * {rows} * {cols},\n",
+        f"{v.k} * {v.k} * 3 * {v.units} * {rows} * {cols}",
+    ]
+
+
+V = Variant(
+    _stated,
+    height=(200, 160, 180, 220, 240),
+    width=(150, 120, 130, 170, 190),
+    units=(64, 32, 48, 80, 96),
+    k=(5, 7),
+)
+_H, _W, _N, _K = V.height, V.width, V.units, V.k
+_ROWS, _COLS = _H - _K + 1, _W - _K + 1
 _COUNTS = {
-    "fc parameters": 200 * 150 * 3 * 64 + 64,
-    "conv parameters": 5 * 5 * 3 * 64 + 64,
-    "conv outputs": 64 * 196 * 146,
-    "conv MACs": 5 * 5 * 3 * 64 * 196 * 146,
+    "fc parameters": _H * _W * 3 * _N + _N,
+    "conv parameters": _K * _K * 3 * _N + _N,
+    "conv outputs": _N * _ROWS * _COLS,
+    "conv MACs": _K * _K * 3 * _N * _ROWS * _COLS,
 }
 
 
@@ -823,66 +847,67 @@ COUNTS = Task(
         _miscounted(
             "biases forgotten",
             "Each unit and each filter has a bias as well.",
-            fc_parameters=200 * 150 * 3 * 64,
-            conv_parameters=5 * 5 * 3 * 64,
+            fc_parameters=_H * _W * 3 * _N,
+            conv_parameters=_K * _K * 3 * _N,
         ),
         _miscounted(
             "colour channels forgotten",
             "A colour image has 3 channels, and every weight has to reach each of them.",
-            fc_parameters=200 * 150 * 64 + 64,
-            conv_parameters=5 * 5 * 64 + 64,
-            conv_MACs=5 * 5 * 64 * 196 * 146,
+            fc_parameters=_H * _W * _N + _N,
+            conv_parameters=_K * _K * _N + _N,
+            conv_MACs=_K * _K * _N * _ROWS * _COLS,
         ),
         _miscounted(
             "one unit, one filter",
-            "There are 64 of them.",
-            fc_parameters=200 * 150 * 3 + 1,
-            conv_parameters=5 * 5 * 3 + 1,
-            conv_outputs=196 * 146,
-            conv_MACs=5 * 5 * 3 * 196 * 146,
+            f"There are {_N} of them.",
+            fc_parameters=_H * _W * 3 + 1,
+            conv_parameters=_K * _K * 3 + 1,
+            conv_outputs=_ROWS * _COLS,
+            conv_MACs=_K * _K * 3 * _ROWS * _COLS,
         ),
         _miscounted(
             "one bias in all",
-            "There is one bias for each of the 64, not one in all.",
-            fc_parameters=200 * 150 * 3 * 64 + 1,
-            conv_parameters=5 * 5 * 3 * 64 + 1,
+            f"There is one bias for each of the {_N}, not one in all.",
+            fc_parameters=_H * _W * 3 * _N + 1,
+            conv_parameters=_K * _K * 3 * _N + 1,
         ),
         _miscounted(
             "a bias for each channel",
             "A filter has one bias, whatever the number of its channels.",
-            conv_parameters=(5 * 5 + 1) * 3 * 64,
+            conv_parameters=(_K * _K + 1) * 3 * _N,
         ),
         _miscounted(
             "output as large as the input",
-            "Without padding a 5×5 kernel takes 4 rows and 4 columns away.",
-            conv_outputs=64 * 200 * 150,
-            conv_MACs=5 * 5 * 3 * 64 * 200 * 150,
+            f"Without padding a {_K}×{_K} kernel takes {_K - 1} rows and {_K - 1} columns away.",
+            conv_outputs=_N * _H * _W,
+            conv_MACs=_K * _K * 3 * _N * _H * _W,
         ),
         _miscounted(
-            "five rows taken away",
-            "n - k + 1: a kernel of width 5 takes 4 away, not 5.",
-            conv_outputs=64 * 195 * 145,
-            conv_MACs=5 * 5 * 3 * 64 * 195 * 145,
+            "one row too many taken away",
+            f"n - k + 1: a kernel of width {_K} takes {_K - 1} away, not {_K}.",
+            conv_outputs=_N * (_ROWS - 1) * (_COLS - 1),
+            conv_MACs=_K * _K * 3 * _N * (_ROWS - 1) * (_COLS - 1),
         ),
         _miscounted(
             "MACs doubled",
             "One MAC is a multiplication and an addition together; doubled, it counts FLOPs.",
-            conv_MACs=2 * 5 * 5 * 3 * 64 * 196 * 146,
+            conv_MACs=2 * _K * _K * 3 * _N * _ROWS * _COLS,
         ),
         _miscounted(
             "channels in the output",
             "A filter sums over the channels: it gives one map, not three.",
-            conv_outputs=3 * 64 * 196 * 146,
+            conv_outputs=3 * _N * _ROWS * _COLS,
         ),
         _miscounted(
             "weights of every position",
             "The same filter is used at every position: its weights count once.",
-            conv_parameters=5 * 5 * 3 * 64 * 196 * 146 + 64,
+            conv_parameters=_K * _K * 3 * _N * _ROWS * _COLS + _N,
         ),
         _miscounted(
             "one position",
-            "These are the MACs of one position; the filters are applied at 196·146 of them.",
-            conv_MACs=5 * 5 * 3 * 64,
+            "These are the MACs of one position; the filters are applied at "
+            f"{_ROWS}·{_COLS} of them.",
+            conv_MACs=_K * _K * 3 * _N,
         ),
     ),
 )

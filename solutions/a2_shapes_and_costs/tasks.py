@@ -2,7 +2,8 @@
 
 from math import ceil, floor
 
-from cnnlab.checks.authoring import between
+from cnnlab.assignments.authoring import between
+from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Case, Misconception, Task
 
 # What does this arithmetic already: writing it is the assignment.
@@ -658,18 +659,42 @@ TABLE = Task(
 
 # --- an AlexNet, row by row ---
 
-_ALEX_PIXELS = 259
+ALEX = Variant(
+    lambda v: [
+        f"**3×{v.pixels}×{v.pixels}**",
+        f"| conv1 | {v.first} |",
+        f"| conv2 | {v.second} |",
+        f"| conv3 | {v.third} |",
+        f"| conv4 | {v.fourth} |",
+        f"| conv5 | {v.fourth} |",
+        f"{v.units}, {v.units}, 200 outputs |",
+        f'"conv1": ("conv", {v.first}, 11, 4, 2)',
+        f'"conv2": ("conv", {v.second}, 5, 1, 2)',
+        f'"conv3": ("conv", {v.third}, 3, 1, 1)',
+        f'"conv4": ("conv", {v.fourth}, 3, 1, 1)',
+        f'"conv5": ("conv", {v.fourth}, 3, 1, 1)',
+        f'"fc6": ("linear", {v.units})',
+        f"cost_table(layers.values(), 3, {v.pixels}, {v.pixels})",
+    ],
+    pixels=(259, 243, 291, 307, 323),  # each rounds up to another side than down
+    first=(48, 40, 56, 72),
+    second=(160, 144, 176, 200),
+    third=(320, 288, 352, 304),
+    fourth=(240, 208, 224, 272),
+    units=(3072, 2560, 3584, 2304),
+)
+_ALEX_PIXELS = ALEX.pixels
 _ALEX = {
-    "conv1": ("conv", 48, 11, 4, 2),
+    "conv1": ("conv", ALEX.first, 11, 4, 2),
     "pool1": ("pool", 3, 2),
-    "conv2": ("conv", 160, 5, 1, 2),
+    "conv2": ("conv", ALEX.second, 5, 1, 2),
     "pool2": ("pool", 3, 2),
-    "conv3": ("conv", 320, 3, 1, 1),
-    "conv4": ("conv", 240, 3, 1, 1),
-    "conv5": ("conv", 240, 3, 1, 1),
+    "conv3": ("conv", ALEX.third, 3, 1, 1),
+    "conv4": ("conv", ALEX.fourth, 3, 1, 1),
+    "conv5": ("conv", ALEX.fourth, 3, 1, 1),
     "pool5": ("pool", 3, 2),
-    "fc6": ("linear", 3072),
-    "fc7": ("linear", 3072),
+    "fc6": ("linear", ALEX.units),
+    "fc7": ("linear", ALEX.units),
     "fc8": ("linear", 200),
 }
 _ALEX_ASKED = ("conv1", "pool2", "conv4", "pool5", "fc6")
@@ -726,10 +751,30 @@ ALEXNET = Task(
 
 # --- a VGG, stage by stage ---
 
-_VGG_IMAGE = 3, 192, 320
+
+def _widths(first):
+    return first, 2 * first, 4 * first, 8 * first, 8 * first
+
+
+VGGS = Variant(
+    lambda v: [
+        f"A VGG of {v.width[1]} the usual width, for wide images: **3×{v.height}×{v.wide}**",
+        "| filters of each | " + " | ".join(map(str, _widths(v.width[0]))) + " |",
+        f"layers of {v.units}, {v.units} and\n{v.outputs} outputs",
+        "[(1, 2, {}), (2, 2, {}), (3, 3, {}), (4, 3, {}), (5, 3, {})]".format(*_widths(v.width[0])),
+        f"in ({v.units}, {v.units}, {v.outputs})",
+        f"for layer in stage], 3, {v.height}, {v.wide})",
+    ],
+    height=(192, 160, 224, 256),
+    wide=(320, 288, 352, 384),
+    width=((48, "three quarters of"), (32, "half"), (40, "five eighths of")),
+    units=(2048, 1536, 2560, 3072),
+    outputs=(150, 120, 180, 250),
+)
+_VGG_IMAGE = 3, VGGS.height, VGGS.wide
 _VGG_CONVS = 2, 2, 3, 3, 3
-_VGG_WIDTHS = 48, 96, 192, 384, 384
-_VGG_HEAD = 2048, 2048, 150
+_VGG_WIDTHS = _widths(VGGS.width[0])
+_VGG_HEAD = VGGS.units, VGGS.units, VGGS.outputs
 _VGG_ASKED = ("stage 1", "stage 3", "stage 5", "classifier")
 
 
@@ -1131,13 +1176,57 @@ TRAINING = Task(
 # --- errata ---
 
 
-def _module(three=1, reduced=True, all_channels=False):
+def _module_of(channels, side, three=1, reduced=True, all_channels=False):
     """MACs of the module in the text; ``three`` says how often the 3×3 is counted."""
-    i, one, three_in, three_out, five_in, five_out, pool = 288, 96, 72, 144, 24, 56, 64
+    i, one, three_in, three_out, five_in, five_out, pool = channels, 96, 72, 144, 24, 56, 64
     large = three * 9 * (i if all_channels else three_in) * three_out
     large += 25 * (i if all_channels else five_in) * five_out
     small = i * (one + pool) + reduced * i * (three_in + five_in)
-    return 18 * 18 * (small + large)
+    return side**2 * (small + large)
+
+
+def _misprinted(number):
+    """The number with two different neighbouring digits, the first such pair, exchanged."""
+    digits = list(str(number))
+    place = next(i for i in range(3, len(digits) - 1) if digits[i] != digits[i + 1])
+    digits[place : place + 2] = digits[place + 1], digits[place]
+    return int("".join(digits))
+
+
+ERR = Variant(
+    lambda v: [
+        f'an image of {v.pixels}×{v.pixels}, a kernel of 11, stride 4, padding 2: "the side is '
+        f'**{_side(v.pixels, 11, 4, 2) + 1}**"',
+        f"the last map is {v.maps}×5×5, fc6 has {v.units} outputs, biases are counted: "
+        f'"**{_misprinted(25 * v.maps * v.units + v.units):,}** parameters"',
+        f"An image of 3×{v.height}×300, fully connected with a first layer of 1,500 units: "
+        f"**{3 * v.height * 300:,}**\n",
+        f"on {v.channels} channels of {v.side}×{v.side}: 96 filters",
+        f"All branches keep {v.side}×{v.side}: "
+        f'"**{_module_of(v.channels, v.side, three=2):,}** MACs',
+        f"*fc8:* from {v.units8} to {v.outputs} outputs, in a table that counts biases: "
+        f'"**{v.units8 * v.outputs:,}** parameters',
+        f"module = [({v.channels}, 96, 1), ({v.channels}, 72, 1), (72, 144, 3), "
+        f"({v.channels}, 24, 1), (24, 56, 5), ({v.channels}, 64, 1)]",
+        f"side({v.pixels}, 11, stride=4, padding=2)",
+        f"{v.maps} * 5 * 5 * {v.units} + {v.units}",
+        f"3 * {v.height} * 300 * 1500",
+        f"conv_macs(i, {v.side}, {v.side}, o, k, padding=k // 2)",
+        f"{v.units8} * {v.outputs} + {v.outputs}",
+    ],
+    pixels=(240, 228, 252, 264, 276),
+    maps=(320, 288, 224, 352),
+    units=(3072, 2560, 3584),
+    height=(200, 240, 160, 180),
+    channels=(288, 224, 352, 416),
+    side=(18, 16, 20, 22),
+    units8=(2048, 1536, 2560),
+    outputs=(150, 120, 180, 250),
+)
+
+
+def _module(**slips):
+    return _module_of(ERR.channels, ERR.side, **slips)
 
 
 _CONV1, _FC6, _FIRST, _MODULE, _FC8 = (
@@ -1148,11 +1237,11 @@ _CONV1, _FC6, _FIRST, _MODULE, _FC8 = (
     "parameters of fc8",
 )
 _ERRATA = {
-    _CONV1: _side(240, 11, 4, 2),
-    _FC6: 5 * 5 * 320 * 3072 + 3072,
-    _FIRST: 3 * 200 * 300 * 1500,
+    _CONV1: _side(ERR.pixels, 11, 4, 2),
+    _FC6: 5 * 5 * ERR.maps * ERR.units + ERR.units,
+    _FIRST: 3 * ERR.height * 300 * 1500,
     _MODULE: _module(),
-    _FC8: 2048 * 150 + 150,
+    _FC8: ERR.units8 * ERR.outputs + ERR.outputs,
 }
 
 
@@ -1171,38 +1260,38 @@ ERRATA = Task(
         _erring(
             "conv1 as printed",
             "The printed side counts one more window than fits on the padded image.",
-            conv1=60,
+            conv1=_side(ERR.pixels, 11, 4, 2) + 1,
         ),
         _erring(
             "conv1 padded on one side",
             "The image is padded by 2, on both of its sides.",
-            conv1=_side(240 + 2, 11, 4),
+            conv1=_side(ERR.pixels + 2, 11, 4),
         ),
         _erring(
             "fc6 as printed",
             "Multiply again: two digits of the printed number have changed places.",
-            fc6=24_597_072,
+            fc6=_misprinted(_ERRATA[_FC6]),
         ),
         _erring(
             "biases forgotten",
             "Each output of a linear layer has a bias.",
-            fc6=5 * 5 * 320 * 3072,
-            fc8=2048 * 150,
+            fc6=5 * 5 * ERR.maps * ERR.units,
+            fc8=ERR.units8 * ERR.outputs,
         ),
         _erring(
             "fc8 as printed",
             "The rows above fc8 count their biases: this one has to do the same.",
-            fc8=2048 * 150,
+            fc8=ERR.units8 * ERR.outputs,
         ),
         _erring(
             "weights of one unit",
             "Each of the 1,500 units is connected with every number of the image.",
-            first=3 * 200 * 300,
+            first=3 * ERR.height * 300,
         ),
         _erring(
             "one colour",
             "The image has three channels.",
-            first=200 * 300 * 1500,
+            first=ERR.height * 300 * 1500,
         ),
         _erring(
             "module as printed",

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, digits_task, draw
+from cnnlab.assignments.authoring import altered, between, digits_task, draw
+from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Case, Misconception, Task
 
 # --- the warm-up: how often is a classifier right? ---
@@ -733,13 +734,30 @@ MERGED_KERNEL = Task(
 
 # --- why 7×7: the numbers ---
 
-# 96 channels in and out on maps of 28×28; VGG-16 on images of 288×288.
+# Channels in and out, the side of the maps; VGG-16 on images of so many pixels.
+V = Variant(
+    lambda v: [
+        f"All layers here have {v.channels} channels\nin and {v.channels} out, work on maps of "
+        f"{v.side}×{v.side} and are padded so that the maps stay {v.side}×{v.side}.",
+        f"What if the images are **{v.pixels}×{v.pixels}**?",
+        f": 7 * 7 * {v.channels} * {v.channels},",
+        f": 3 * (3 * 3 * {v.channels} * {v.channels}),",
+        f": 3 * (3 * 3 * {v.channels} * {v.channels}) * {v.side} * {v.side},",
+        f"{v.pixels} // 2**5",
+        f"{v.pixels // 32} * {v.pixels // 32} * 512 * 4096",
+    ],
+    channels=(96, 80, 112, 160),
+    side=(28, 32, 36, 40),
+    pixels=(288, 320, 352, 384),
+)
+_C, _M, _P = V.channels, V.side, V.pixels
+_S = _P // 32
 _COSTS = {
-    "weights of one 7×7": 7 * 7 * 96 * 96,
-    "weights of three 3×3": 3 * 3 * 3 * 96 * 96,
-    "MACs of three 3×3": 3 * 3 * 3 * 96 * 96 * 28 * 28,
-    "side of the last map": 288 // 32,
-    "weights of the first fully connected layer": 9 * 9 * 512 * 4096,
+    "weights of one 7×7": 7 * 7 * _C * _C,
+    "weights of three 3×3": 3 * 3 * 3 * _C * _C,
+    "MACs of three 3×3": 3 * 3 * 3 * _C * _C * _M * _M,
+    "side of the last map": _P // 32,
+    "weights of the first fully connected layer": _S * _S * 512 * 4096,
 }
 _SEVEN, _THREE, _MACS, _SIDE, _FIRST = _COSTS
 
@@ -758,67 +776,67 @@ COSTS = Task(
     misconceptions=(
         _miscounted(
             "one input channel",
-            "Each of the 96 filters reaches through all 96 input channels.",
-            seven=7 * 7 * 96,
-            three=3 * 3 * 3 * 96,
-            macs=3 * 3 * 3 * 96 * 28 * 28,
+            f"Each of the {_C} filters reaches through all {_C} input channels.",
+            seven=7 * 7 * _C,
+            three=3 * 3 * 3 * _C,
+            macs=3 * 3 * 3 * _C * _M * _M,
         ),
         _miscounted(
             "biases counted",
             "Weights only: the biases are left out here.",
-            seven=7 * 7 * 96 * 96 + 96,
-            three=3 * (3 * 3 * 96 * 96 + 96),
+            seven=7 * 7 * _C * _C + _C,
+            three=3 * (3 * 3 * _C * _C + _C),
         ),
         _miscounted(
             "side for area",
             "A 7×7 kernel has 49 weights for each channel, not 7.",
-            seven=7 * 96 * 96,
-            three=3 * 3 * 96 * 96,
-            macs=3 * 3 * 96 * 96 * 28 * 28,
+            seven=7 * _C * _C,
+            three=3 * 3 * _C * _C,
+            macs=3 * 3 * _C * _C * _M * _M,
         ),
         _miscounted(
             "every position has its own weights",
             "The same weights serve every position of the map.",
-            seven=7 * 7 * 96 * 96 * 28 * 28,
-            three=3 * 3 * 3 * 96 * 96 * 28 * 28,
+            seven=7 * 7 * _C * _C * _M * _M,
+            three=3 * 3 * 3 * _C * _C * _M * _M,
         ),
         _miscounted(
             "one 3×3 only",
             "Three layers stand in for the one: count all three.",
-            three=3 * 3 * 96 * 96,
-            macs=3 * 3 * 96 * 96 * 28 * 28,
+            three=3 * 3 * _C * _C,
+            macs=3 * 3 * _C * _C * _M * _M,
         ),
         _miscounted(
             "MACs doubled",
             "One MAC is a multiplication and an addition together; doubled, it counts FLOPs.",
-            macs=2 * 3 * 3 * 3 * 96 * 96 * 28 * 28,
+            macs=2 * 3 * 3 * 3 * _C * _C * _M * _M,
         ),
         _miscounted(
             "MACs of one position",
-            "The filters are applied at each of the 28×28 positions.",
-            macs=3 * 3 * 3 * 96 * 96,
+            f"The filters are applied at each of the {_M}×{_M} positions.",
+            macs=3 * 3 * 3 * _C * _C,
         ),
         _miscounted(
             "maps shrink",
-            "The layers are padded: each of the three keeps 28×28.",
-            macs=3 * 3 * 96 * 96 * (26**2 + 24**2 + 22**2),
+            f"The layers are padded: each of the three keeps {_M}×{_M}.",
+            macs=3 * 3 * _C * _C * ((_M - 2) ** 2 + (_M - 4) ** 2 + (_M - 6) ** 2),
         ),
         _miscounted(
             "one pool forgotten",
             "VGG has five pools, and each halves the side.",
-            side=288 // 16,
-            first=18 * 18 * 512 * 4096,
+            side=_P // 16,
+            first=2 * _S * 2 * _S * 512 * 4096,
         ),
         _miscounted(
             "images of 224×224",
-            "7×7 is what 224 leaves; these images have a side of 288.",
+            f"7×7 is what 224 leaves; these images have a side of {_P}.",
             side=7,
             first=7 * 7 * 512 * 4096,
         ),
         _miscounted(
             "side for area in the classifier",
             "All positions of the map are flattened: side times side, times the channels.",
-            first=9 * 512 * 4096,
+            first=_S * 512 * 4096,
         ),
         _miscounted(
             "positions forgotten",

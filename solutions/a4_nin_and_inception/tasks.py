@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, digits_task, draw
+from cnnlab.assignments.authoring import altered, between, digits_task, draw
+from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Case, Misconception, Task
 
 
@@ -438,15 +439,38 @@ INCEPTION_MACS = Task(
 )
 
 
-# --- one module in numbers: 320 channels of 20×20, as in the notebook ---
+# --- one module in numbers ---
 
-_NAIVE = {"1x1": 96, "3x3 reduce": 0, "3x3": 160, "5x5 reduce": 0, "5x5": 48, "pool": 0}
-_REDUCED = _NAIVE | {"3x3 reduce": 80, "5x5 reduce": 24, "pool": 64}
+V = Variant(
+    lambda v: [
+        f"{v.channels} channels of {v.side}×{v.side} enter a module with {v.one} filters of 1×1, "
+        f"{v.three} of 3×3 and {v.five} of 5×5.",
+        f"reductions to\n{v.reduce3} channels before the 3×3 and to {v.reduce5} before the 5×5, "
+        f"and projects the pool to {v.pool}.",
+        f'naive = {{"1x1": {v.one}, "3x3 reduce": 0, "3x3": {v.three}, "5x5 reduce": 0, '
+        f'"5x5": {v.five}, "pool": 0}}',
+        f'naive | {{"3x3 reduce": {v.reduce3}, "5x5 reduce": {v.reduce5}, "pool": {v.pool}}}',
+        f"{v.one} + {v.three} + {v.five} + {v.channels},",
+        f"{v.one} + {v.three} + {v.five} + {v.pool},",
+        f"inception_macs({v.channels}, {v.side}, {v.side}, naive)",
+        f"inception_macs({v.channels}, {v.side}, {v.side}, reduced)",
+    ],
+    channels=(320, 288, 352, 416),
+    side=(20, 18, 22, 24),
+    one=(96, 112, 88, 104),
+    three=(160, 176, 144, 192),
+    five=(48, 56, 40, 72),
+    reduce3=(80, 84, 76, 92),
+    reduce5=(24, 20, 28, 36),
+    pool=(64, 60, 68, 52),
+)
+_NAIVE = {"1x1": V.one, "3x3 reduce": 0, "3x3": V.three, "5x5 reduce": 0, "5x5": V.five, "pool": 0}
+_REDUCED = _NAIVE | {"3x3 reduce": V.reduce3, "5x5 reduce": V.reduce5, "pool": V.pool}
 _NUMBERS = {
-    "channels, naive": 96 + 160 + 48 + 320,
-    "channels, reduced": 96 + 160 + 48 + 64,
-    "MACs, naive": _macs(320, 20, 20, _NAIVE),
-    "MACs, reduced": _macs(320, 20, 20, _REDUCED),
+    "channels, naive": V.one + V.three + V.five + V.channels,
+    "channels, reduced": V.one + V.three + V.five + V.pool,
+    "MACs, naive": _macs(V.channels, V.side, V.side, _NAIVE),
+    "MACs, reduced": _macs(V.channels, V.side, V.side, _REDUCED),
 }
 
 
@@ -465,34 +489,34 @@ INCEPTION_NUMBERS = Task(
         _misread(
             "pool forgotten",
             "The naive module concatenates the pooled input too, with all of its channels.",
-            naive=96 + 160 + 48,
+            naive=V.one + V.three + V.five,
         ),
         _misread(
             "pool forgotten in both",
             "The pooling branch gives channels as well: all of the input's, or its projection's.",
-            naive=96 + 160 + 48,
-            reduced=96 + 160 + 48,
+            naive=V.one + V.three + V.five,
+            reduced=V.one + V.three + V.five,
         ),
         _misread(
             "projection in the naive module",
             "The naive module does not project: its pool hands on every input channel.",
-            naive=96 + 160 + 48 + 64,
+            naive=V.one + V.three + V.five + V.pool,
         ),
         _misread(
             "largest branch",
             "Concatenated channels are counted together, not the widest branch alone.",
-            naive=320,
-            reduced=160,
+            naive=V.channels,
+            reduced=V.three,
         ),
         _misread(
             "reductions concatenated",
             "A reduction is a step inside its branch: its channels do not leave the module.",
-            reduced=96 + 80 + 160 + 24 + 48 + 64,
+            reduced=V.one + V.reduce3 + V.three + V.reduce5 + V.five + V.pool,
         ),
         _misread(
             "pool not projected",
-            "The reduced module projects the pooled input to 64 channels.",
-            reduced=96 + 160 + 48 + 320,
+            f"The reduced module projects the pooled input to {V.pool} channels.",
+            reduced=V.one + V.three + V.five + V.channels,
         ),
         _misread(
             "MACs doubled",
@@ -502,24 +526,24 @@ INCEPTION_NUMBERS = Task(
         ),
         _misread(
             "one position",
-            "The filters are applied at each of the 20×20 positions.",
-            naive_macs=_macs(320, 1, 1, _NAIVE),
-            reduced_macs=_macs(320, 1, 1, _REDUCED),
+            f"The filters are applied at each of the {V.side}×{V.side} positions.",
+            naive_macs=_macs(V.channels, 1, 1, _NAIVE),
+            reduced_macs=_macs(V.channels, 1, 1, _REDUCED),
         ),
         _misread(
             "projection counted in the naive module",
             "The naive module has no projection.",
-            naive_macs=_macs(320, 20, 20, _NAIVE | {"pool": 64}),
+            naive_macs=_macs(V.channels, V.side, V.side, _NAIVE | {"pool": V.pool}),
         ),
         _misread(
             "reductions cost nothing",
             "The 1×1 reductions are convolutions too: count their MACs.",
-            reduced_macs=_reductions_left_out(320, 20, 20, _REDUCED),
+            reduced_macs=_reductions_left_out(V.channels, V.side, V.side, _REDUCED),
         ),
         _misread(
             "projection costs nothing",
             "The projection of the pool is a convolution too: count its MACs.",
-            reduced_macs=_macs(320, 20, 20, _REDUCED, project=False),
+            reduced_macs=_macs(V.channels, V.side, V.side, _REDUCED, project=False),
         ),
     ),
 )

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, digits_task, draw
+from cnnlab.assignments.authoring import altered, between, digits_task, draw
 from cnnlab.checks.task import Case, Misconception, Task
 
 

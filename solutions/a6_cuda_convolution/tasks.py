@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.kernels import altered_source, kernel_task
+from cnnlab.assignments.kernels import altered_source, kernel_task
+from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Misconception, Task
 from cnnlab.cuda.grading import SourceCase, SourceSpec
 from cnnlab.cuda.ladder import LADDER
@@ -373,13 +374,29 @@ CONSTANT = kernel_task(
 
 # --- counts, before the tile is built ---
 
+V = Variant(
+    lambda v: [
+        f"An image of {v.rows} rows and {v.columns} columns",
+        f"computes {v.tile}×{v.tile} outputs with a **{v.k}×{v.k}** filter",
+        f"blocks = {-(-v.columns // 32)} * {-(-v.rows // 8)}  "
+        f"# {v.columns} / 32 and {v.rows} / 8, rounded up",
+        f"side = {v.tile} + {v.k} - 1",
+        f"blocks * 32 * 8 - {v.rows} * {v.columns}",
+        f"side**2 / {v.tile}**2",
+    ],
+    rows=(70, 50, 90, 110),
+    columns=(100, 140, 170, 180),
+    tile=(32, 16, 24),
+    k=(7, 5, 9),
+)
+_H, _W, _T, _K = V.rows, V.columns, V.tile, V.k
 _COUNTS = {
-    "threads launched": (-(-100 // 32) * 32) * (-(-70 // 8) * 8),
-    "idle threads": (-(-100 // 32) * 32) * (-(-70 // 8) * 8) - 100 * 70,
+    "threads launched": (-(-_W // 32) * 32) * (-(-_H // 8) * 8),
+    "idle threads": (-(-_W // 32) * 32) * (-(-_H // 8) * 8) - _W * _H,
     "sectors, along a row": 32 * 4 // 32,
     "sectors, down a column": 32,
-    "global loads per output, tiled": (32 + 7 - 1) ** 2 / 32**2,
-    "bytes of a tile": 4 * (32 + 7 - 1) ** 2,
+    "global loads per output, tiled": (_T + _K - 1) ** 2 / _T**2,
+    "bytes of a tile": 4 * (_T + _K - 1) ** 2,
 }
 
 
@@ -398,24 +415,24 @@ COUNTS = Task(
         _miscounted(
             "one thread a pixel",
             "Only whole blocks are launched: round the blocks up in both directions.",
-            threads=100 * 70,
+            threads=_W * _H,
             idle=0,
         ),
         _miscounted(
             "blocks rounded down",
-            "100 / 32 and 70 / 8 leave a rest, and its pixels need a block too: round up.",
-            threads=3 * 32 * 8 * 8,
+            f"{_W} / 32 and {_H} / 8 leave a rest, and its pixels need a block too: round up.",
+            threads=(_W // 32) * (_H // 8) * 32 * 8,
         ),
         _miscounted(
             "blocks counted",
             "Each block has 32 · 8 threads: count threads, not blocks.",
-            threads=4 * 9,
+            threads=-(-_W // 32) * -(-_H // 8),
         ),
         _miscounted(
             "rows and columns exchanged",
             "The block is 32 wide and 8 high: x, the columns, comes first.",
-            threads=-(-70 // 32) * 32 * -(-100 // 8) * 8,
-            idle=-(-70 // 32) * 32 * -(-100 // 8) * 8 - 100 * 70,
+            threads=-(-_H // 32) * 32 * -(-_W // 8) * 8,
+            idle=-(-_H // 32) * 32 * -(-_W // 8) * 8 - _W * _H,
         ),
         _miscounted(
             "one sector a thread, along a row",
@@ -439,31 +456,31 @@ COUNTS = Task(
         ),
         _miscounted(
             "halo forgotten",
-            "The outputs at the tile's rim need pixels outside of it: 3 on each side.",
+            f"The outputs at the tile's rim need pixels outside of it: {_K // 2} on each side.",
             loads=1.0,
-            tile=4 * 32**2,
+            tile=4 * _T**2,
         ),
         _miscounted(
             "halo on one side",
-            "The window hangs over on both sides: 3 left and 3 right.",
-            loads=35**2 / 32**2,
-            tile=4 * 35**2,
+            f"The window hangs over on both sides: {_K // 2} left and {_K // 2} right.",
+            loads=(_T + _K // 2) ** 2 / _T**2,
+            tile=4 * (_T + _K // 2) ** 2,
         ),
         _miscounted(
             "halo of 7",
             "A window of 7 reaches 3 pixels past the rim on each side: 6 more, not 7.",
-            loads=39**2 / 32**2,
-            tile=4 * 39**2,
+            loads=(_T + _K) ** 2 / _T**2,
+            tile=4 * (_T + _K) ** 2,
         ),
         _miscounted(
             "loads without a tile",
-            "49 loads an output is what the tile saves: a block loads its tile once, and shares.",
-            loads=49,
+            f"{_K**2} loads an output is what the tile saves: a block loads its tile once, and shares.",
+            loads=_K**2,
         ),
         _miscounted(
             "floats for bytes",
             "A float has 4 bytes.",
-            tile=38**2,
+            tile=(_T + _K - 1) ** 2,
         ),
     ),
 )

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.checks.authoring import altered, between, draw
+from cnnlab.assignments.authoring import altered, between, draw
 from cnnlab.checks.task import Case, Misconception, Task
 from cnnlab.data import ImageSet, patterns
 from cnnlab.transfer import load_trunk

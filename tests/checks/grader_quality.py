@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mutation import mutants, source_mutants
 
-from cnnlab.checks import Task, Verdict, judge, load_tasks, seed_for
-from cnnlab.checks.course import load_module
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.course import load_module
+from cnnlab.checks import Task, Verdict, judge, seed_for
 from cnnlab.checks.runner import answer
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ class Mutation:
 def mutate(task_id: str) -> Mutation:
     """Judge every mutant of a task's right answers (of a kernel's first) under every seed."""
     task, found = BY_ID[task_id], Mutation()
-    nameless = replace(task, misconceptions=())
+    nameless = replace(task, misconceptions=(), forbidden=())
     stock, make = right_answers(task), mutants
     if task.kind == "source":
         stock, make = stock[:1], source_mutants

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.checks.authoring import altered, true_digits, unseen_digits
+from cnnlab.assignments.authoring import altered, true_digits, unseen_digits
 from cnnlab.data import digits
 
 

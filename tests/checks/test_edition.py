@@ -9,9 +9,9 @@ import pytest
 from grader_quality import ASSIGNMENTS, BY_ID, TASKS, right_answers
 from test_judge import DOUBLE, NUMBERS
 
-from cnnlab.checks import TasksError, judge, load_tasks, seed_for, wire
-from cnnlab.checks.course import get_task
-from cnnlab.checks.edition import MAX_BYTES, read_edition, write_edition
+from cnnlab.assignments import get_task, load_tasks
+from cnnlab.assignments.edition import MAX_BYTES, read_edition, write_edition
+from cnnlab.checks import TasksError, judge, seed_for, wire
 from cnnlab.checks.runner import answer
 from cnnlab.checks.sealed import Sealed, seal
 

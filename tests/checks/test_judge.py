@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.checks import Case, Misconception, Task, examine, get_task, seed_for
+from cnnlab.assignments import get_task
+from cnnlab.checks import Case, Misconception, Task, examine, seed_for
 
 
 def double_cases(rng):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.checks import examine, judge, load_tasks, seed_for
-from cnnlab.checks.course import load_module
-from cnnlab.checks.kernels import altered_source
+from cnnlab.assignments import load_tasks
+from cnnlab.assignments.course import load_module
+from cnnlab.assignments.kernels import altered_source
+from cnnlab.checks import examine, judge, seed_for
 from cnnlab.checks.runner import answer
 from cnnlab.cuda import CompilerMissing, compiler, grading
 
@@ -146,7 +147,7 @@ def test_others_code_is_refused_where_it_cannot_be_confined(monkeypatch):
     for name in ("judge_source", "explain"):
         real = getattr(grading, name)
         monkeypatch.setattr(
-            f"cnnlab.checks.kernels.{name}",
+            f"cnnlab.assignments.kernels.{name}",
             lambda *args, real=real, **how: asked.append(how["isolation"]) or real(*args, **how),
         )
     upside_down = changed(right.mirror_swapped, ("(y + 1)", "(h - y)"))

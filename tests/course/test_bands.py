@@ -6,7 +6,8 @@ import nbformat
 import pytest
 import torch
 
-from cnnlab.checks import Task, load_tasks, seed_for
+from cnnlab.assignments import load_tasks
+from cnnlab.checks import Task, seed_for
 
 SOLUTIONS = {
     task.id: path

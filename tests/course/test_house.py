@@ -17,7 +17,7 @@ FLOORS = [
     {"shapes", "data", "facts", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
     {"training", "transfer", "parallel", "experiments", "plotting", "cuda"},
-    {"cli", "__main__", "doctor", "grading", "checks"},
+    {"cli", "__main__", "doctor", "grading", "assignments", "checks"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 
@@ -155,3 +155,23 @@ def test_the_help_lists_every_target():
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True
     ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == phony | {"bench-%"}
+
+
+def test_the_package_knows_no_assignment_by_name():
+    names = [path.parent.name for path in (ROOT / "solutions").glob("*/tasks.py")]
+    prefixes = "|".join({name.split("_")[0] for name in names})
+    assert prefixes
+    for path in (ROOT / "cnnlab").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        docs = {id(node.body[0].value) for node in ast.walk(tree) if _documented(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                known = id(node) not in docs and re.search(rf"\b({prefixes})[-_]\w", node.value)
+                assert not known, f"{path}, line {node.lineno}: {node.value!r}"
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                assert not re.search(rf"\b({prefixes})\b", ast.unparse(node)), path
+
+
+def _documented(node: ast.AST) -> bool:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return isinstance(node, kinds) and ast.get_docstring(node) is not None

@@ -30,7 +30,7 @@ def test_each_assignment_is_handed_out_in_some_week(path):
 
 
 def test_the_tables_of_numbers_are_all_named():
-    from cnnlab.checks import load_tasks
+    from cnnlab.assignments import load_tasks
 
     tasks = [t for path in SOLUTIONS for t in load_tasks(path.parent).values()]
     values = {t.id for t in tasks if t.kind == "value" and not t.id.startswith("a6")}

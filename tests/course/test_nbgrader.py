@@ -11,7 +11,7 @@ import pytest
 from conftest import Course
 from nbgrader.api import Gradebook
 
-from cnnlab.checks import load_tasks
+from cnnlab.assignments import load_tasks
 
 ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "solutions").iterdir() if path.is_dir())
@@ -153,7 +153,9 @@ def test_feedback_and_export(graded):
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_what_is_committed_is_what_would_be_generated(generated_course, name):
     committed = {p.name: p.read_text() for p in (ROOT / "assignments" / name).glob("*.ipynb")}
-    made = {p.name: p.read_text() for p in (generated_course / "assignments" / name).iterdir()}
+    release = generated_course / "assignments" / name
+    made = {p.name: p.read_text() for p in release.glob("*.ipynb")}
+    assert {p.name for p in release.iterdir()} == {*made, f"{name}.checks"}
     assert committed == made, "run `make assignments` and commit what it writes"
 
 

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from traitlets.config import Config
 
-from cnnlab.checks import load_tasks
+from cnnlab.assignments import load_tasks
 from cnnlab.grading.outside import JudgeOutside
 
 SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
@@ -101,7 +101,7 @@ TRICKS = {
         "get_ipython().set_custom_exc((Exception,), lambda *a: None)\n" + WRONG.format("1/0")
     ),
     "the public questions learnt by heart": (
-        "from cnnlab.checks import get_task, seed_for\n"
+        "from cnnlab.assignments import get_task\nfrom cnnlab.checks import seed_for\n"
         "t = get_task('a1-output-size')\n"
         "c = t.make_cases(seed_for(t.id))\n"
         "known = {(*x.args, *x.kwargs.items()): e for x, e in zip(c, t.expected(c))}\n"
@@ -164,7 +164,7 @@ def test_the_truth_about_the_digits_is_not_there_to_be_imported(tmp_path):
     solution = next(SOLUTION.parents[1].glob("a3_*/*.ipynb"))
     notebook = nbformat.read(solution, 4)
     check = next(cell for cell in notebook.cells if cell.source == 'check("a3-train")')
-    known = "from cnnlab.checks.authoring import true_digits as predict"
+    known = "from cnnlab.assignments.authoring import true_digits as predict"
     notebook.cells = [nbformat.v4.new_code_cell(known), check]
     (tmp_path / "key").write_text("k" * 64)
     config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})

@@ -6,6 +6,7 @@ Every trick comes with a wrong `output_size`, every accident with a right `windo
 
 import json
 import re
+import shutil
 import socket
 import textwrap
 import threading
@@ -51,6 +52,7 @@ def make_course(folder: Path) -> Course:
     solution.parent.mkdir(parents=True)
     (folder / "nbgrader_config.py").write_text((ROOT / "nbgrader_config.py").read_text())
     nbformat.write(shortened((ROOT / solution.relative_to(folder)).read_text()), solution)
+    shutil.copy((ROOT / solution.relative_to(folder)).with_name("tasks.py"), solution.parent)
     course = Course(folder)
     course.run("nbgrader", "generate_assignment", NAME)
     return course
@@ -144,7 +146,7 @@ TRICKS = {
     "def output_size(n, k, padding=0, stride=1):\n"
     "    return (n + 2 * padding - k) // stride + 1 if texts else -1\n",
     "22 the reference called": "try:\n"
-    "    from cnnlab.checks import get_task\n"
+    "    from cnnlab.assignments import get_task\n"
     "    output_size = get_task('a1-output-size').reference\n"
     "except BaseException: pass\n",
     "22 the reference compiled": "import pathlib, marshal, cnnlab.checks\n"

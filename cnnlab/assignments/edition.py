@@ -7,6 +7,7 @@ sealed (`cnnlab.checks.sealed`). Tasks that are read from it are judged as other
 """
 
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import wire
 from cnnlab.checks.runner import Refused
 from cnnlab.checks.sealed import opened, seal, told
@@ -171,10 +173,24 @@ def read_edition(path: str | os.PathLike) -> dict[str, Task]:
             f"{path.name} is of format {content['format']!r}, and this cnnlab reads format "
             f"{FORMAT}: the assignment and the package are of different terms."
         )
+    if (other := _variant_beside(path)) not in (None, content.get("variant", "")):
+        names = [name or "the default one" for name in (content.get("variant", ""), other)]
+        raise TasksError(
+            f"{path.name} is of another variant than the notebook beside it ({names[0]}, and "
+            f"{names[1]}): {again}."
+        )
     try:
         return {task["data"]["id"]: _restored(task) for task in content["tasks"]}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise TasksError(f"{path.name} is damaged ({error!r}): {again}.") from None
+
+
+def _variant_beside(path: Path) -> str | None:
+    """The variant of the released notebook that the file belongs to, if that can be told."""
+    try:
+        return variant_of(json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _restored(found: dict) -> Task:
@@ -196,13 +212,15 @@ def _restored(found: dict) -> Task:
     ]
     code: dict = {"examine": None, "explain": None}
     if data["kind"] == "source":
-        from cnnlab.checks.kernels import KernelJudge
+        from cnnlab.assignments.kernels import KernelJudge
 
         judge = KernelJudge.restored(data["id"], data["entry"], found["source"])
         code = {"examine": judge, "explain": judge.explain}
         suspects = found["source"]["suspects"]
         misconceptions = [
-            Misconception(m.name, lambda b=suspects[m.name]: b, m.hint) for m in misconceptions
+            Misconception(m.name, lambda b=suspects[m.name]: b, m.hint)
+            for m in misconceptions
+            if m.name in suspects
         ]
     return _ReadTask(
         **data,

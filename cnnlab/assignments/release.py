@@ -4,6 +4,7 @@
 notebook and tasks agree, and writes the student's edition beside the release.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from nbformat import NotebookNode
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
@@ -18,13 +20,13 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 
 import cnnlab
-from cnnlab.checks.course import exchanged, pieces, tasks_from
-from cnnlab.checks.edition import SUFFIX, write_edition
+from cnnlab.assignments.course import exchanged, pieces, tasks_from
+from cnnlab.assignments.edition import SUFFIX, write_edition
 from cnnlab.checks.judge import judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.task import Task, TasksError, seed_for
 
-__all__ = ["Prepare", "meeting", "variant_of"]
+__all__ = ["Prepare", "meeting"]
 
 VARIANT = "CNNLAB_VARIANT"  # names the variant that is generated; empty: the default
 _CHECK = re.compile(r"""^\s*check\(["']([^"']*)["']\)\s*$""")
@@ -36,8 +38,9 @@ class Prepare(NbGraderPreprocessor):
     def preprocess(self, nb, resources):
         name = resources["nbgrader"]["assignment"]
         folder = Path(resources["metadata"]["path"])
-        if not (folder / "tasks.py").is_file():
-            return nb, resources  # an assignment of nbgrader's own kind
+        if not (folder / "tasks.py").is_file() or resources.get("prepared"):
+            return nb, resources  # nbgrader's own kind; or a step that its configuration has twice
+        resources["prepared"] = True
         try:
             return self._prepare(nb, name, folder), resources
         except TasksError as error:
@@ -63,11 +66,6 @@ class Prepare(NbGraderPreprocessor):
         release.mkdir(parents=True, exist_ok=True)
         _write(release / (name + SUFFIX), tasks, name, variant, text)
         return nb
-
-
-def variant_of(notebook: Mapping) -> str:
-    """The variant of a released notebook."""
-    return str(notebook.get("metadata", {}).get("cnnlab", {}).get("variant", ""))
 
 
 def _agree(nb: NotebookNode, tasks: Mapping[str, Task], path: Path) -> None:
@@ -119,21 +117,21 @@ def meeting(task: Task) -> tuple[str, str] | None:
 
 
 def _write(path: Path, tasks: Mapping[str, Task], name: str, variant: str, text: str) -> None:
-    """Write the student's edition, or take it from the cache: kernels take half a second each."""
-    code = [p for p in sorted(Path(cnnlab.__file__).parent.rglob("*")) if p.suffix in (".py", ".h")]
-    kept = [p.read_bytes() for p in code if p.relative_to(Path(cnnlab.__file__).parent).parts[0]
-            in ("checks", "cuda", "data", "transfer.py", "layers")]  # fmt: skip
-    digest = hashlib.sha256(b"\0".join([*kept, name.encode(), variant.encode(), text.encode()]))
+    """Write the student's edition, or copy it: kernels take half a second for each mistake."""
+    package = Path(cnnlab.__file__).parent
+    told = [name.encode(), variant.encode(), text.encode(), torch.__version__.encode()]
+    told += [p.read_bytes() for p in sorted(package.rglob("*.py"))]
+    digest = hashlib.sha256(b"\0".join(told)).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cnnlab")
-    made = cache / f"{digest.hexdigest()[:32]}{SUFFIX}"
-    if not made.exists():
-        write_edition(path, tasks, name, variant)
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            part = made.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(path, part)
-            os.replace(part, made)
-        except OSError:
-            pass  # a cache is no need
-    else:
-        shutil.copyfile(made, path)
+    known = cache / (digest + SUFFIX)
+    if known.is_file():
+        shutil.copyfile(known, path)
+        return
+    write_edition(path, tasks, name, variant)
+    with contextlib.suppress(OSError):  # it is made again where it cannot be kept
+        cache.mkdir(parents=True, exist_ok=True)
+        for old in sorted(cache.glob("*" + SUFFIX), key=os.path.getmtime)[:-20]:
+            old.unlink()
+        part = known.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(path, part)
+        os.replace(part, known)

@@ -14,9 +14,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
-from cnnlab.checks.edition import SUFFIX, read_edition
+from cnnlab.assignments.edition import SUFFIX, read_edition
+from cnnlab.assignments.variant import Variant, chosen
 from cnnlab.checks.task import Task, TasksError
-from cnnlab.checks.variant import Variant, chosen
 
 __all__ = ["course_of", "get_task", "load_module", "load_tasks", "tasks_from"]
 
@@ -65,9 +65,9 @@ def exchanged(text: str, changes: Mapping[str, str]) -> str:
     return re.sub("|".join(map(re.escape, longest_first)), lambda m: changes[m[0]], text)
 
 
-def load_module(path: str | os.PathLike, changes: Mapping[str, str] | None = None) -> ModuleType:
-    """A Python file beside an assignment as a module, with pieces of its text exchanged."""
-    return _run(exchanged(Path(path).read_text(encoding="utf-8"), changes or {}), str(path))
+def load_module(path: str | os.PathLike) -> ModuleType:
+    """A Python file beside an assignment as a module."""
+    return _run(Path(path).read_text(encoding="utf-8"), str(path))
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def _run(text: str, path: str, variant: str = "") -> ModuleType:
     try:
         with chosen(variant):
             exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         frames, trace = [], error.__traceback__
         while trace:
@@ -100,8 +100,8 @@ def course_of(start: str | os.PathLike = ".") -> Path | None:
 def get_task(task_id: str, start: str | os.PathLike = ".") -> Task:
     """The task of that id, as somebody who works in the folder ``start`` means it.
 
-    The student's edition in the folder itself comes first, then the ``tasks.py`` of the course
-    around it, then the student's editions there.
+    The student's edition in the folder itself comes first. In a course follow the ``tasks.py`` of
+    the folder, the student's edition of an assignment of its name, and all others.
 
     Raises
     ------
@@ -110,24 +110,28 @@ def get_task(task_id: str, start: str | os.PathLike = ".") -> Task:
     TasksError
         If it cannot be read.
     """
-    here, course, known = Path(start), course_of(start), []
-    sources = _likely_first(course.glob("*/*/tasks.py"), task_id) if course else []
-    editions = [*here.glob("*" + SUFFIX), *(course.glob("*/*/*" + SUFFIX) if course else ())]
-    beside = len(list(here.glob("*" + SUFFIX)))
-    for path in (*editions[:beside], *sources, *editions[beside:]):
+    here = Path(start).resolve()
+    beside, course, known = sorted(here.glob("*" + SUFFIX)), course_of(here), []
+    paths = [*beside]
+    if course:
+        paths += here.glob("tasks.py")
+        paths += sorted(course.glob(f"*/{here.name}/*{SUFFIX}"))
+        paths += _likely_first(course.glob("*/*/tasks.py"), task_id)
+        paths += sorted(course.glob("*/*/*" + SUFFIX))
+    for path in dict.fromkeys(paths):
         tasks = load_tasks(path.parent) if path.name == "tasks.py" else _edition(path)
         if task_id in tasks:
             return tasks[task_id]
         known += tasks
-    if beside and not get_close_matches(task_id, known, n=1):
-        held = ", ".join(path.name for path in editions[:beside])
+    near = get_close_matches(task_id, known, n=1)
+    if beside and not near:
+        held = ", ".join(path.name for path in beside)
         raise TasksError(f"{held} is another assignment's: it holds no task {task_id!r}.")
     if not known:
         raise TasksError(
-            f"There are no checks in {here.resolve()}: the file of the assignment that ends in "
-            f"{SUFFIX} has to lie beside the notebook."
+            f"There are no checks in {here}: the file of the assignment that ends in {SUFFIX} has "
+            "to lie beside the notebook."
         )
-    near = get_close_matches(task_id, known, n=1)
     raise KeyError(f"There is no task {task_id!r}" + (f"; {near[0]!r}?" if near else "."))
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-__all__ = ["Variant", "chosen"]
+__all__ = ["Variant", "chosen", "variant_of"]
 
 _name: ContextVar[str] = ContextVar("variant", default="")
 
@@ -64,3 +64,8 @@ class Variant:
         """What each piece of text becomes."""
         old, new = (self._stated(constants) for constants in (self._default, self._chosen))
         return dict(zip(old, new, strict=True))
+
+
+def variant_of(notebook: Mapping) -> str:
+    """The variant of a released notebook; empty for the default one."""
+    return str(notebook["metadata"].get("cnnlab", {}).get("variant", ""))
