@@ -239,7 +239,7 @@ class Watch(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         self.operators += 1
         with contextlib.suppress(Exception):  # a sparse tensor has no storage: noting must not fail
-            self.called.add(func._schema.name.split("::")[-1])
+            self.called.add(func._schema.name)
             sizes = [t.untyped_storage().nbytes() // t.element_size() for t in _tensors(result)]
             self.largest = max([self.largest, *sizes])
         return result

@@ -7,8 +7,6 @@ import ast
 import textwrap
 from collections.abc import Callable
 
-import torch
-
 from cnnlab.checks.compare import size_of
 from cnnlab.checks.task import Case, Task
 
@@ -21,9 +19,11 @@ _LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.Gener
 def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
     """The first thing that the entry was seen to do and must not."""
     seen = [a.get("seen") if isinstance(a.get("seen"), dict) else {} for a in answers]
-    found = {str(name) for s in seen for name in s.get("called") or ()}
-    called = {name for name in task.forbidden if name in found}
-    if "convolution" in task.forbidden and any("conv" in name for name in found & _operators()):
+    lists = [s["called"] for s in seen if isinstance(s.get("called"), list)]
+    found = {str(name) for names in lists for name in names}
+    operators = {name for name in found if "::" in name}
+    called = set(task.forbidden) & {name.rpartition("::")[2] for name in found}
+    if "convolution" in task.forbidden and any("conv" in name for name in operators):
         return f"`{task.entry}` runs PyTorch's convolution, and this task asks you to do without it"
     if called:
         return f"`{task.entry}` calls `{min(called)}`, and this task asks you to do without it"
@@ -49,14 +49,6 @@ def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
                     "whatever its form"
                 )
     return None
-
-
-def _operators() -> set[str]:
-    """PyTorch's operators that convolve, by their names below Python."""
-    names = (
-        name.partition("::")[2].split(".")[0] for name in torch._C._dispatch_get_all_op_names()
-    )
-    return {name for name in names if "conv" in name}
 
 
 def _number(seen: dict, key: str) -> int:

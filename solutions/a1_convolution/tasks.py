@@ -203,6 +203,12 @@ def _plain_cases(rng):
     yield Case("kernels that are not square", (draw(rng, 4, 3), draw(rng, 4, 3)), note="one value")
 
 
+def _vectorized_cases(rng):
+    yield from _plain_cases(rng)
+    large = (draw(rng, 24, 19), draw(rng, 13, 11))  # where a loop would take many more steps
+    yield Case("kernels that are not square", large)
+
+
 PLAIN_MISCONCEPTIONS = (
     Misconception(
         "kernel flipped",
@@ -283,7 +289,7 @@ VECTORIZED = Task(
     entry="conv2d_fast",
     points=PLAIN_POINTS,
     reference=_slide,
-    cases=_plain_cases,
+    cases=_vectorized_cases,
     misconceptions=PLAIN_MISCONCEPTIONS,
     forbidden=("loop", "convolution"),
 )

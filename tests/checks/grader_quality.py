@@ -123,7 +123,8 @@ compiled and run.
   the library). Each earns all points under every seed. The solution notebooks come on top: they go
   through nbgrader itself.
 - **Mutants**: the right answers (of a kernel's, the first) with one operator, comparison, constant,
-  argument, statement or call changed. *Killed* ones lose points under every seed. Those that make
+  argument, statement or call changed; in modules also with a gradient cut off, or another momentum
+  or epsilon of a batch norm. *Killed* ones lose points under every seed. Those that make
   *no difference* answer every question of every seed rightly; they are listed below, for a person
   to look through. None is accepted under some seeds and refused under others.
 """
@@ -135,8 +136,26 @@ def fixed_columns(task: Task) -> str:
     return name + f"| {len(task.misconceptions)} | {len(right_answers(task))} "
 
 
+STRANGERS = """
+## Answers by people who had seen the questions only
+
+What is above measures the graders by their makers' own answers. Two more banks, in
+`tests/checks/strangers/`, were written by somebody who had read the released notebooks and
+neither the references nor the tasks: right answers in many styles, and wrong ones that people
+give. Bank one was used while the graders were mended; bank two was kept aside until they were
+done. Answers that their author calls ambiguous are left out. Functions and modules were tried
+under three seeds; a right answer is refused if it loses a point under any of them, a wrong one
+accepted if it earns all points under any. Intervals are Wilson's, of 95 %.
+`python tests/checks/stranger_answers.py one` tries them anew.
+
+| bank | answers | tried | misjudged, or hinted | share | interval |
+|---|---|--:|--:|--:|---|"""
+
+
 def page() -> str:
     """The page, made anew: some minutes."""
+    from stranger_answers import rates
+
     lines, listed, killed, tried = [], [], 0, 0
     for task in TASKS:
         mutation = mutate(task.id) if task.kind in MUTATED else Mutation()
@@ -159,6 +178,8 @@ def page() -> str:
             "|---|---|--:|--:|--:|--:|--:|--:|--:|",
             *lines,
             f"{total}| {tried} | {killed} | {tried - killed} |",
+            STRANGERS,
+            *(row for name in ("one", "two") for row in rates(name)),
             "\n## Mutants that make no difference",
             f"\n{killed} of {tried} mutants are killed ({killed / tried:.1%}). These are not:",
             *listed,

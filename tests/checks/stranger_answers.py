@@ -6,6 +6,7 @@ judged otherwise than its author meant it, with the rates.
 
 import contextlib
 import io
+import json
 import linecache
 import re
 import sys
@@ -14,12 +15,14 @@ from importlib import import_module
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock
 from grader_quality import BY_ID, KEYS, ROOT, questions
 
 from cnnlab.checks import judge
 from cnnlab.checks.runner import answer
 
-sys.path.insert(0, str(Path(__file__).parent / "strangers"))
+HERE = Path(__file__).parent / "strangers"
+sys.path.insert(0, str(HERE))
 FEW = (None, KEYS[1], KEYS[2])
 FOLDER = {task_id: task_id.split("-")[0] for task_id in BY_ID}
 SLOW = re.compile(r"-train-answer$")
@@ -45,7 +48,8 @@ def notebook(prefix: str) -> dict:
         ):
             if "plt.subplots" in cell.source or "fit(DeepNet" in cell.source:
                 continue
-            run(cell.source, namespace, f"<{prefix} {index}>")
+            with contextlib.suppress(NameError):  # it builds on a cell that is left out
+                run(cell.source, namespace, f"<{prefix} {index}>")
     return namespace
 
 
@@ -84,31 +88,50 @@ def interval(errors: int, number: int) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
+def found(name: str) -> dict:
+    """What was found when a bank was last tried: the points under each seed, by answer."""
+    path = HERE / f"found_{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def rates(name: str) -> list[str]:
+    """How many of a bank were judged otherwise than meant, as rows of a table."""
+    known = {f"{given.task}: {given.name}": given for given in bank(name) if not given.ambiguous}
+    outcomes = {title: f for title, f in found(name).items() if title in known}
+    rows = []
+    for right, words in ((True, "right, refused"), (False, "wrong, accepted")):
+        mine = {t: f for t, f in outcomes.items() if known[t].right is right}
+        full = {t: [p == f["of"] for p in f["points"]] for t, f in mine.items()}
+        bad = [t for t, f in full.items() if (not all(f) if right else any(f))]
+        if mine:
+            low, high = interval(len(bad), len(mine))
+            share = f"{len(bad) / len(mine):.1%} | {low:.1%} to {high:.1%}"
+            rows += [f"| {name} | {words} | {len(mine)} | {len(bad)} | {share} |"]
+    refused = [f for t, f in outcomes.items() if not known[t].right and max(f["points"]) < f["of"]]
+    hints = sum(f["hint"] for f in refused)
+    rows += [f"| {name} | wrong, refused, with a hint | {len(refused)} | {hints} | | |"]
+    return rows
+
+
 def main(name: str, *wanted: str) -> None:
-    """List what is judged otherwise than its author meant it, and print both rates."""
-    counts = {"right": [0, 0], "wrong": [0, 0], "hints": [0, 0]}
+    """Try a bank, or some tasks of it; list what is judged otherwise, and note what was found."""
     for given in bank(name):
         if given.ambiguous or not any(given.task.startswith(w) for w in wanted or ("",)):
             continue
         verdicts = tried(given)
         full = [verdict.points == verdict.max_points for verdict in verdicts]
-        failed = not all(full) if given.right else any(full)
-        meant = "right" if given.right else "wrong"
-        counts[meant][0] += failed
-        counts[meant][1] += 1
-        if not given.right:
-            counts["hints"][0] += any(verdict.hint for verdict in verdicts)
-            counts["hints"][1] += 1
-        if failed:
-            points = "/".join(f"{verdict.points:g}" for verdict in verdicts)
-            worst = min(verdicts, key=lambda verdict: verdict.points)
-            print(f"{meant}: {given.task} [{given.name}] {points} of {worst.max_points:g}")
+        points = [verdict.points for verdict in verdicts]
+        worst = min(verdicts, key=lambda verdict: verdict.points)
+        hint = any(verdict.hint for verdict in verdicts)
+        outcome = {"points": points, "of": worst.max_points, "hint": hint}
+        with FileLock(HERE / ".found.lock"):
+            now = found(name) | {f"{given.task}: {given.name}": outcome}
+            text = json.dumps(now, indent=0, sort_keys=True, ensure_ascii=False)
+            (HERE / f"found_{name}.json").write_text(text + "\n")
+        if not all(full) if given.right else any(full):
+            print(f"{given.right} {given.task} [{given.name}] {points} of {worst.max_points:g}")
             print(f"      {given.why}\n      {worst.problem}", flush=True)
-    for meant, (errors, number) in counts.items():
-        if number:
-            low, high = interval(errors, number)
-            what = "told a hint" if meant == "hints" else f"{meant} ones judged otherwise"
-            print(f"{what}: {errors} of {number} ({low:.1%} to {high:.1%})")
+    print(*rates(name), sep="\n")
 
 
 if __name__ == "__main__":

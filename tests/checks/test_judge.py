@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from cnnlab.assignments import get_task
-from cnnlab.checks import Case, Misconception, Task, examine, seed_for
+from cnnlab.checks import Case, Misconception, Task, examine, judge, seed_for
+from cnnlab.checks.runner import answer
+from cnnlab.checks.source_rules import definitions
 
 
 def double_cases(rng):
@@ -391,3 +393,70 @@ def test_of_a_table_all_wrong_entries_are_named_and_near_names_are_told():
         in verdict({"A": 3, "b": 0.5}, NUMBERS).problem
     )
     assert verdict({"a": 3, "b": Fraction(1, 2)}, NUMBERS).points == 3
+
+
+STYLES = {
+    "plain": "def double(x, shift=0.0): return 2 * x + shift",
+    "a lambda": "double = lambda x, shift=0.0: x + x + shift",
+    "a decorated one": (
+        "from functools import wraps\n"
+        "def same(f):\n    @wraps(f)\n    def g(*a, **k): return f(*a, **k)\n    return g\n"
+        "@same\ndef double(x, shift=0.0): return 2 * x + shift"
+    ),
+    "a partial": "from functools import partial\n"
+    "def line(a, x, shift=0.0): return a * x + shift\ndouble = partial(line, 2)",
+    "an object": (
+        "class Line:\n    def __call__(self, x, shift=0.0): return 2 * x + shift\ndouble = Line()"
+    ),
+    "an argument of a forbidden name": (
+        "def twice(x, flip): return flip * x\n"
+        "def double(x, shift=0.0):\n    h, w = map(int, x.shape)\n    return twice(x, 2) + shift"
+    ),
+    "a nested one of a forbidden name": (
+        "def double(x, shift=0.0):\n    def flip(t): return 2 * t\n    return flip(x) + shift"
+    ),
+    "a loop elsewhere under the same name": (
+        "def rows(x):\n    def inner(t):\n        for r in t: pass\n    return inner\n"
+        "def double(x, shift=0.0):\n    def inner(t): return 2 * t\n    return inner(x) + shift"
+    ),
+    "vmap": "def double(x, shift=0.0): return torch.vmap(lambda row: 2 * row + shift)(x)",
+    "a loop of a fixed length": (
+        "def double(x, shift=0.0):\n    for _ in range(2): shift = shift + x\n    return shift"
+    ),
+    "a loop": "def double(x, shift=0.0): return torch.stack([2 * row + shift for row in x])",
+    "a loop in a method": (
+        "class Line:\n    def run(self, x, s): return torch.stack([2 * r + s for r in x])\n"
+        "def double(x, shift=0.0): return Line().run(x, shift)"
+    ),
+    "another name": "def loops(x, shift=0.0): return torch.stack([2 * r + shift for r in x])\n"
+    "globals()['double'] = loops",
+    "a flip": "def double(x, shift=0.0): return 2 * x.flip(0).flip(0) + shift",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_check_and_grading_say_the_same(style):
+    namespace = run_cell(STYLES[style])
+    learning = examine(DOUBLE, namespace)
+    cases = DOUBLE.make_cases(seed_for(DOUBLE.id, b"key"))
+    report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), namespace)
+    graded = judge(DOUBLE, cases, report, definitions(STYLES[style]).get, reveal=False)
+    right = list(STYLES).index(style) < list(STYLES).index("a loop")
+    assert learning.points == graded.points == (5 if right else 0), learning.problem
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        ("__import__('sys').settrace(None)\n    return 2 * x + shift", "observation"),
+        ("for _ in range(1): pass\n    return 2 * x + shift", "has a loop in its source"),
+        ("exec('y = 1')\n    return 2 * x + shift", "`exec`"),
+        ("return 2 * x + shift", ""),
+    ],
+)
+def test_what_cannot_be_decided_is_left_to_a_person_and_costs_nothing(body, words):
+    cell = f"def double(x, shift=0.0):\n    {body}"
+    cases = DOUBLE.make_cases(0)
+    report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), run_cell(cell))
+    found = judge(DOUBLE, cases, report, definitions(cell).get, reveal=False)
+    assert found.points == 5 and words in found.doubt and bool(found.doubt) is bool(words)
