@@ -935,7 +935,7 @@ AUXILIARY = Task(
 
 def _loss(main, aux, labels, weight=0.3, reduction="mean"):
     own = F.cross_entropy(main, labels, reduction=reduction)
-    return (own + weight * F.cross_entropy(aux, labels, reduction=reduction)).item()
+    return own + weight * F.cross_entropy(aux, labels, reduction=reduction)
 
 
 def _loss_cases(rng):
@@ -964,6 +964,11 @@ LOSS = Task(
     reference=_loss,
     cases=_loss_cases,
     misconceptions=(
+        Misconception(
+            "a number without gradients",
+            lambda main, aux, labels, weight=0.3: _loss(main, aux, labels, weight).item(),
+            "Return the tensor itself: from a plain number `backward()` cannot begin.",
+        ),
         Misconception(
             "main loss only",
             lambda main, aux, labels, weight=0.3: _loss(main, aux, labels, 0.0),

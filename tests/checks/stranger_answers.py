@@ -68,7 +68,12 @@ def judged(given, key):
             run(given.code, namespace, f"<{given.task} {given.name}>")
         except Exception as error:  # as a cell that fails: what it defined before is there
             print(error)
-    cases = questions(given.task, key)
+    return judged_in(task, namespace, key)
+
+
+def judged_in(task, namespace: dict, key):
+    """The verdict on what a notebook's names hold, while grading."""
+    cases = questions(task.id, key)
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
     return judge(task, cases, report, lambda name: None, reveal=False)
 

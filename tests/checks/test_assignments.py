@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from grader_quality import BY_ID, KEYS, PAGE, TASKS, fixed_columns, judged, right_answers
+from stranger_answers import judged_in, notebook
 
 
 def under_seeds(tried):
@@ -69,3 +70,15 @@ def test_the_page_on_the_graders_lists_the_tasks_as_they_are():
     for task in TASKS:
         fitting = [row for row in rows if row.startswith(fixed_columns(task))]
         assert fitting, f"{task.id}: run `make grader-quality` and commit what it writes"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [task for task in TASKS if task.kind in ("function", "module", "value")],
+    ids=lambda task: task.id,
+)
+def test_the_solution_notebook_agrees_with_the_reference_in_all_that_is_compared(task):
+    namespace = notebook(task.id.split("-")[0])
+    for key in KEYS[:2]:
+        found = judged_in(task, namespace, key)
+        assert found.points == task.max_points, found.text()
