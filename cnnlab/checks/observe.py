@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["MODULE", "Refused", "Watch", "look_at_function", "look_at_module"]
@@ -225,6 +226,18 @@ def _told(tensor: torch.Tensor) -> dict:
     return {"shape": list(tensor.shape), "numbers": _summary(tensor)}
 
 
+class _Names(TorchFunctionMode):
+    """Notes PyTorch's functions by their Python names: some are several operators below it."""
+
+    def __init__(self, called: set[str]):
+        super().__init__()
+        self.called = called
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.called.add(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
 class Watch(TorchDispatchMode):
     """Notes how an answer works: operators of PyTorch below their Python names, the functions that
     it calls, the steps of Python that it takes, and its largest intermediate result."""
@@ -234,6 +247,7 @@ class Watch(TorchDispatchMode):
         self.called: set[str] = set()
         self.steps = self.operators = self.largest = 0
         self.blinded = False
+        self._names = _Names(self.called)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -249,6 +263,7 @@ class Watch(TorchDispatchMode):
         self._tracer = self._trace  # one object, to be known again
         threading.settrace(self._tracer)
         super().__enter__()
+        self._names.__enter__()
         sys.settrace(self._tracer)
         return self
 
@@ -256,6 +271,7 @@ class Watch(TorchDispatchMode):
         self.blinded = sys.gettrace() is not self._tracer
         sys.settrace(self._before[0])
         threading.settrace(self._before[1])
+        self._names.__exit__(*error)
         return super().__exit__(*error)
 
     def _trace(self, frame, event, argument):

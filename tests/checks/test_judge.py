@@ -33,7 +33,7 @@ DOUBLE = Task(
         Misconception("squared", lambda x, shift=0.0: x**2 + shift, "Double it, do not square it."),
         Misconception("shift ignored", lambda x, shift=0.0: 2 * x, "Add the shift."),
     ),
-    forbidden=("loop", "flip"),
+    forbidden=("loop", "flip", "argsort"),
 )
 NUMBERS = Task(
     id="t-numbers",
@@ -179,6 +179,7 @@ def test_an_unwritten_answer_is_called_so():
         ("def double(x, shift=0.0):\n    for row in x: pass\n    return 2 * x + shift", "loop"),
         ("def double(x, shift=0.0): return 2 * x.flip(0).flip(0) + shift", "`flip`"),
         ("def double(x, shift=0.0): return 2 * x.flipud().flipud() + shift", "`flip`"),
+        ("def double(x, shift=0.0): return 2 * x + shift + 0 * x.argsort(0)", "`argsort`"),
         (
             "from functools import reduce\n"
             "def double(x, shift=0.0): return reduce(torch.add, [*(0 * x)], 2 * x + shift)",
