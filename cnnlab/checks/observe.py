@@ -279,7 +279,11 @@ class Watch(TorchDispatchMode):
         if code.co_filename.startswith(_HOME):
             return None
         caller = frame.f_back.f_code.co_filename if frame.f_back else ""
-        made_by_library = code.co_filename == "<string>" and caller.startswith(_INSTALLED)
+        made_by_library = (  # a module or a class that a library writes while it is imported
+            code.co_filename.startswith("<")
+            and caller.startswith(_INSTALLED)
+            and frame.f_globals.get("__name__") != "__main__"
+        )
         if not code.co_filename.startswith(_INSTALLED) and not made_by_library:
             self.steps += 1
             return self._line

@@ -116,6 +116,8 @@ def _few_cases(rng):
     yield Case("enough of each class", (_shuffled(rng, [5, 4, 6]), 1), note="one of each")
     yield Case("too few of a class", (_shuffled(rng, [2, 7, 9]), 4))
     yield Case("too few of a class", (_shuffled(rng, [6, 1, 3, 8]), 3))
+    gap = _shuffled(rng, [3, 0, 5, 4])
+    yield Case("too few of a class", (gap, 4), note="a class in between has no image at all")
 
 
 def _few_by_class(labels, each, kept=lambda indices, each: indices[:each]):
