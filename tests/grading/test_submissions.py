@@ -151,7 +151,7 @@ TRICKS = {
     "except BaseException: pass\n",
     "22 the reference compiled": "import pathlib, marshal, cnnlab.checks\n"
     "folder = pathlib.Path(cnnlab.checks.__file__).parent\n"
-    "for path in folder.rglob('*a1*'):\n"
+    "for path in (folder.parents[1] / 'solutions').rglob('tasks*'):\n"
     "    try:\n"
     "        code = marshal.loads(path.read_bytes()[16:]) if path.suffix == '.pyc' "
     "else path.read_text()\n"
