@@ -382,10 +382,10 @@ def _unwritten(answer: dict) -> bool:
 def _not_written(task: Task, answer: dict) -> str:
     name = _word(answer, "raised by")
     if name in ("", task.entry, "__init__", "forward", "train"):
-        where = f", in `{name}`" if name not in ("", task.entry) else ""
+        where = f"its `{name}`" if name not in ("", task.entry) else "it"
         return (
-            f"`{task.entry}` is not written yet: the line `raise NotImplementedError` is still in "
-            f"it{where}. If it is written, delete that line."
+            f"`{task.entry}` is not written yet. If it is: the line `raise NotImplementedError` is "
+            f"still in {where}, delete it."
         )
     return f"`{name}`, which `{task.entry}` calls, is not written yet."
 
