@@ -14,8 +14,17 @@ __all__ = ["altered", "between", "digits_task", "draw", "true_digits", "unseen_d
 
 
 def draw(rng: np.random.Generator, *shape: int) -> torch.Tensor:
-    """Numbers with two decimals: easy to read in feedback, and no two alike in a window."""
-    return torch.from_numpy(rng.normal(size=shape).round(2).astype(np.float32))
+    """Numbers of which no two are alike, and none is 0: with two decimals, as long as that is few.
+
+    Few numbers are easy to read in feedback; many of two decimals could not all be different.
+    """
+    size = int(np.prod(shape))
+    found, decimals = np.zeros(0), 2 if size <= 60 else 4
+    while len(found) < size:
+        more = rng.normal(size=size).round(decimals)
+        found = np.concatenate([found, more[more != 0]])
+        found = found[np.sort(np.unique(found, return_index=True)[1])][:size]
+    return torch.from_numpy(found.reshape(shape).astype(np.float32))
 
 
 def between(rng: np.random.Generator, low: int, high: int) -> int:
@@ -52,8 +61,11 @@ def _test_digits(size: int) -> ImageSet:
 
 
 def unseen_digits(rng: np.random.Generator, size: int) -> torch.Tensor:
-    """200 digits of the test split in any order, with a little noise: (200, 1, size, size)."""
-    chosen = rng.permutation(len(_test_digits(size)))[:200]
+    """All digits of the test split in any order, with a little noise: (N, 1, size, size).
+
+    All of them, so that no network earns more or less by the choice.
+    """
+    chosen = rng.permutation(len(_test_digits(size)))
     images = _test_digits(size).images[torch.from_numpy(chosen)]
     noise = torch.from_numpy(rng.normal(0, 0.03, size=tuple(images.shape)).astype(np.float32))
     return (images + noise).clamp(0, 1)

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 from cnnlab.assignments.edition import SUFFIX, read_edition
-from cnnlab.checks.task import Task, TasksError
 from cnnlab.assignments.variant import Variant, chosen
+from cnnlab.checks.task import Task, TasksError
 
 __all__ = ["course_of", "get_task", "load_module", "load_tasks", "tasks_from"]
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import wire
+from cnnlab.checks.compare import difference
 from cnnlab.checks.runner import Refused
 from cnnlab.checks.sealed import opened, seal, told
 from cnnlab.checks.task import Case, Misconception, Task, TasksError, seed_for
-from cnnlab.assignments.variant import variant_of
 
 __all__ = ["MAX_BYTES", "SUFFIX", "read_edition", "write_edition"]
 
@@ -95,15 +96,20 @@ def _record(task: Task) -> dict:
     cases = task.make_cases(seed_for(task.id))
     data = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in _CODE and f.init}
     data |= {name: dict(v) for name, v in data.items() if isinstance(v, Mapping)}
+    right = _answers(task, cases, task.reference)
     wrong = [
-        {"name": m.name, "hint": m.hint, "answers": _answers(task, cases, m.answer)}
+        {
+            "name": m.name,
+            "hint": m.hint,
+            "answers": _short(task, right, _answers(task, cases, m.answer)),
+        }
         for m in task.misconceptions
     ]
     found = {
         "data": data,
         "parameters": list(inspect.signature(task.reference).parameters),
         "cases": [_plain_case(case, coarse=task.kind == "predictions") for case in cases],
-        "answers": _answers(task, cases, task.reference),
+        "answers": right,
         "misconceptions": wrong,
     }
     if task.kind == "source":
@@ -132,6 +138,16 @@ def _is_float(value) -> bool:
 
 def _as_single(value):
     return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.half else value
+
+
+def _short(task: Task, right: list[dict], wrong: list[dict]) -> list[dict]:
+    """A misconception's answers; of records only outputs, where they tell it from the right."""
+    pairs = [(r["value"], w["value"]) for r, w in zip(right, wrong, strict=True) if "value" in w]
+    if not task.records or not any(
+        difference(r["output"], w["output"], task.rtol, task.atol) for r, w in pairs
+    ):
+        return wrong
+    return [{**w, "value": {"output": w["value"]["output"]}} if "value" in w else w for w in wrong]
 
 
 def _answers(task: Task, cases: list[Case], answer: Callable) -> list[dict]:

@@ -1,6 +1,7 @@
 """Tasks whose answer is a CUDA kernel: judged on the CPU, in the sandbox, access by access."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -66,7 +67,7 @@ class KernelJudge:
 
     def __call__(self, text: str, seed: int) -> Iterator[Finding]:
         problem, isolation = "", self._isolation(seed)
-        if UNWRITTEN in text:
+        if _unwritten(text):
             problem = f"`{self.entry}` is not written yet."
         else:
             try:
@@ -84,7 +85,7 @@ class KernelJudge:
 
     def explain(self, text: str, suspects: Mapping, seed: int) -> str | None:
         """The suspect, a source or what `record` tells of one, that a text behaves like."""
-        if UNWRITTEN in text:
+        if _unwritten(text):
             return None
         told = {name: found for name, found in suspects.items() if not isinstance(found, str)}
         known = known_behaviours(told, self.spec, seed % SEEDS) if told else {}
@@ -134,6 +135,11 @@ class KernelJudge:
 
         spec = replace(rung, cases=cases, measured=rung.measured and measured)
         return cls(task_id, entry, tuple(data["parts"]), spec)
+
+
+def _unwritten(text: str) -> bool:
+    """Whether the skeleton's line is still there, and not in a comment of C++."""
+    return UNWRITTEN in re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
 
 
 def _all_cases(spec: SourceSpec, seed: int) -> list[SourceCase]:

@@ -8,7 +8,7 @@ import torch
 from cnnlab.checks.sealed import Sealed
 from cnnlab.checks.wire import Opaque
 
-__all__ = ["describe", "difference", "show", "size_of"]
+__all__ = ["describe", "difference", "record_difference", "show", "size_of"]
 
 
 def _is_array(value) -> bool:
@@ -25,12 +25,13 @@ def _shape(value) -> str:
 
 def describe(value) -> str:
     """What a value is, in a few words: ``5×4 tensor``, ``3``, ``list of 2``."""
-    if isinstance(value, torch.Tensor):
-        return f"{_shape(value)} tensor"
-    if isinstance(value, np.ndarray):
-        return f"{_shape(value)} NumPy array"
+    if _is_array(value):
+        kind = "tensor" if isinstance(value, torch.Tensor) else "NumPy array"
+        return f"{kind} of length {len(value)}" if value.ndim == 1 else f"{_shape(value)} {kind}"
     if isinstance(value, Opaque):
-        return f"object of type {value.type_name}"
+        return f"an object of type {value.type_name}"
+    if isinstance(value, float):
+        return _plain(value)
     if isinstance(value, (list, tuple, dict)):
         return f"{type(value).__name__} of {len(value)}"
     text = repr(value)
@@ -86,31 +87,149 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
             return None
         near = abs(given - expected) <= (atol + rtol * abs(expected))
         if isinstance(expected, int) or not near:
-            return f"expected {expected:,}, got {given:,}"
+            return f"expected {_plain(expected)}, got {_plain(given)}"
         return None
     if isinstance(expected, (list, tuple)):
         if not isinstance(given, (list, tuple)):
-            return f"expected {len(expected)} values, got {describe(given)}"
+            return f"expected a list or tuple of {len(expected)} values, got {describe(given)}"
         if len(given) != len(expected):
             return f"expected {len(expected)} values, got {len(given)}"
         for index, (want, got) in enumerate(zip(expected, given, strict=True)):
             if wrong := difference(want, got, rtol, atol):
-                return f"value {index}: {wrong}"
+                return _inside(f"[{index}]", wrong)
         return None
     if isinstance(expected, dict):
         if not isinstance(given, dict):
             return f"expected a dict, got {describe(given)}"
         for key, want in expected.items():
             if key not in given:
-                return f"the key {key!r} is missing"
+                other = [k for k in given if k not in expected]
+                return f"the key {key!r} is missing" + (
+                    f", and {other[0]!r} is there" if other else ""
+                )
             if wrong := difference(want, given[key], rtol, atol):
-                return f"{key!r}: {wrong}"
+                return _inside(f"[{key!r}]", wrong)
         return None
     if isinstance(expected, str) and isinstance(given, str):
         same = expected.strip().casefold() == given.strip().casefold()
         return None if same else f"expected {expected!r}, got {describe(given)}"
     same = type(expected) is type(given) and expected == given
     return None if same else f"expected {describe(expected)}, got {describe(given)}"
+
+
+def record_difference(expected: dict, given, rtol: float, atol: float) -> str | None:
+    """How what was observed of an answer differs from what is expected, in one sentence.
+
+    Both are records as :mod:`cnnlab.checks.observe` makes them. The output comes first; the rest is
+    told only where the output is right.
+    """
+    if not isinstance(given, dict):
+        return f"expected a record, got {describe(given)}"
+    if wrong := difference(expected["output"], given.get("output"), rtol, atol):
+        return f"{wrong}{_first_stage(expected, given)}"
+    if given.get("changed its input") is True:
+        return "it changed its input: work on a copy"
+    for look in (_starts, _trains, _learns, _moves):
+        if wrong := look(expected, given):
+            return f"the output is right, but {wrong}"
+    if "alone" in expected and difference(expected["alone"], given.get("alone"), rtol, atol):
+        return "an image alone gives another output than the same image in a batch"
+    return None
+
+
+def _table(record: dict, key: str) -> dict:
+    found = record.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _first_stage(expected: dict, given: dict) -> str:
+    """Which of the named parts is the first whose input or output is another one."""
+    right, stages = [], _table(given, "stages")
+    for name, (came, left) in expected.get("stages", {}).items():
+        found = stages.get(name)
+        if not isinstance(found, list) or len(found) != 2:
+            continue  # another way of calling it may be as good
+        before = f"; {', '.join(right)} {'is' if len(right) == 1 else 'are'} right" if right else ""
+        if not _alike(came, found[0]):
+            return f"{before}; what reaches `{name}` differs"
+        if not _alike(left, found[1]):
+            return f"{before}; `{name}` gets the right input, and its output differs"
+        right = [*right, f"`{name}`"][-3:]
+    return f"; {', '.join(right)} are right, what comes behind differs" if right else ""
+
+
+def _alike(expected: dict, given) -> bool:
+    same = isinstance(given, dict) and given.get("shape") == expected["shape"]
+    return same and _near(expected["numbers"], given.get("numbers"), expected["numbers"][0])
+
+
+def _near(expected: list, given, scale: float) -> bool:
+    fits = isinstance(given, (list, tuple)) and len(given) == len(expected)
+    if not fits or not all(map(_is_number, given)):
+        return False
+    pairs = zip(expected, given, strict=True)
+    return all(abs(a - b) <= 1e-6 + 2e-3 * scale for a, b in pairs)
+
+
+def _starts(expected: dict, given: dict) -> str | None:
+    """What a new module should begin as."""
+    for name, value in expected.get("initial", {}).items():
+        own = _table(given, "initial").get(name)
+        if wrong := difference(value, own, 1e-4, 1e-6):
+            if value.numel() == 1 and isinstance(own, torch.Tensor) and own.numel() == 1:
+                wrong = f"expected {value.item():.6g}, got {own.item():.6g}"
+            return f"a new module's `{name}` is not what the text says: {wrong}"
+    constant = given.get("constant")
+    for name in constant if isinstance(constant, list) else []:
+        if name not in expected.get("constant", []):
+            return f"all weights of `{name}` begin alike, so that they can never differ"
+    return None
+
+
+def _trains(expected: dict, given: dict) -> str | None:
+    """Which parameters are to learn."""
+    for name, learns in expected.get("trainable", {}).items():
+        if _table(given, "trainable").get(name) is not learns:
+            what = "requires no gradient: it never learns" if learns else "is not frozen"
+            return f"`{name}` {what} (see `requires_grad`)"
+    return None
+
+
+def _learns(expected: dict, given: dict) -> str | None:
+    """Whether the right gradients arrive."""
+    wanted = dict(expected.get("gradients", {}))
+    found = dict(_table(given, "gradients"))
+    for index, gradient in enumerate(expected.get("input gradient", [])):
+        own = given.get("input gradient")
+        wanted["the input"] = gradient
+        found["the input"] = own[index] if isinstance(own, list) and index < len(own) else None
+    largest = max((g[0] for g in wanted.values() if g), default=0.0)
+    for name, gradient in wanted.items():
+        own = found.get(name)
+        told = name if name == "the input" else f"`{name}`"
+        told = f"argument {int(name) + 1}" if name.isdecimal() else told
+        gradient = gradient or [0.0] * 4
+        if own is None and gradient[0] > 1e-5 * largest:
+            return (
+                f"no gradient reaches {told}: `detach`, `.data`, `.item()`, NumPy and `no_grad` "
+                "all cut it off"
+            )
+        if not _near(gradient, own or [0.0] * 4, max(gradient[0], 1e-3 * largest)):
+            return f"the gradient that reaches {told} is another one than it should be"
+    return None
+
+
+def _moves(expected: dict, given: dict) -> str | None:
+    """What calls leave behind."""
+    own = given.get("state")
+    for calls, state in enumerate(expected.get("state", [])):
+        found = own[calls] if isinstance(own, list) and calls < len(own) else None
+        found = found if isinstance(found, dict) else {}
+        for name, value in state.items():
+            if wrong := difference(value, found.get(name), 1e-4, 1e-5):
+                after = "one call" if calls == 0 else "two calls"
+                return f"after {after} `{name}` is not what it should be: {wrong}"
+    return None
 
 
 def _array_difference(expected, given, rtol: float, atol: float) -> str | None:
@@ -141,6 +260,20 @@ def _array_difference(expected, given, rtol: float, atol: float) -> str | None:
         f"{int((~same).sum())} of {same.numel()} values are wrong; "
         f"at {list(where)} expected {want[where].item():.6g}, got {got[where].item():.6g}"
     )
+
+
+def _inside(place: str, wrong: str) -> str:
+    """What is wrong at a place in a list or dict; places within places become one path."""
+    return (
+        f"result{place}{wrong.removeprefix('result')}"
+        if wrong.startswith("result[")
+        else (f"result{place}: {wrong}")
+    )
+
+
+def _plain(number) -> str:
+    """A number as a person writes it: whole ones in full, others to six digits."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:.6g}"
 
 
 def _complex(value) -> bool:

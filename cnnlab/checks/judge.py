@@ -5,18 +5,19 @@ import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from cnnlab.checks import source_rules
-from cnnlab.checks.compare import describe, difference, show, size_of
-from cnnlab.checks.runner import Refused
+from cnnlab.checks.compare import describe, difference, record_difference, show, size_of
+from cnnlab.checks.runner import ALONE, Refused
 from cnnlab.checks.task import Case, Misconception, Task
 
 __all__ = ["Part", "Verdict", "judge"]
 
 WIDTH = 80
+SKELETON = "Write this part, then delete this line."
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Part:
 class Verdict:
     """The outcome of a task: points, and words for the student.
 
-    ``misconception`` is the name of the one that explains the whole answer, or None.
+    ``misconception`` is the name of the one that explains the whole answer, or None. ``doubt`` is
+    for a person who grades: what could not be decided, and costs nothing.
     """
 
     task: str
@@ -41,6 +43,7 @@ class Verdict:
     detail: str = ""
     misconception: str | None = None
     hint: str = ""
+    doubt: str = ""
 
     @property
     def points(self) -> float:
@@ -85,7 +88,7 @@ def judge(
         What :func:`cnnlab.checks.runner.answer` gave, possibly forged: only its plain
         values count.
     look_up : callable
-        The syntax tree of a name that the notebook defines, or None.
+        The syntax tree of a name that the notebook defines, or None: read for doubts only.
     reveal : bool
         Whether the smallest failing case may be shown with its numbers (while learning),
         or only described (while grading).
@@ -94,32 +97,40 @@ def judge(
     answers, problem = _answers(task, cases, report)
     if problem:
         return _nothing(task, problem)
-    if task.forbidden and (broken := source_rules.violation(task.entry, task.forbidden, look_up)):
+    if task.forbidden and (broken := source_rules.violation(task, cases, answers)):
         return _nothing(task, f"{broken}.")
-    called = report.get("called") if look_up(task.entry) is not None else None
-    if used := [name for name in task.forbidden if isinstance(called, list) and name in called]:
-        return _nothing(
-            task,
-            f"`{task.entry}` called torch's `{used[0]}` while it ran, and this task asks you to do "
-            "without it.",
-        )
+    doubt = source_rules.doubt(task, answers, look_up) if task.forbidden else ""
+    return replace(_judged(task, cases, answers, reveal), doubt=doubt)
+
+
+def _judged(task: Task, cases: list[Case], answers: list[dict], reveal: bool) -> Verdict:
     if task.kind == "source":
         return _examined(task, cases, answers[0])
     wrong = (_too_inaccurate if task.kind == "predictions" else _wrong_cases)(task, cases, answers)
     parts = _parts(task, {cases[index].part for index in wrong})
     if not wrong:
         return Verdict(task.id, parts)
-    smallest = min(wrong, key=lambda index: size_of(cases[index].question()))
+    first = next(part for part in task.points if part in {cases[index].part for index in wrong})
+    of_first = [index for index in wrong if cases[index].part == first]
+    smallest = min(of_first, key=lambda index: size_of(cases[index].question()))
     if task.kind == "predictions":
         found = _misread(task, cases[0], answers[0])
         return Verdict(task.id, parts, wrong[smallest], **_named(found))
     found = _misconception(task, cases, answers)
     if not found and task.kind == "value":  # a table may hold more than one mistake
         found = _misconception(task, [cases[smallest]], [answers[smallest]])
+    problem = wrong[smallest]
+    if (
+        task.kind == "value"
+        and len(wrong) > 1
+        and not all("not filled in" in sentence for sentence in wrong.values())
+    ):
+        others = [cases[index].part for index in wrong if index != smallest]
+        problem += f" Nor {'is' if len(others) == 1 else 'are'} {', '.join(map(repr, others))}."
     return Verdict(
         task.id,
         parts,
-        problem=wrong[smallest],
+        problem=problem,
         detail=_detail(task, cases[smallest], answers[smallest])
         if reveal and task.kind != "value" and not _unwritten(answers[smallest])
         else "",
@@ -159,6 +170,12 @@ def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[
     if given is None:
         found = f"expected {len(truth)} class numbers, got {describe(answers[0].get('value'))}"
         return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}.")
+    if others := _other_alone(answers[0].get("alone"), given):
+        found = (
+            f"asked about one image at a time, it gives {others} of {ALONE} images another class "
+            "than in a batch: is the network in evaluation mode?"
+        )
+        return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}")
     accuracy = _share(given == truth)
     same = " It says the same class for every image." if len(given.unique()) == 1 else ""
     return {
@@ -167,6 +184,20 @@ def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[
         for index, case in enumerate(cases)
         if accuracy < task.bands[case.part]
     }
+
+
+def _other_alone(alone, given: torch.Tensor) -> int:
+    """How many images get another class alone; a single one may lie between two classes."""
+    if not isinstance(alone, list):
+        return 0
+    pairs = zip(alone, given[: len(alone)], strict=False)
+    other = sum(not _is_class(single, label) for single, label in pairs)
+    return other if other > 1 else 0
+
+
+def _is_class(single, label: torch.Tensor) -> bool:
+    found = _classes({"value": single}, label[None])
+    return found is not None and bool((found == label).all())
 
 
 def _classes(answer: dict, truth: torch.Tensor) -> torch.Tensor | None:
@@ -224,7 +255,10 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     """One answer a case, or the sentence that says why there is none."""
     status = report.get("status") if isinstance(report, dict) else None
     if status == "missing":
-        return [], f"`{task.entry}` is not defined in the notebook: was it renamed or deleted?"
+        return [], (
+            f"`{task.entry}` is not defined: its cell was not run, raised an error before it came "
+            "that far, or the name was changed."
+        )
     if status == "not callable":
         return (
             [],
@@ -258,7 +292,15 @@ def _word(report: dict, key: str) -> str:
 def _pick(answer: dict, case: Case) -> dict:
     if not case.args:
         return answer
-    return {**answer, "value": answer["value"].get(case.args[0])}
+    table, key = answer["value"], case.args[0]
+    if key not in table and (others := [k for k in table if _letters(k) == _letters(key)]):
+        message = f"The table has a key {others[0]!r}; the one that is asked is {key!r}"
+        return {"status": "error", "type": "", "message": message, "line": ""}
+    return {**answer, "value": table.get(key)}
+
+
+def _letters(key) -> str:
+    return "".join(filter(str.isalnum, str(key))).casefold()
 
 
 def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
@@ -266,25 +308,47 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
     if answer.get("status") != "ok":
         kind, message, line = (_word(answer, key) for key in ("type", "message", "line"))
         if _unwritten(answer):
-            return f"`{task.entry}` is not written yet."
+            return _not_written(task, answer)
         raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
         return raised.rstrip(".") + (f" (at `{line}`)." if line else ".")
     given = answer.get("value")
     if task.kind == "value" and (given is None or given is Ellipsis):
         return f"{call} is not filled in yet."
-    if task.kind != "value" and given is None and expected is not None:
+    output = given.get("output", ...) if task.records and isinstance(given, dict) else given
+    if task.kind != "value" and output is None and expected is not None:
         return f"{call} returned None: is a `return` missing?"
     if answer.get("mutated") is True:
         return f"{call} changed its input: work on a copy."
-    if found := difference(expected, given, task.rtol, task.atol):
-        where = found.rpartition(": expected")[0]
-        if task.kind == "value" and where and found.endswith("got None"):
-            return f"{call}: {where} is not filled in yet."
-        if task.kind == "value" and "expected" in found and "expected a number" not in found:
-            # The question is the same for everybody: what is expected would be the solution.
-            return f"{call}: {where or describe(given)} is not right."
+    if "no gradient" in task.compared and answer.get("requires_grad") is True:
+        return f"{call} still requires a gradient: compute it under `torch.no_grad()`."
+    if found := _differs(task, expected, given):
+        if task.kind == "value":  # the same question for everybody: the right value is not told
+            return _wrong_value(call, found, given)
         return f"{call}: {found}."
     return None
+
+
+def _wrong_value(call: str, found: str, given) -> str:
+    place, told, _ = found.rpartition(": expected") if found.startswith("result[") else ("", "", "")
+    if place:
+        call = call[:-1] + place.removeprefix("result") + "`"
+        found = found.removeprefix(f"{place}: ")
+    if told and found.endswith("got None"):
+        return f"{call} is not filled in yet."
+    if found.startswith("expected") and not found.startswith(
+        ("expected a number", "expected a li")
+    ):
+        return f"{call} is not right." if place else f"{call}: {describe(given)} is not right."
+    return f"{call}: {found}."
+
+
+def _differs(task: Task, expected, given) -> str | None:
+    compare = record_difference if task.records else difference
+    return compare(expected, given, task.rtol, task.atol)
+
+
+def _output(task: Task, value):
+    return value.get("output") if task.records and isinstance(value, dict) else value
 
 
 def _call(task: Task, case: Case) -> str:
@@ -309,7 +373,21 @@ def _argument(value) -> str:
 
 
 def _unwritten(answer: dict) -> bool:
-    return answer.get("type") == "NotImplementedError"
+    """Whether the skeleton's own line raised, and not PyTorch or a line that means otherwise."""
+    message = answer.get("message")
+    skeleton = message in ("", SKELETON) or "line" not in answer
+    return answer.get("type") == "NotImplementedError" and skeleton
+
+
+def _not_written(task: Task, answer: dict) -> str:
+    name = _word(answer, "raised by")
+    if name in ("", task.entry, "__init__", "forward", "train"):
+        where = f"its `{name}`" if name not in ("", task.entry) else "it"
+        return (
+            f"`{task.entry}` is not written yet. If it is: the line `raise NotImplementedError` is "
+            f"still in {where}, delete it."
+        )
+    return f"`{name}`, which `{task.entry}` calls, is not written yet."
 
 
 def _detail(task: Task, case: Case, answer: dict) -> str:
@@ -317,16 +395,30 @@ def _detail(task: Task, case: Case, answer: dict) -> str:
     names = list(inspect.signature(task.reference).parameters)
     rows = [*zip(names, case.args, strict=False), *case.kwargs.items()]
     rows += [("input", value) for value in case.inputs]
-    rows += [("expected", value) for value in task.expected([case])]
+    rows += [("expected", _output(task, value)) for value in task.expected([case])]
     if answer.get("status") == "ok":
-        rows += [("got", answer.get("value"))]
+        rows += [("got", _output(task, answer.get("value")))]
     rows = [(f"{name}:", show(value)) for name, value in rows if hasattr(value, "shape")]
     width = max((len(name) for name, _ in rows), default=0) + 1
     return "\n".join(f"{n:<{width}}" + v.replace("\n", "\n" + " " * width) for n, v in rows)
 
 
 def _misconception(task: Task, cases: list[Case], answers: list[dict]) -> Misconception | None:
-    """The one misconception that alone reproduces the answers to all of these cases."""
+    """The one misconception that alone reproduces the answers to all of these cases.
+
+    Where outputs are wrong, they are what counts; how it learns counts where all of them are right.
+    """
+    ok = [(case, a.get("value")) for case, a in zip(cases, answers, strict=True) if "value" in a]
+    by_output = not task.records or any(
+        difference(_output(task, e), _output(task, value), task.rtol, task.atol)
+        for (_, value), e in zip(ok, task.expected([case for case, _ in ok]), strict=True)
+    )
+
+    def differs(expected, given) -> bool:
+        if by_output:
+            expected, given = _output(task, expected), _output(task, given)
+            return bool(difference(expected, given, task.rtol, task.atol))
+        return bool(_differs(task, expected, given))
 
     def predicts(misconception) -> bool:
         agreed = 0
@@ -344,7 +436,7 @@ def _misconception(task: Task, cases: list[Case], answers: list[dict]) -> Miscon
                 continue
             if answer.get("status") != "ok":
                 return False
-            if difference(value, answer.get("value"), task.rtol, task.atol):
+            if differs(value, answer.get("value")):
                 return False
             agreed += 1
         return agreed > 0

@@ -14,17 +14,13 @@ import sys
 import traceback
 from collections.abc import Callable
 
-import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
-
 from cnnlab.checks import wire
+from cnnlab.checks.observe import Refused, Watch, look_at_function, look_at_module
 
-__all__ = ["answer", "answer_mail", "run_module"]
+__all__ = ["Refused", "answer", "answer_mail", "ask"]
 
 
-class Refused(Exception):
-    """What an answer returned cannot be used; the message says why."""
+ALONE = 12  # so many of the images to be classified are asked once more, one at a time
 
 
 class _Silence(io.TextIOBase):
@@ -47,8 +43,8 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     Returns
     -------
     dict
-        ``status`` is ``"answered"`` (then ``answers`` has one dict a question, and ``called``
-        the names of torch's functions that ran), ``"missing"`` or ``"not callable"``.
+        ``status`` is ``"answered"`` (then ``answers`` has one dict a question), ``"missing"`` or
+        ``"not callable"``.
     """
     if entry not in namespace:
         return {"status": "missing"}
@@ -57,64 +53,35 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
         return {"status": "answered", "answers": [_packed(found)]}
     if not callable(found):
         return {"status": "not callable", "type": type(found).__name__}
-    ask = run_module if kind == "module" else _run_function
-    with _Watch() as watch:
-        answers = [_call(ask, found, question) for question in questions]
-    return {"status": "answered", "answers": answers, "called": sorted(watch.called)}
+    answers = [_call(found, question) for question in questions]
+    if kind == "predictions" and answers and answers[0]["status"] == "ok":
+        images = questions[0]["args"][0]
+        singles = [{"args": (images[i : i + 1],), "kwargs": {}} for i in range(ALONE)]
+        answers[0]["alone"] = [_call(found, single).get("value") for single in singles]
+    return {"status": "answered", "answers": answers}
 
 
-_METHODS = (type(torch.Tensor.mul), type(torch.Tensor.__getitem__), type(object.__str__))
+def ask(entry: Callable, question: dict):
+    """What an entry says to a question, and what it does, where the question wants to know that."""
+    if "state" in question:
+        return look_at_module(entry, question)
+    if "gradients" in question.get("compared", ()):
+        return look_at_function(entry, question)
+    return entry(*question["args"], **question["kwargs"])
 
 
-class _Watch(TorchFunctionMode):
-    """Notes which of torch's functions are called, under whatever name."""
-
-    def __init__(self):
-        super().__init__()
-        self.called: set[str] = set()
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if not isinstance(func, _METHODS):  # `2 * x` is no call of `torch.mul`
-            self.called.add(getattr(func, "__name__", "").split(".")[0])
-        return func(*args, **(kwargs or {}))
+def _call(found: Callable, question: dict) -> dict:
+    watch = Watch() if question.get("watch") else contextlib.nullcontext()
+    result = _answered(found, question, watch)
+    return {**result, "seen": watch.seen()} if question.get("watch") else result
 
 
-def _run_function(function: Callable, question: dict):
-    return function(*question["args"], **question["kwargs"])
-
-
-def run_module(build: Callable, question: dict):
-    """Build a module, give it the weights of the question, and call it on the inputs.
-
-    Raises
-    ------
-    Refused
-        If it is no module, or its parameters have other names or shapes.
-    """
-    module = build(*question["args"], **question["kwargs"])
-    if not isinstance(module, nn.Module):
-        raise Refused(f"expected an nn.Module, got an object of type {type(module).__name__}")
-    state = question["state"]
-    own = {name: t for name, t in module.state_dict().items() if t.is_floating_point()}
-    if missing := [name for name in state if name not in own]:
-        raise Refused(f"the module has no parameter `{missing[0]}`; keep the skeleton's names")
-    if extra := [name for name in own if name not in state]:
-        raise Refused(f"the module has a parameter `{extra[0]}` that it should not have")
-    for name, tensor in own.items():
-        if tensor.shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)}, got {tuple(tensor.shape)}"
-            raise Refused(f"`{name}`: expected shape {shapes}")
-    module.load_state_dict(state, strict=False)
-    with torch.no_grad():
-        return module.train(question["training"])(*question["inputs"])
-
-
-def _call(ask: Callable, found: Callable, question: dict) -> dict:
+def _answered(found: Callable, question: dict, watch) -> dict:
     before = wire.pack(question)
     question = copy.deepcopy(question)
     silence = _Silence()
     try:
-        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), watch:
             value = ask(found, question)
     except KeyboardInterrupt:
         raise
@@ -125,7 +92,9 @@ def _call(ask: Callable, found: Callable, question: dict) -> dict:
     result = _packed(value)
     after = wire.pack(question)
     result["mutated"] = any(
-        before[name].shape != after[name].shape or before[name].tobytes() != after[name].tobytes()
+        name not in after
+        or before[name].shape != after[name].shape
+        or before[name].tobytes() != after[name].tobytes()
         for name in before
     )
     return result
@@ -136,13 +105,14 @@ def _packed(value) -> dict:
         wire.pack(value)
     except Exception as error:
         return {"status": "error", "type": "", "message": str(error), "line": ""}
-    return {"status": "ok", "value": value, "mutated": False}
+    attached = getattr(value, "requires_grad", False) is True
+    return {"status": "ok", "value": value, "mutated": False, "requires_grad": attached}
 
 
 def _error(error: BaseException) -> dict:
     """What was raised, and the line of the student's own code that raised it."""
-    here = __file__
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != here]
+    here = os.path.dirname(__file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if here not in f.filename]
     own = [f for f in frames if not f.filename.startswith((sys.prefix, sys.base_prefix))]
     line = linecache.getline(own[-1].filename, own[-1].lineno).strip() if own else ""
     try:
@@ -154,6 +124,7 @@ def _error(error: BaseException) -> dict:
         "type": type(error).__name__[:80],
         "message": message[:300],
         "line": line[:120],
+        "raised by": own[-1].name if own and own[-1] is frames[-1] else "",
     }
 
 

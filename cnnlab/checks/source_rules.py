@@ -1,86 +1,83 @@
-"""What the source of an answer must not do: static analysis of the student's own code."""
+"""What an answer must not do: decided by what it was seen to do, the same in check and in grading.
+
+Source text is read for doubts only, which a person looks at and which cost nothing.
+"""
 
 import ast
 import textwrap
 from collections.abc import Callable
 
-__all__ = ["definitions", "violation"]
+from cnnlab.checks.compare import size_of
+from cnnlab.checks.task import Case, Task
 
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_LOOPS = (ast.For, ast.AsyncFor, ast.While, *_COMPREHENSIONS)
+__all__ = ["definitions", "doubt", "violation"]
+
+_SPARE = {"steps": 6, "operators": 12}  # what may differ from question to question without a loop
+_LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
+    """The first thing that the entry was seen to do and must not."""
+    seen = [a.get("seen") if isinstance(a.get("seen"), dict) else {} for a in answers]
+    lists = [s["called"] for s in seen if isinstance(s.get("called"), list)]
+    found = {str(name) for names in lists for name in names}
+    operators = {name for name in found if "::" in name}
+    called = set(task.forbidden) & {name.rpartition("::")[2] for name in found}
+    if "convolution" in task.forbidden and any("conv" in name for name in operators):
+        return f"`{task.entry}` runs PyTorch's convolution, and this task asks you to do without it"
+    if called:
+        return f"`{task.entry}` calls `{min(called)}`, and this task asks you to do without it"
+    if "joining" in task.forbidden:
+        for case, s in zip(cases, seen, strict=True):
+            if len(case.args[0]) > 1 and _number(s, "largest") >= size_of(case.args[0]):
+                return (
+                    f"`{task.entry}` lays its arguments together in one tensor, and this task asks "
+                    "you to do without that"
+                )
+    if "loop" in task.forbidden and len(seen) > 1:
+        for what, spare in _SPARE.items():
+            numbers = [
+                _number(s, what)
+                for s, a in zip(seen, answers, strict=True)
+                if a.get("status") == "ok"
+            ]
+            if numbers and max(numbers) - min(numbers) > spare:
+                kind = "lines of Python" if what == "steps" else "operations of PyTorch"
+                return (
+                    f"`{task.entry}` runs {max(numbers)} {kind} for one question and "
+                    f"{min(numbers)} for another: it loops, and this task asks for no loop, "
+                    "whatever its form"
+                )
+    return None
+
+
+def _number(seen: dict, key: str) -> int:
+    value = seen.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def doubt(task: Task, answers: list[dict], look_up: Callable[[str], ast.AST | None]) -> str:
+    """What a person should look at: the answer hid from the observation, or reads otherwise."""
+    if any(isinstance(a.get("seen"), dict) and a["seen"].get("blinded") for a in answers):
+        return f"`{task.entry}` switched the observation of its steps off"
+    tree = look_up(task.entry)
+    if tree is None:
+        return ""
+    nodes = list(ast.walk(tree))
+    if "loop" in task.forbidden and any(isinstance(node, _LOOPS) for node in nodes):
+        return f"`{task.entry}` has a loop in its source, and took no more steps for more pixels"
+    hides = {"exec", "eval", "DisableTorchFunction", "settrace", "Thread", "fork", "subprocess"}
+    used = {n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", None) for n in nodes}
+    if hidden := sorted(hides & used):
+        return f"`{task.entry}` uses `{hidden[0]}`, which can hide what this task forbids"
+    return ""
 
 
 def definitions(code: str) -> dict[str, ast.AST]:
-    """What notebook code defines or imports under another name, by name; the last one wins."""
+    """The functions and classes that notebook code defines at its outermost level, by name."""
     try:
         tree = ast.parse(textwrap.dedent(code))
     except (SyntaxError, ValueError):
         return {}
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    found = {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
-    for node in ast.walk(tree):
-        another_name = isinstance(node, ast.Assign) and (
-            isinstance(node.value, (ast.Lambda, ast.Attribute))
-            or (isinstance(node.value, ast.Name) and node in tree.body)
-        )
-        if another_name:
-            found |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
-        if isinstance(node, ast.ImportFrom):
-            found |= {alias.asname: alias for alias in node.names if alias.asname}
-    return found
-
-
-def violation(
-    entry: str, forbidden: tuple[str, ...], look_up: Callable[[str], ast.AST | None]
-) -> str | None:
-    """The first thing that ``entry``, or a function of the notebook that it uses, must not do.
-
-    Parameters
-    ----------
-    look_up : callable
-        Gives the syntax tree of a name that the notebook defines, or None.
-    """
-    todo, seen = [entry], set()
-    while todo:
-        name = todo.pop()
-        if name in seen or (tree := look_up(name)) is None:
-            continue
-        seen.add(name)
-        variables = _variables(tree)
-        for node in ast.walk(tree):
-            if "loop" in forbidden and isinstance(node, _LOOPS):
-                line = _first_line(node)
-                return f"`{name}` has a Python loop (`{line}`), and this task asks for none"
-            used = _used_name(node)
-            own = isinstance(node, ast.Name) and look_up(node.id) is not None
-            if used in ("eval", "exec") and isinstance(node, ast.Name) and not own:
-                return f"`{name}` uses `{used}`, which hides what this task has to see"
-            if isinstance(node, ast.Name) and node.id in variables:
-                continue
-            if used in forbidden and not own:
-                return f"`{name}` uses `{used}`, and this task asks you to do without it"
-            if own:
-                todo.append(node.id)
-    return None
-
-
-def _variables(tree: ast.AST) -> set[str]:
-    """The names that a function assigns: with these it means its own variables."""
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
-
-
-def _used_name(node: ast.AST) -> str | None:
-    """The last name of what a node refers to: ``conv2d`` in ``F.conv2d``."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.alias):
-        return node.name.split(".")[-1]
-    return None
-
-
-def _first_line(node: ast.AST) -> str:
-    line = ast.unparse(node).splitlines()[0]
-    return line if len(line) <= 50 else line[:47] + "..."
+    return {node.name: node for node in tree.body if isinstance(node, kinds)}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from cnnlab.checks.runner import run_module
+from cnnlab.checks.observe import MODULE
+from cnnlab.checks.runner import ask
 
 __all__ = ["Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
 
@@ -112,8 +113,16 @@ class Task:
         (one case for *predictions*). Not used by *value* and *source* tasks.
     misconceptions : tuple of Misconception
     forbidden : tuple of str
-        What the source of the entry must not do: ``"loop"``, or the last name of a call
-        (``"conv2d"`` forbids ``F.conv2d``, ``torch.conv2d`` and ``nn.functional.conv2d``).
+        What the entry must not do while it answers: ``"loop"`` (more steps or operators for a large
+        question than for a small one), ``"convolution"`` (any of PyTorch's), ``"joining"`` (a
+        tensor as large as all of the first argument), or the name of a function that is not the
+        student's own.
+    compared : tuple of str
+        What is compared beside the output. *module*: some of `observe.MODULE`; all, unless told.
+        *function*: ``("gradients",)`` for one that has to be differentiable, ``("no gradient",)``
+        for one whose result must not require any.
+    initial : tuple of str
+        *module*: parameters whose first values the text states.
     bands : mapping of str to float
         *predictions*: the accuracy (0 to 1) from which each part is earned.
     examine : callable
@@ -135,6 +144,8 @@ class Task:
     cases: Callable[[np.random.Generator], Iterable[Case]] | None = None
     misconceptions: tuple[Misconception, ...] = ()
     forbidden: tuple[str, ...] = ()
+    compared: tuple[str, ...] | None = None
+    initial: tuple[str, ...] = ()
     bands: Mapping[str, float] = field(default_factory=dict)
     examine: Callable[[str, int], Iterable["Finding"]] | None = None
     explain: Callable[[str, Mapping[str, str], int], str | None] | None = None
@@ -144,6 +155,8 @@ class Task:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"task {self.id}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if self.compared is None:
+            object.__setattr__(self, "compared", MODULE if self.kind == "module" else ())
         if (self.cases is None) != (self.kind in ("value", "source")):
             raise ValueError(f"task {self.id}: a {self.kind} task and its cases do not agree")
         if (self.examine is not None) != (self.kind == "source"):
@@ -183,27 +196,45 @@ class Task:
                 drawn = rng.normal(size=tuple(tensor.shape)) * fan_in**-0.5
                 drawn = abs(drawn) + 0.5 if name.endswith("running_var") else drawn
                 state[name] = torch.from_numpy(drawn.astype(np.float32))
-        return replace(case, state=state | dict(case.state))
+        inputs = tuple(_apart(value, rng) for value in case.inputs)
+        return replace(case, state=state | dict(case.state), inputs=inputs)
 
     def questions(self, cases: list[Case]) -> list[dict]:
         """What the student's side is asked; nothing where a variable is read."""
         if self.kind in ("value", "source"):
             return []
-        return [case.question() for case in (cases[:1] if self.kind == "predictions" else cases)]
+        cases = cases[:1] if self.kind == "predictions" else cases
+        return [self._question(case) | {"watch": bool(self.forbidden)} for case in cases]
+
+    def _question(self, case: Case) -> dict:
+        question = case.question() | {"compared": self.compared}
+        return question | {"initial": self.initial} if self.kind == "module" else question
+
+    @property
+    def records(self) -> bool:
+        """Whether an answer is a record of what was observed, of which ``"output"`` is one part."""
+        return self.kind == "module" or "gradients" in self.compared
 
     def expected(self, cases: list[Case], answer: Callable | None = None) -> list:
         """What ``answer`` (the reference unless told) says to each case."""
         answer = answer or self.reference
         if self.kind == "source":
             return [None] * len(cases)
-        if self.kind == "module":
-            return [run_module(answer, case.question()) for case in cases]
+        if self.records:
+            return [ask(answer, self._question(case)) for case in cases]
         if self.kind == "value":
             value = answer()
             return [value[case.args[0]] if case.args else value for case in cases]
         if self.kind == "predictions":
             cases = cases[:1]
         return [answer(*case.args, **case.kwargs) for case in cases]
+
+
+def _apart(value, rng: np.random.Generator):
+    """Values that were rounded, with no two alike: at a tie a maximum has no one gradient."""
+    if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
+        return value
+    return value + torch.from_numpy(rng.uniform(-4e-3, 4e-3, value.shape).astype(np.float32))
 
 
 def seed_for(task_id: str, key: bytes | None = None) -> int:

@@ -13,6 +13,7 @@ import os
 import stat
 import zipfile
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,8 @@ def pack(value) -> dict[str, np.ndarray]:
         if isinstance(item, float):
             spend(8)
             return {"is": "float", "v": float(item).hex()}
+        if isinstance(item, Fraction):
+            return walk(item.numerator if item.denominator == 1 else float(item), depth)
         if isinstance(item, complex):
             return array("complex", np.array(item))
         if isinstance(item, str):

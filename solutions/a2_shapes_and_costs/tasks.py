@@ -126,6 +126,10 @@ def _side_cases(rng):
         yield Case("dilation", (n, k), options)
     yield Case("dilation", (between(rng, 20, 40), 3), {"dilation": between(rng, 2, 4)})
     yield Case("rounding up", (2 * between(rng, 9, 20), 3), {"stride": 2, "ceil_mode": True})
+    for stride, dilation, padding in [(2, 2, 0), (3, 2, 1)]:
+        n = 2 * dilation + 1 - 2 * padding + stride * between(rng, 4, 20) + 1
+        options = {"stride": stride, "dilation": dilation, "padding": padding, "ceil_mode": True}
+        yield Case("rounding up", (n, 3), options, "with dilation")
     for k, stride, padding, extra in [(3, 2, 0, 0), (3, 2, 0, 1), (3, 3, 1, 2), (5, 4, 2, 1)]:
         n = k - 2 * padding + stride * between(rng, 4, 20) + extra
         options = {"stride": stride, "padding": padding, "ceil_mode": True}

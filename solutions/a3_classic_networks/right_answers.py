@@ -71,11 +71,6 @@ def lrn_matrix(x, size, alpha, beta, k):
     return x * (k + alpha * total).pow(-beta)
 
 
-def lrn_library(x, size, alpha, beta, k):
-    """PyTorch's own, whose alpha is divided by the size."""
-    return nn.functional.local_response_norm(x, size, alpha * size, beta, k)
-
-
 class AlexLayers(nn.Module):
     def __init__(self, in_channels, out_channels, kernel_size, groups):
         super().__init__()
@@ -231,7 +226,7 @@ def predict_neighbours(images):
 ANSWERS = {
     "a3-accuracy": (accuracy_loop, accuracy_sorted),
     "a3-lenet": (LeNetLayers, LeNetFunctions),
-    "a3-lrn": (lrn_loop, lrn_matrix, lrn_library),
+    "a3-lrn": (lrn_loop, lrn_matrix),
     "a3-alexnet-block": (AlexLayers, AlexTowers),
     "a3-vgg-block": (VGGLoop, VGGPopped),
     "a3-merged-kernel": (merged_loops, merged_fourier, merged_transposed),

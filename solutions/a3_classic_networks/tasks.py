@@ -655,6 +655,8 @@ def _merged_cases(rng):
     yield Case("other sizes", ([draw(rng, 1, 4), draw(rng, 3, 1)],), note="a row and a column")
     yield Case("other sizes", ([draw(rng, 3, 3), draw(rng, 5, 5)],))
     yield Case("other sizes", ([draw(rng, 2, 4)],), note="a single kernel")
+    many = [draw(rng, 2, 3), draw(rng, 3, 1), draw(rng, 1, 2), draw(rng, 2, 2), draw(rng, 2, 1)]
+    yield Case("other sizes", (many,), note="five kernels")
 
 
 def _centre(merged, kernels):

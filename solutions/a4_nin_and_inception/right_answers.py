@@ -231,8 +231,13 @@ class HeadsEarly(nn.Module):
         if not self.training:
             return main
         n, c, h, w = low.shape
-        blocks = low.reshape(n, c, 2, h // 2, 2, w // 2).mean((3, 5))
-        return [main, self.aux(blocks.reshape(n, 4 * c))]
+        rows, columns = (low[:, :, : -(-h // 2)], low[:, :, h // 2 :]), (-(-w // 2), w // 2)
+        quarters = [
+            half.mean((2, 3))
+            for row in rows
+            for half in (row[..., : columns[0]], row[..., columns[1] :])
+        ]
+        return [main, self.aux(torch.stack(quarters, 2).reshape(n, 4 * c))]
 
 
 def loss_by_hand(main, aux, labels, weight=0.3):
@@ -245,10 +250,10 @@ def loss_by_hand(main, aux, labels, weight=0.3):
 
 def loss_by_probability(main, aux, labels, weight=0.3):
     def one(scores):
-        chances = scores.exp() / scores.exp().sum(1, keepdim=True)
+        chances = scores.double().softmax(1)
         return -chances[torch.arange(len(labels)), labels].log().sum() / len(labels)
 
-    return float(one(main) + weight * one(aux))
+    return one(main) + weight * one(aux)
 
 
 @cache

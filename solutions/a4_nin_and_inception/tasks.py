@@ -33,6 +33,7 @@ POOL = Task(
     id="a4-pool",
     kind="function",
     entry="global_average",
+    compared=("gradients",),
     points={"square maps": 3, "maps that are not square": 3},
     reference=_pooled,
     cases=_pooled_cases,
@@ -183,7 +184,7 @@ PER_PIXEL = Task(
             "weight has shape (outputs, inputs): row o belongs to output o.",
         ),
     ),
-    forbidden=("conv1d", "conv2d", "conv3d", "Conv1d", "Conv2d", "Conv3d", "convolution"),
+    forbidden=("convolution",),
 )
 
 
@@ -222,6 +223,8 @@ def _mlpconv_cases(rng):
     last = {"final": True}
     yield Case("the last block", (2, [5, 4, 3], 3), last, inputs=images(2, 2, 4, 5))
     yield Case("the last block", (2, [6, 10], 1), last, inputs=images(3, 2, 3, 4))
+    equal = "the layers before the last are as wide"
+    yield Case("the last block", (2, [4, 4, 4], 3), last, equal, inputs=images(2, 2, 4, 3))
 
 
 def _mlp_convs(plan):
@@ -581,6 +584,8 @@ def _inception_cases(rng):
     yield Case("branches of different widths", (4, 2, 3, 5, 4, 3), inputs=images(2, 4, 6, 6))
     yield Case("branches of different widths", (3, 5, 4, 2, 3, 6), inputs=images(1, 3, 7, 7))
     yield Case("branches of equal width", (4, 4, 4, 4, 4, 4), inputs=images(2, 4, 6, 6))
+    below = (-images(2, 3, 5, 5)[0].abs(),)
+    yield Case("branches of equal width", (3, 3, 3, 3, 3, 3), note="nothing above 0", inputs=below)
     yield Case("images that are not square", (3, 2, 4, 3, 5, 2), inputs=images(2, 3, 4, 8))
     yield Case("images that are not square", (2, 3, 2, 4, 3, 5), inputs=images(1, 2, 9, 2))
 
@@ -731,6 +736,7 @@ CONCATENATED = Task(
     id="a4-concatenated",
     kind="function",
     entry="convolve_branches",
+    compared=("gradients",),
     points={"two branches": 4, "more branches": 4},
     reference=_convolve,
     cases=_convolve_cases,
@@ -800,7 +806,7 @@ CONCATENATED = Task(
             "The contributions of the branches are added: the result has one map an output.",
         ),
     ),
-    forbidden=("cat", "concat", "concatenate", "hstack", "stack", "column_stack"),
+    forbidden=("joining",),
 )
 
 
@@ -832,6 +838,7 @@ def _heads_cases(rng):
             ((1, 3, 4), 2, 8, 8),
             ((3, 4, 2), 1, 6, 10),
             ((2, 5, 5), 3, 4, 4),
+            ((2, 3, 4), 2, 7, 5),
         ]:
             images = draw(rng, batch, arguments[0], height, width)
             yield Case(part, arguments, inputs=(images,), training=training)
@@ -930,7 +937,7 @@ AUXILIARY = Task(
 
 def _loss(main, aux, labels, weight=0.3, reduction="mean"):
     own = F.cross_entropy(main, labels, reduction=reduction)
-    return (own + weight * F.cross_entropy(aux, labels, reduction=reduction)).item()
+    return own + weight * F.cross_entropy(aux, labels, reduction=reduction)
 
 
 def _loss_cases(rng):
@@ -946,6 +953,7 @@ def _loss_cases(rng):
         labels = torch.from_numpy(rng.integers(0, classes, images))
         if images > 1:
             yield Case(part, (main, aux, labels))
+            yield Case(part, (50 * main, 50 * aux, labels), note="scores of some hundreds")
         yield Case(part, (main, aux, labels), {"weight": 0.7})
 
 
@@ -953,10 +961,16 @@ LOSS = Task(
     id="a4-loss",
     kind="function",
     entry="loss_of_both",
+    compared=("gradients",),
     points={"a batch": 4, "a single image": 2},
     reference=_loss,
     cases=_loss_cases,
     misconceptions=(
+        Misconception(
+            "a number without gradients",
+            lambda main, aux, labels, weight=0.3: _loss(main, aux, labels, weight).item(),
+            "Return the tensor itself: from a plain number `backward()` cannot begin.",
+        ),
         Misconception(
             "main loss only",
             lambda main, aux, labels, weight=0.3: _loss(main, aux, labels, 0.0),

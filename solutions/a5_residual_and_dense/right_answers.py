@@ -156,7 +156,7 @@ class PreActivationFolded(nn.Module):
         self.bn1, self.bn2 = nn.BatchNorm2d(in_channels), nn.BatchNorm2d(out_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, bias=False)
-        self.gain = nn.Parameter(torch.ones(1))
+        self.gain = nn.Parameter(torch.zeros(1))
         if stride > 1 or in_channels != out_channels:
             self.projection = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.stride = stride
@@ -204,7 +204,7 @@ class DenseFilled(nn.Module):
         out = x.new_empty(n, self.total, h, w)
         out[:, :start] = x
         for bn, conv in zip(self.bns, self.convs, strict=True):
-            new = conv(bn(out[:, :start]).clamp(min=0))
+            new = conv(bn(out[:, :start].clone()).clamp(min=0))
             out[:, start : start + new.shape[1]] = new
             start += new.shape[1]
         return out

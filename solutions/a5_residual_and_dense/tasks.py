@@ -43,6 +43,7 @@ JOIN = Task(
     entry="join",
     points={"small tensors": 3, "images": 3},
     reference=_joined,
+    compared=("gradients",),
     cases=_joined_cases,
     misconceptions=(
         Misconception(
@@ -129,6 +130,7 @@ SHORTCUT = Task(
     entry="shortcut",
     points={"nothing changes": 1, "more channels": 2, "a stride": 2, "both": 3},
     reference=_shortcut,
+    compared=("gradients",),
     cases=_shortcut_cases,
     misconceptions=(
         Misconception(
@@ -225,6 +227,7 @@ def _basic_cases(rng):
     yield from _both_modes(rng, "the shape stays", (4, 4), (3, 4, 4, 4))
     yield from _both_modes(rng, "the shape changes", (2, 4, 2), (3, 2, 6, 5))
     yield from _both_modes(rng, "the shape changes", (3, 5, 1), (2, 3, 4, 6))
+    yield from _both_modes(rng, "the shape changes", (2, 3, 3), (2, 2, 7, 8), note="a stride of 3")
 
 
 def _basic(forward=None, **steps):
@@ -369,11 +372,13 @@ class _Bottleneck(nn.Module):
 def _bottleneck_cases(rng):
     yield from _both_modes(rng, "an identity shortcut", (4, 2, 4), (3, 4, 4, 5))
     yield from _both_modes(rng, "an identity shortcut", (3, 2, 3, 1), (2, 3, 6, 3))
-    yield from _both_modes(rng, "more channels", (3, 2, 6), (3, 3, 4, 4))
+    yield from _both_modes(rng, "other channels", (3, 2, 6), (3, 3, 4, 4))
+    yield from _both_modes(rng, "other channels", (5, 2, 3), (3, 5, 4, 4), note="fewer than before")
     yield from _both_modes(rng, "a stride", (4, 3, 6, 2), (3, 4, 6, 8))
     yield from _both_modes(
         rng, "a stride", (4, 2, 4, 2), (2, 4, 8, 4), note="channels stay, the size does not"
     )
+    yield from _both_modes(rng, "a stride", (2, 3, 4, 3), (3, 2, 6, 9), note="a stride of 3")
 
 
 def _bottleneck(forward=None, **steps):
@@ -409,7 +414,7 @@ BOTTLENECK = Task(
     id="a5-bottleneck",
     kind="module",
     entry="Bottleneck",
-    points={"an identity shortcut": 4, "more channels": 4, "a stride": 4},
+    points={"an identity shortcut": 4, "other channels": 4, "a stride": 4},
     reference=_Bottleneck,
     cases=_bottleneck_cases,
     misconceptions=(
@@ -533,6 +538,14 @@ def _preactivation_cases(rng):
     yield from _both_modes(rng, "an identity shortcut", (2, 2, 1), (2, 2, 5, 3))
     yield from _both_modes(rng, "a projection", (2, 4), (3, 2, 4, 4))
     yield from _both_modes(rng, "a projection", (3, 5, 2), (3, 3, 7, 6))
+    yield from _both_modes(
+        rng,
+        "an identity shortcut",
+        (3, 3),
+        (2, 3, 4, 4),
+        note="with a gain of 0, as a new block has",
+        state={"gain": torch.zeros(1)},
+    )
 
 
 def _preactivation(**steps):
@@ -553,6 +566,7 @@ PREACTIVATION = Task(
     id="a5-preactivation",
     kind="module",
     entry="PreActivation",
+    initial=("gain",),
     points={"an identity shortcut": 6, "a projection": 4},
     reference=_PreActivation,
     cases=_preactivation_cases,

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestCentroid
 from torch import nn
 
 from cnnlab.data import patterns
-from cnnlab.transfer import adapt, freeze, load_trunk, parameter_groups, units
+from cnnlab.transfer import adapt, load_trunk
 
 
 def baseline_counted(labels):
@@ -83,9 +83,12 @@ def trained_by_prefix(trainable, classes):
     return names, number
 
 
-def trained_by_library(trainable, classes):
-    network = load_trunk("patterns", classes)
-    freeze(network, trainable)
+def trained_by_children(trainable, classes):
+    network = load_trunk("patterns", classes).requires_grad_(False)
+    children = [child for child in network.children() if list(child.parameters())]
+    children[:2] = [nn.Sequential(*children[:2])]
+    for child in children[len(children) - trainable :]:
+        child.requires_grad_(True)
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
     return [*trained], sum(p.numel() for p in trained.values())
 
@@ -97,7 +100,7 @@ class FrozenOverridden(nn.Module):
             nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-        )
+        ).requires_grad_(False)
         self.norm = nn.BatchNorm1d(width)
         self.head = nn.Linear(width, classes)
 
@@ -114,7 +117,7 @@ class FrozenByHand(nn.Module):
     def __init__(self, in_channels, width, classes):
         super().__init__()
         conv = nn.Conv2d(in_channels, width, 3, padding="same", bias=False)
-        self.trunk = nn.ModuleList([conv, nn.BatchNorm2d(width)])
+        self.trunk = nn.ModuleList([conv, nn.BatchNorm2d(width)]).requires_grad_(False)
         self.norm = nn.BatchNorm1d(width)
         self.head = nn.Linear(width, classes)
 
@@ -139,16 +142,6 @@ def rates_powers(units, learning_rate, decay, frozen=0):
     rates = learning_rate * decay**powers
     rates[:frozen] = 0.0
     return rates.tolist()
-
-
-def rates_library(units_, learning_rate, decay, frozen=0):
-    network = nn.Sequential(*(nn.Linear(1, 1) for _ in range(units_)))
-    assert len(units(network)) == units_
-    if frozen == units_:
-        return [0.0] * units_
-    freeze(network, units_ - frozen)
-    groups = parameter_groups(network, learning_rate, decay)
-    return [0.0] * frozen + [group["lr"] for group in groups]
 
 
 def features_identity(images, trunk):
@@ -215,9 +208,9 @@ ANSWERS = {
     "a7-baseline": (baseline_counted, baseline_tried),
     "a7-few": (few_loop, few_ranked),
     "a7-head": (head_replaced, HeadInherited),
-    "a7-freeze": (trained_by_prefix, trained_by_library),
+    "a7-freeze": (trained_by_prefix, trained_by_children),
     "a7-frozen-norm": (FrozenOverridden, FrozenByHand),
-    "a7-rates": (rates_loop, rates_powers, rates_library),
+    "a7-rates": (rates_loop, rates_powers),
     "a7-features": (features_identity, features_hooked),
     "a7-nearest-mean": (nearest_loops, nearest_matrices, nearest_library),
     "a7-train": (predict_tuned, predict_probe),

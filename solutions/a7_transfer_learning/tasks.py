@@ -116,6 +116,8 @@ def _few_cases(rng):
     yield Case("enough of each class", (_shuffled(rng, [5, 4, 6]), 1), note="one of each")
     yield Case("too few of a class", (_shuffled(rng, [2, 7, 9]), 4))
     yield Case("too few of a class", (_shuffled(rng, [6, 1, 3, 8]), 3))
+    gap = _shuffled(rng, [3, 0, 5, 4])
+    yield Case("too few of a class", (gap, 4), note="a class in between has no image at all")
 
 
 def _few_by_class(labels, each, kept=lambda indices, each: indices[:each]):
@@ -458,7 +460,7 @@ class _Frozen(nn.Module):
     def __init__(self, in_channels, width, classes):
         super().__init__()
         conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.trunk = nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU())
+        self.trunk = nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU()).requires_grad_(False)
         self.norm = nn.BatchNorm1d(width)
         self.head = nn.Linear(width, classes)
 
@@ -484,9 +486,7 @@ class _Frozen(nn.Module):
 
 
 def _normalized(bn, x, by_batch):
-    if by_batch:
-        return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
-    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias)
+    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=by_batch)
 
 
 def _frozen_cases(rng):
@@ -507,6 +507,12 @@ def _by_mode(**steps):
     )
 
 
+class _Thawed(_Frozen):
+    def __init__(self, in_channels, width, classes):
+        super().__init__(in_channels, width, classes)
+        self.trunk.requires_grad_(True)
+
+
 class _ForgetsItself(_Frozen):
     def train(self, mode=True):
         super().train(mode)
@@ -516,10 +522,16 @@ FROZEN = Task(
     id="a7-frozen-norm",
     kind="module",
     entry="FrozenTrunk",
+    compared=("trainable", "gradients", "alone", "state"),
     points={"evaluation": 4, "training": 8},
     reference=_Frozen,
     cases=_frozen_cases,
     misconceptions=(
+        Misconception(
+            "trunk not frozen",
+            _Thawed,
+            "A frozen trunk does not learn: `self.trunk.requires_grad_(False)`.",
+        ),
         Misconception(
             "trunk left in training mode",
             _by_mode(trunk=lambda training: training),
@@ -755,6 +767,7 @@ FEATURES = Task(
     id="a7-features",
     kind="function",
     entry="features",
+    compared=("no gradient",),
     points={"one image": 4, "a batch": 4, "the other trunk": 4},
     reference=_features(),
     cases=_features_cases,

@@ -35,12 +35,15 @@ def mutants(answer: Callable) -> Iterator[tuple[str, Callable]]:
 
     Changed are operators, comparisons, signs, constants (and with them indices and defaults),
     and the order of arguments and of unpacking; left out are statements, keyword arguments,
-    and calls around a single operand (``relu(x)`` becomes ``x``).
+    and calls around a single operand (``relu(x)`` becomes ``x``). In modules, gradients are cut off
+    and batch norms get another momentum or epsilon.
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
     names = vars(sys.modules[answer.__module__])
     for node, put in _slots(tree):
-        for changed in _variants(node):
+        in_module = isinstance(tree.body[0], ast.ClassDef)
+        changes = [*_variants(node), *(_learning_variants(node) if in_module else ())]
+        for changed in changes:
             before, after = (ast.unparse(n) for n in (node, changed))
             if before == after:
                 continue
@@ -52,6 +55,29 @@ def mutants(answer: Callable) -> Iterator[tuple[str, Callable]]:
             put(node)
             words = f"`{answer.__name__}`: `{before}` became `{after}`"
             yield words.replace("\n", " "), namespace[answer.__name__]
+
+
+def _learning_variants(node: ast.AST) -> Iterator[ast.AST]:
+    """Changes that no output shows: a gradient that is cut off, statistics that move otherwise."""
+    match node:
+        case ast.Assign(targets, value=ast.Call() | ast.BinOp() as value) if not _makes_layer(
+            value
+        ):
+            yield ast.Assign(targets, _detached(value))
+        case ast.Return(value=ast.Call() | ast.BinOp() as value) if not _makes_layer(value):
+            yield ast.Return(_detached(value))
+        case ast.Call(ast.Attribute(attr="BatchNorm2d" | "BatchNorm1d") as layer, arguments, []):
+            yield ast.Call(layer, arguments, [ast.keyword("momentum", ast.Constant(0.5))])
+            yield ast.Call(layer, arguments, [ast.keyword("eps", ast.Constant(0.01))])
+
+
+def _makes_layer(value: ast.expr) -> bool:
+    """Whether a call is of a class, as ``nn.Conv2d(...)`` in a constructor is."""
+    return isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1][:1].isupper()
+
+
+def _detached(value: ast.expr) -> ast.expr:
+    return ast.Call(ast.Attribute(value, "detach", ast.Load()), [], [])
 
 
 def _slots(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable]]:

@@ -1,7 +1,10 @@
 """The graders, proved: wrong answers are caught and named, right ones earn all points."""
 
+from dataclasses import replace
+
 import pytest
 from grader_quality import BY_ID, KEYS, PAGE, TASKS, fixed_columns, judged, right_answers
+from stranger_answers import judged_in, notebook
 
 
 def under_seeds(tried):
@@ -17,6 +20,11 @@ def under_seeds(tried):
     return tests
 
 
+def by_output(task):
+    """The task without its rules: references and misconceptions are written with the library."""
+    return replace(task, forbidden=())
+
+
 REFERENCES = [(task.id, task) for task in TASKS]
 RIGHT = [(f"{t.id}: {answer.__name__}", t, answer) for t in TASKS for answer in right_answers(t)]
 WRONG = [(f"{t.id}: {m.name}", t, m) for t in TASKS for m in t.misconceptions]
@@ -25,7 +33,7 @@ WRONG = [(f"{t.id}: {m.name}", t, m) for t in TASKS for m in t.misconceptions]
 @pytest.mark.parametrize("task, keys", under_seeds(REFERENCES))
 def test_the_reference_earns_all_points_whatever_the_questions(task, keys):
     for key in keys:
-        found = judged(task, task.reference, key)
+        found = judged(by_output(task), task.reference, key)
         assert found.points == task.max_points, found.text()
 
 
@@ -41,7 +49,7 @@ def test_a_misconception_loses_points_and_is_named_whatever_the_questions(
     task, misconception, keys
 ):
     for key in keys:
-        found = judged(task, misconception.answer, key)
+        found = judged(by_output(task), misconception.answer, key)
         assert found.points < task.max_points
         assert found.misconception == misconception.name, f"{key}: {found.problem}"
 
@@ -62,3 +70,15 @@ def test_the_page_on_the_graders_lists_the_tasks_as_they_are():
     for task in TASKS:
         fitting = [row for row in rows if row.startswith(fixed_columns(task))]
         assert fitting, f"{task.id}: run `make grader-quality` and commit what it writes"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [task for task in TASKS if task.kind in ("function", "module", "value")],
+    ids=lambda task: task.id,
+)
+def test_the_solution_notebook_agrees_with_the_reference_in_all_that_is_compared(task):
+    namespace = notebook(task.id.split("-")[0])
+    for key in KEYS[:2]:
+        found = judged_in(task, namespace, key)
+        assert found.points == task.max_points, found.text()

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.assignments.authoring import altered, true_digits, unseen_digits
+from cnnlab.assignments.authoring import altered, draw, true_digits, unseen_digits
 from cnnlab.data import digits
 
 
 @pytest.mark.parametrize("size", [8, 16])
 def test_the_classes_of_noisy_digits_are_those_of_the_test_split(size):
     rng = np.random.default_rng(3)
-    chosen = np.random.default_rng(3).permutation(len(digits("test")))[:200]
+    chosen = np.random.default_rng(3).permutation(len(digits("test")))
     images = unseen_digits(rng, size)
-    assert images.shape == (200, 1, size, size)
+    assert images.shape == (len(digits("test")), 1, size, size)
     assert torch.equal(true_digits(images), digits("test").labels[torch.from_numpy(chosen)])
     assert not torch.equal(images, digits("test", size).images[torch.from_numpy(chosen)])
 
@@ -35,3 +35,13 @@ def test_an_altered_module_differs_in_what_was_altered_only():
     bare = altered(Layer, linear=lambda width: nn.Linear(width, 1, bias=False))(3)
     assert [name for name, _ in bare.named_parameters()] == ["linear.weight"]
     assert bare(x).shape == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 4), (30, 10), (2, 3, 24, 19)])
+def test_no_two_drawn_numbers_are_alike_and_none_is_zero(shape):
+    for seed in range(20):
+        drawn = draw(np.random.default_rng(seed), *shape)
+        assert drawn.shape == shape and drawn.dtype == torch.float32
+        assert len(drawn.unique()) == drawn.numel() and (drawn != 0).all()
+    few = draw(np.random.default_rng(0), 5, 4).double()
+    assert torch.allclose(few, few.round(decimals=2), atol=1e-6)

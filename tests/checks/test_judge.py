@@ -1,14 +1,16 @@
 """The contract of a task: what earns points, and what a student reads otherwise."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
 from cnnlab.assignments import get_task
-from cnnlab.checks import Case, Misconception, Task, examine, seed_for
-from cnnlab.checks.source_rules import definitions, violation
+from cnnlab.checks import Case, Misconception, Task, examine, judge, seed_for
+from cnnlab.checks.runner import answer
+from cnnlab.checks.source_rules import definitions
 
 
 def double_cases(rng):
@@ -31,7 +33,7 @@ DOUBLE = Task(
         Misconception("squared", lambda x, shift=0.0: x**2 + shift, "Double it, do not square it."),
         Misconception("shift ignored", lambda x, shift=0.0: 2 * x, "Add the shift."),
     ),
-    forbidden=("loop", "mul"),
+    forbidden=("loop", "flip", "argsort"),
 )
 NUMBERS = Task(
     id="t-numbers",
@@ -68,7 +70,7 @@ def test_a_right_answer_earns_all_points():
     [
         lambda x, shift=0.0: (2 * x + shift).float(),
         lambda x, shift=0.0: (x + x + shift).requires_grad_(),
-        lambda x, shift=0.0: torch.stack([2 * row + shift for row in x]).T.contiguous().T,
+        lambda x, shift=0.0: (2 * x + shift).T.contiguous().T,
     ],
 )
 def test_precision_gradients_and_layout_do_not_matter(right):
@@ -113,7 +115,7 @@ class LyingTensor(torch.Tensor):
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (None, "`double` is not defined in the notebook"),
+        (None, "`double` is not defined: its cell was not run"),
         (3, "no longer a function (it is of type int)"),
         (broken, "raised ValueError: no idea (at `raise ValueError"),
         (lambda: 0, "raised TypeError"),
@@ -124,7 +126,10 @@ class LyingTensor(torch.Tensor):
         (lambda x, shift=0.0: 2 * x + 1e-3, "4 of 4 values are wrong; at [0, 0] expected"),
         (lambda x, shift=0.0: x * torch.nan, "4 of 4 values are not finite, the first at [0, 0]"),
         (lambda x, shift=0.0: x * (1 + 1j), "got complex ones"),
-        (lambda x, shift=0.0: AlwaysEqual(), "expected a tensor, got object of type AlwaysEqual"),
+        (
+            lambda x, shift=0.0: AlwaysEqual(),
+            "expected a tensor, got an object of type AlwaysEqual",
+        ),
         (lambda x, shift=0.0: torch.zeros(1).expand(10**9), "larger than 64 MiB"),
         (change_input, "changed its input: work on a copy"),
     ],
@@ -165,21 +170,37 @@ def test_an_unwritten_answer_is_called_so():
     def double(x, shift=0.0):
         raise NotImplementedError
 
-    assert verdict(double).text().splitlines()[1] == "  `double` is not written yet."
+    assert "`double` is not written yet." in verdict(double).text()
 
 
 @pytest.mark.parametrize(
     "cell, word",
     [
         ("def double(x, shift=0.0):\n    for row in x: pass\n    return 2 * x + shift", "loop"),
-        ("def double(x, shift=0.0): return x.mul(2) + shift", "`mul`"),
-        ("from torch import mul\ndef double(x, shift=0.0): return mul(x, 2) + shift", "`mul`"),
+        ("def double(x, shift=0.0): return 2 * x.flip(0).flip(0) + shift", "`flip`"),
+        ("def double(x, shift=0.0): return 2 * x.flipud().flipud() + shift", "`flip`"),
+        ("def double(x, shift=0.0): return 2 * x + shift + 0 * x.argsort(0)", "`argsort`"),
+        (
+            "from functools import reduce\n"
+            "def double(x, shift=0.0): return reduce(torch.add, [*(0 * x)], 2 * x + shift)",
+            "operations of PyTorch",
+        ),
+        (
+            "def count(n): return n and 1 + count(n - 1)\n"
+            "def double(x, shift=0.0): return 2 * x + shift + 0 * count(len(x))",
+            "it loops",
+        ),
+        (
+            "def double(x, shift=0.0):\n    exec('for i in range(len(x)): pass')\n"
+            "    return 2 * x + shift",
+            "it loops",
+        ),
         (
             "def twice(x): return torch.stack([2 * r for r in x])\n"
             "def double(x, shift=0.0): return twice(x) + shift",
-            "`twice` has a Python loop",
+            "it loops",
         ),
-        ("double = lambda x, shift=0.0: torch.mul(x, 2) + shift", "`mul`"),
+        ("double = lambda x, shift=0.0: torch.flip(2 * x, [0]).flip(0) + shift", "`flip`"),
     ],
 )
 def test_what_a_task_forbids_is_found_also_in_helpers(cell, word):
@@ -189,20 +210,20 @@ def test_what_a_task_forbids_is_found_also_in_helpers(cell, word):
 
 def test_what_a_task_forbids_is_found_under_another_name():
     task = replace(DOUBLE, forbidden=("summary",))
-    cell = "from cnnlab import summary as s\ndef double(x, shift=0.0): return s(x) or 2 * x + shift"
-    namespace = run_cell(cell)
-    assert "`summary`" in examine(task, namespace).problem
-    for code in (cell, "from cnnlab import summary\ndouble = summary"):
-        assert "`summary`" in violation("double", task.forbidden, definitions(code).get)
+    cell = (
+        "from torch import nn\nfrom cnnlab import summary as s\n"
+        "def double(x, shift=0.0): return 2 * x + shift + 0 * len(str(s(nn.ReLU(), (1, 2))))"
+    )
+    assert "`summary`" in examine(task, run_cell(cell)).problem
 
 
 def test_a_variable_of_ones_own_may_bear_a_forbidden_name():
-    cell = "def double(x, shift=0.0):\n    mul = 2 * x\n    return mul + shift"
+    cell = "def double(x, shift=0.0):\n    flip = 2 * x\n    return flip + shift"
     assert examine(DOUBLE, run_cell(cell)).points == 5
 
 
 def test_a_helper_of_ones_own_may_bear_a_forbidden_name():
-    cell = "def mul(x): return x + x\ndef double(x, shift=0.0): return mul(x) + shift"
+    cell = "def flip(x): return x + x\ndef double(x, shift=0.0): return flip(x) + shift"
     assert examine(DOUBLE, run_cell(cell)).points == 5
 
 
@@ -234,8 +255,8 @@ def test_the_right_value_is_not_told():
 @pytest.mark.parametrize(
     "row, words",
     [
-        ({"side": 5, "MACs": 8}, "`table['conv1']`: 'MACs' is not right."),
-        ({"side": 5, "MACs": None}, "'MACs' is not filled in yet."),
+        ({"side": 5, "MACs": 8}, "`table['conv1']['MACs']` is not right."),
+        ({"side": 5, "MACs": None}, "`table['conv1']['MACs']` is not filled in yet."),
         ({"side": 5}, "`table['conv1']`: the key 'MACs' is missing."),
         ([5, 9], "`table['conv1']`: list of 2 is not right."),
     ],
@@ -288,19 +309,155 @@ def test_a_task_with_a_part_that_no_case_asks_for_is_refused():
 @pytest.mark.parametrize(
     "disguise",
     [
-        "times = getattr(torch, 'm' + 'ul')\ndef double(x, shift=0.0): return times(x, 2) + shift",
-        "mine = torch.mul\ndef double(x, shift=0.0): return mine(x, 2) + shift",
-        "def double(x, shift=0.0): return vars(torch)['m' + 'ul'](x, 2) + shift",
+        "turn = getattr(torch, 'fl' + 'ip')\n"
+        "def double(x, shift=0.0): return 2 * turn(turn(x, [0]), [0]) + shift",
+        "def double(x, shift=0.0):\n"
+        "    with torch._C.DisableTorchFunction(): return 2 * x.flip(0).flip(0) + shift",
+        "def double(x, shift=0.0): return 2 * vars(torch)['fl' + 'ip'](x, [0]).flip(0) + shift",
     ],
 )
 def test_a_forbidden_function_is_seen_under_any_name(disguise):
     found = examine(DOUBLE, run_cell(disguise))
-    assert found.points == 0 and "`mul`" in found.problem
+    assert found.points == 0 and "`flip`" in found.problem
 
 
-def test_code_that_is_hidden_in_a_string_is_refused_where_code_matters():
-    hidden = (
-        "def double(x, shift=0.0):\n    exec('for i in range(1): y = 2 * x + shift')\n    return y"
+HELPED = Task(
+    "t-helped",
+    "function",
+    "double",
+    {"small": 2, "large": 3},
+    double,
+    double_cases,
+)
+
+
+@pytest.mark.parametrize(
+    "cell, words",
+    [
+        (
+            "def half(x): raise NotImplementedError('Write this part, then delete this line.')\n"
+            "def double(x, shift=0.0): return 4 * half(x) + shift",
+            "`half`, which `double` calls, is not written yet.",
+        ),
+        (
+            "def double(x, shift=0.0):\n    y = 2 * x + shift\n    raise NotImplementedError",
+            "is still in it, delete it.",
+        ),
+        (
+            "def double(x, shift=0.0):\n"
+            "    return torch.nn.functional.pad(x, [1] * 4, mode='replicate')",
+            "`double(2×2 tensor)` raised NotImplementedError: ",
+        ),
+        (
+            "class Net(torch.nn.Module):\n    def foward(self, x): return x\n"
+            "def double(x, shift=0.0): return Net()(x)",
+            'missing the required "forward" function',
+        ),
+    ],
+)
+def test_not_written_is_said_of_what_is_not_written(cell, words):
+    assert words in examine(HELPED, run_cell(cell)).problem
+
+
+def test_the_first_part_that_is_wrong_is_shown_with_its_smallest_case():
+    def cases(rng):
+        yield Case("first", (torch.ones(9),))
+        yield Case("first", (torch.ones(5),))
+        yield Case("second", (torch.ones(2),))
+
+    task = replace(HELPED, points={"first": 1, "second": 1}, cases=cases)
+    assert "length 5" in examine(task, {"double": lambda x: 3 * x}).problem
+
+
+def test_places_and_numbers_are_told_as_a_person_would():
+    def cases(rng):
+        yield Case("all", (torch.ones(2),))
+
+    def right(x):
+        return 1 / 3, [{"size": (3, 44)}]
+
+    task = Task("t-nested", "function", "f", {"all": 1}, right, cases)
+    wrong = [
+        ((0.1 + 0.2, [{"size": (3, 44)}]), "result[0]: expected 0.333333, got 0.3."),
+        ((1 / 3, [{"size": (3, 4)}]), "result[1][0]['size'][1]: expected 44, got 4."),
+        (torch.ones(2), "expected a list or tuple of 2 values, got tensor of length 2."),
+    ]
+    for value, words in wrong:
+        assert words in examine(task, {"f": lambda x, value=value: value}).problem
+
+
+def test_of_a_table_all_wrong_entries_are_named_and_near_names_are_told():
+    found = verdict({"a": 4, "b": 0.25}, NUMBERS)
+    assert "`numbers['a']`: 4 is not right. Nor is 'b'." in found.problem
+    assert (
+        "has a key 'A'; the one that is asked is 'a'"
+        in verdict({"A": 3, "b": 0.5}, NUMBERS).problem
     )
-    found = examine(DOUBLE, run_cell(hidden))
-    assert found.points == 0
+    assert verdict({"a": 3, "b": Fraction(1, 2)}, NUMBERS).points == 3
+
+
+STYLES = {
+    "plain": "def double(x, shift=0.0): return 2 * x + shift",
+    "a lambda": "double = lambda x, shift=0.0: x + x + shift",
+    "a decorated one": (
+        "from functools import wraps\n"
+        "def same(f):\n    @wraps(f)\n    def g(*a, **k): return f(*a, **k)\n    return g\n"
+        "@same\ndef double(x, shift=0.0): return 2 * x + shift"
+    ),
+    "a partial": "from functools import partial\n"
+    "def line(a, x, shift=0.0): return a * x + shift\ndouble = partial(line, 2)",
+    "an object": (
+        "class Line:\n    def __call__(self, x, shift=0.0): return 2 * x + shift\ndouble = Line()"
+    ),
+    "an argument of a forbidden name": (
+        "def twice(x, flip): return flip * x\n"
+        "def double(x, shift=0.0):\n    h, w = map(int, x.shape)\n    return twice(x, 2) + shift"
+    ),
+    "a nested one of a forbidden name": (
+        "def double(x, shift=0.0):\n    def flip(t): return 2 * t\n    return flip(x) + shift"
+    ),
+    "a loop elsewhere under the same name": (
+        "def rows(x):\n    def inner(t):\n        for r in t: pass\n    return inner\n"
+        "def double(x, shift=0.0):\n    def inner(t): return 2 * t\n    return inner(x) + shift"
+    ),
+    "vmap": "def double(x, shift=0.0): return torch.vmap(lambda row: 2 * row + shift)(x)",
+    "a loop of a fixed length": (
+        "def double(x, shift=0.0):\n    for _ in range(2): shift = shift + x\n    return shift"
+    ),
+    "a loop": "def double(x, shift=0.0): return torch.stack([2 * row + shift for row in x])",
+    "a loop in a method": (
+        "class Line:\n    def run(self, x, s): return torch.stack([2 * r + s for r in x])\n"
+        "def double(x, shift=0.0): return Line().run(x, shift)"
+    ),
+    "another name": "def loops(x, shift=0.0): return torch.stack([2 * r + shift for r in x])\n"
+    "globals()['double'] = loops",
+    "a flip": "def double(x, shift=0.0): return 2 * x.flip(0).flip(0) + shift",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_check_and_grading_say_the_same(style):
+    namespace = run_cell(STYLES[style])
+    learning = examine(DOUBLE, namespace)
+    cases = DOUBLE.make_cases(seed_for(DOUBLE.id, b"key"))
+    report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), namespace)
+    graded = judge(DOUBLE, cases, report, definitions(STYLES[style]).get, reveal=False)
+    right = list(STYLES).index(style) < list(STYLES).index("a loop")
+    assert learning.points == graded.points == (5 if right else 0), learning.problem
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        ("__import__('sys').settrace(None)\n    return 2 * x + shift", "observation"),
+        ("for _ in range(1): pass\n    return 2 * x + shift", "has a loop in its source"),
+        ("exec('y = 1')\n    return 2 * x + shift", "`exec`"),
+        ("return 2 * x + shift", ""),
+    ],
+)
+def test_what_cannot_be_decided_is_left_to_a_person_and_costs_nothing(body, words):
+    cell = f"def double(x, shift=0.0):\n    {body}"
+    cases = DOUBLE.make_cases(0)
+    report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), run_cell(cell))
+    found = judge(DOUBLE, cases, report, definitions(cell).get, reveal=False)
+    assert found.points == 5 and words in found.doubt and bool(found.doubt) is bool(words)

@@ -182,7 +182,7 @@ SOURCE = Task(
         ("for (;;) x += 1;", 5, "5 of 5"),
         ("for (;;) x = 1;", 2, "Nothing is summed up."),
         ("", 0, "There is no loop."),
-        (b"for +=", 0, "`kernel` should be source text, and it is object of type bytes."),
+        (b"for +=", 0, "`kernel` should be source text, and it is an object of type bytes."),
     ],
 )
 def test_source_is_examined_part_by_part(text, points, words):
@@ -207,3 +207,9 @@ def test_a_task_that_contradicts_itself_is_refused(change, words):
     fields = {name: getattr(PREDICT, name) for name in PREDICT.__dataclass_fields__}
     with pytest.raises(ValueError, match=words):
         Task(**fields | change)
+
+
+def test_a_network_that_reads_the_batch_is_found_out():
+    by_batch = {"predict": lambda x: (x.mean((1, 2)) > x.mean()).long()}
+    found = examine(PREDICT, by_batch)
+    assert found.points == 0 and "is the network in evaluation mode?" in found.problem

@@ -1,0 +1,305 @@
+"""What an answer does, beside what it returns: how a module learns, and how a function works.
+
+All of it runs on the student's side, like :mod:`cnnlab.checks.runner`, and is judged elsewhere.
+"""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["MODULE", "Refused", "Watch", "look_at_function", "look_at_module"]
+
+# What is compared of a module beside its output; a task may leave some of it out.
+MODULE = ("trainable", "gradients", "input gradient", "alone", "state")
+_PROJECTIONS = 3
+_HOME = str(Path(__file__).parent)
+_CNNLAB = str(Path(__file__).parents[1])
+_INSTALLED = (sys.prefix, sys.base_prefix, "<frozen ", _CNNLAB)
+
+
+class Refused(Exception):
+    """What an answer returned cannot be used; the message says why."""
+
+
+@cache
+def _weights(size: int, which: int) -> torch.Tensor:
+    """Numbers between -1 and 1 without a pattern, the same on every machine."""
+    return torch.cos((torch.arange(size, dtype=torch.float64) + 1 + which / 7) ** 2)
+
+
+def _summary(tensor: torch.Tensor | None) -> list[float] | None:
+    """A tensor in a few numbers: its norm, and its projections on fixed directions."""
+    if tensor is None:
+        return None
+    flat = tensor.detach().double().flatten()
+    projections = [(flat @ _weights(len(flat), k)).item() for k in range(_PROJECTIONS)]
+    return [flat.norm().item(), *projections]
+
+
+def _tensors(value) -> list[torch.Tensor]:
+    """The floating-point tensors in a value, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, (list, tuple)) else []
+
+
+def _gradients(output, sources: list[torch.Tensor]) -> list[torch.Tensor | None]:
+    """The gradients of a fixed projection of the output; None where none arrives."""
+    total = [
+        (t.double().flatten() @ _weights(t.numel(), k)).sum()
+        for k, t in enumerate(_tensors(output))
+        if t.requires_grad
+    ]
+    wanted = [s for s in sources if s.requires_grad]
+    if not total or not wanted:
+        return [None] * len(sources)
+    found = iter(torch.autograd.grad(sum(total), wanted, allow_unused=True))
+    return [next(found) if s.requires_grad else None for s in sources]
+
+
+def _with_gradients(value, sources: list):
+    """The value with its tensors as results of others, which are listed in ``sources``."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        sources.append(value.clone().requires_grad_())
+        return sources[-1].clone()
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_gradients(v, sources) for v in value)
+    return value
+
+
+def look_at_function(function: Callable, question: dict) -> dict:
+    """What a function returns, and the gradients of its arguments."""
+    sources: list = []
+    arguments = _with_gradients(question["args"], sources)
+    given = _tensors(arguments)
+    value = function(*arguments, **question["kwargs"])
+    changed = any(
+        not torch.equal(a.detach(), b.detach()) for a, b in zip(sources, given, strict=True)
+    )
+    found = _backward(value, sources, changed)
+    return {
+        "changed its input": changed,
+        "output": value,
+        "gradients": {str(i): _summary(g) for i, g in enumerate(found)},
+    }
+
+
+def _backward(value, sources: list, changed_input: bool) -> list:
+    try:
+        return _gradients(value, sources)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        if changed_input:
+            raise Refused("it changed its input: work on a copy") from None
+        if "inplace" in reason or "in-place" in reason:
+            reason = "a tensor that the backward pass needs was changed in place"
+        raise Refused(f"the backward pass fails: {reason}") from None
+
+
+def look_at_module(build: Callable, question: dict) -> dict:
+    """Build a module, give it the weights of the question, call it, and look at what it does.
+
+    Raises
+    ------
+    Refused
+        If it is no module, or its parameters have other names or shapes.
+    """
+    if isinstance(build, nn.Module):
+        raise Refused("this is a module already: what is asked is the class that makes modules")
+    module = build(*question["args"], **question["kwargs"])
+    if not isinstance(module, nn.Module):
+        raise Refused(f"expected an nn.Module, got an object of type {type(module).__name__}")
+    state, asked, inputs = question["state"], question["compared"], question["inputs"]
+    own = _own_state(module, state)
+    fresh = {name: own[name].detach().clone() for name in question["initial"]}
+    constant = [n for n, t in own.items() if t.ndim > 1 and (t == t.flatten()[0]).all()]
+    trainable = {name: tensor.requires_grad for name, tensor in own.items()}
+    _load(own, state)
+    stages: dict = {}
+    hooks = _listen(module, state, stages)
+    sources: list = []
+    given = _with_gradients(tuple(inputs), sources)
+    before = [tensor.detach().clone() for tensor in _tensors(given)]
+    value = module.train(question["training"])(*given)
+    for hook in hooks:
+        hook.remove()
+    found = {"output": value, "initial": fresh, "constant": constant, "stages": stages}
+    pairs = zip(before, _tensors(given), strict=True)
+    found["changed its input"] = any(not torch.equal(a, b) for a, b in pairs)
+    if "trainable" in asked:
+        found["trainable"] = trainable
+    if "gradients" in asked:
+        names = list(own)
+        changed = found["changed its input"]
+        gradients = _backward(value, [*own.values(), *sources], changed)
+        found["gradients"] = {n: _summary(g) for n, g in zip(names, gradients, strict=False)}
+        if "input gradient" in asked:
+            found["input gradient"] = [_summary(g) for g in gradients[len(names) :]]
+    with torch.no_grad():
+        if "state" in asked:
+            found["state"] = [_buffers(own)]
+            module(*(x.clone() for x in inputs))
+            found["state"] += [_buffers(own)]
+        if "alone" in asked and not question["training"]:
+            _load(own, state)
+            found["alone"] = module(*(x[:1].clone() for x in inputs))
+    return found
+
+
+def _own_state(module: nn.Module, state: dict) -> dict[str, torch.Tensor]:
+    """The module's parameters and buffers by the names of ``state``, aliases left out."""
+    everything = dict(module.named_parameters(remove_duplicate=False))
+    everything |= dict(module.named_buffers(remove_duplicate=False))
+    if missing := [name for name in state if name not in everything]:
+        raise Refused(_missing(module, missing[0]))
+    own = {name: everything[name] for name in state}
+    known = {id(tensor) for tensor in own.values()}
+    for name, parameter in module.named_parameters():
+        if id(parameter) not in known:
+            raise Refused(f"the module has a parameter `{name}` that it should not have")
+    for name, tensor in own.items():
+        if tensor is None or tensor.shape != state[name].shape:
+            shape = "none" if tensor is None else tuple(tensor.shape)
+            raise Refused(f"`{name}`: expected shape {tuple(state[name].shape)}, got {shape}")
+    return own
+
+
+def _missing(module: nn.Module, name: str) -> str:
+    """Why a parameter is not found."""
+    holder = module
+    for step in name.split(".")[:-1]:
+        found = getattr(holder, step, None)
+        if isinstance(found, (list, tuple, dict)) and not isinstance(found, nn.Module):
+            return (
+                f"`{step}` is a plain {type(found).__name__}, in which PyTorch sees no parameters: "
+                "make it an nn.ModuleList"
+            )
+        holder = found
+    if isinstance(getattr(holder, name.split(".")[-1], None), torch.Tensor):
+        return f"`{name}` is a plain tensor: make it an nn.Parameter"
+    return f"the module has no parameter `{name}`; keep the skeleton's names"
+
+
+def _load(own: dict, state: dict) -> None:
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def _buffers(own: dict) -> dict:
+    return {n: t.clone() for n, t in own.items() if not isinstance(t, nn.Parameter)}
+
+
+def _listen(module: nn.Module, state: dict, stages: dict) -> list:
+    """Hooks that note what reaches each named part and what leaves it, in the order of calls."""
+
+    def note(name):
+        def hook(_, inputs, output):
+            came, left = _tensors(inputs), _tensors(output)
+            if name not in stages and came and left:
+                stages[name] = [_told(came[0]), _told(left[0])]
+
+        return hook
+
+    hooks = []
+    for name in dict.fromkeys(name.rpartition(".")[0] for name in state):
+        try:
+            part = module.get_submodule(name) if name else None
+        except AttributeError:
+            part = None
+        if part is not None:
+            hooks.append(part.register_forward_hook(note(name)))
+    return hooks
+
+
+def _told(tensor: torch.Tensor) -> dict:
+    return {"shape": list(tensor.shape), "numbers": _summary(tensor)}
+
+
+class _Names(TorchFunctionMode):
+    """Notes PyTorch's functions by their Python names: some are several operators below it."""
+
+    def __init__(self, called: set[str]):
+        super().__init__()
+        self.called = called
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.called.add(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
+class Watch(TorchDispatchMode):
+    """Notes how an answer works: operators of PyTorch below their Python names, the functions that
+    it calls, the steps of Python that it takes, and its largest intermediate result."""
+
+    def __init__(self):
+        super().__init__()
+        self.called: set[str] = set()
+        self.steps = self.operators = self.largest = 0
+        self.blinded = False
+        self._names = _Names(self.called)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.operators += 1
+        with contextlib.suppress(Exception):  # a sparse tensor has no storage: noting must not fail
+            self.called.add(func._schema.name)
+            sizes = [t.untyped_storage().nbytes() // t.element_size() for t in _tensors(result)]
+            self.largest = max([self.largest, *sizes])
+        return result
+
+    def __enter__(self):
+        self._before = sys.gettrace(), threading.gettrace()
+        self._tracer = self._trace  # one object, to be known again
+        threading.settrace(self._tracer)
+        super().__enter__()
+        self._names.__enter__()
+        sys.settrace(self._tracer)
+        return self
+
+    def __exit__(self, *error):
+        self.blinded = sys.gettrace() is not self._tracer
+        sys.settrace(self._before[0])
+        threading.settrace(self._before[1])
+        self._names.__exit__(*error)
+        return super().__exit__(*error)
+
+    def _trace(self, frame, event, argument):
+        code = frame.f_code
+        if code.co_filename.startswith(_HOME):
+            return None
+        caller = frame.f_back.f_code.co_filename if frame.f_back else ""
+        made_by_library = (  # a module or a class that a library writes while it is imported
+            code.co_filename.startswith("<")
+            and caller.startswith(_INSTALLED)
+            and frame.f_globals.get("__name__") != "__main__"
+        )
+        if not code.co_filename.startswith(_INSTALLED) and not made_by_library:
+            self.steps += 1
+            return self._line
+        if caller.startswith(_HOME) or not caller.startswith(_INSTALLED):
+            self.called |= set(code.co_qualname.split("."))
+        return None
+
+    def _line(self, frame, event, argument):
+        self.steps += event == "line"
+        return self._line
+
+    def seen(self) -> dict:
+        return {
+            "called": sorted(self.called),
+            "steps": self.steps,
+            "operators": self.operators,
+            "largest": self.largest,
+            "blinded": self.blinded,
+        }
