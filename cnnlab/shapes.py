@@ -406,7 +406,6 @@ def _whole(value) -> int | str:
 
 def _split(*values) -> list[tuple]:
     """The arguments of each axis: ints count for every axis, tuples have one entry an axis."""
-    values = [v.tolist() if hasattr(v, "tolist") else v for v in values]  # arrays of numpy
     tuples = [tuple(value) for value in values if isinstance(value, (tuple, list))]
     if () in tuples:
         raise ValueError("sizes must have one entry for each axis, got ()")
@@ -430,6 +429,7 @@ def _axis_names(axes: int) -> list[str]:
 
 def _each_axis(one_axis: Callable, *values, **options):
     """``one_axis`` for the values of each axis; a tuple comes back when a tuple came in."""
+    values = [v.tolist() if hasattr(v, "tolist") else v for v in values]  # numpy's
     axes = _split(*values)
     if not any(isinstance(value, (tuple, list)) for value in values):
         return one_axis(*axes[0], **options)

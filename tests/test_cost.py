@@ -488,7 +488,10 @@ def test_command_takes_your_own_code(tmp_path, monkeypatch):
     [
         (lambda: summary_text("resnet5", "3,8,8"), "no model is called 'resnet5': did you mean"),
         (lambda: summary_text("resnet18", "3x8x8"), "must look like 3,224,224, got '3x8x8'"),
-        (lambda: summary_text("resnet18", "3,8,8", "pdf"), "format must be one of table, csv"),
+        (
+            lambda: summary_text("resnet18", "3,8,8", "pdf"),
+            "format must be one of table, tree, csv",
+        ),
         (lambda: summary_text("torch.nn:Linear", "3"), "must build without arguments"),
     ],
 )

@@ -103,10 +103,6 @@ NEEDING = {  # forward pass, layers, input, output, MACs
     "numpy": (lambda m, x: m.c(torch.from_numpy(x.numpy())), {"c": conv()}, SIZE, (1, 4, 6, 6),
               MACS),
     "vmap": (lambda m, x: torch.vmap(torch.sum)(m.c(x)), {"c": conv()}, SIZE, (1,), MACS),
-    "distribution": (
-        lambda m, x: torch.distributions.Normal(m.l(x), m.l(x).exp()).rsample(),
-        {"l": nn.Linear(4, 2)}, (4,), (1, 2), 16,
-    ),
     "packed sequence": (packed, {"lstm": nn.LSTM(4, 5, batch_first=True)},
                         torch.zeros(2, 3, 4), (2, 3, 5), 5 * (4 * 5 * (4 + 5))),
 }  # fmt: skip
@@ -123,6 +119,16 @@ def test_what_needs_values_is_run(function, layers, size, shape, macs):
     assert result.with_values and "RUN WITH VALUES" in str(result)
     with pytest.raises(CostError):
         summary(model, size, values=False)
+
+
+def test_a_distribution_is_counted_with_values_or_without():
+    def sample(m, x):
+        return torch.distributions.Normal(m.l(x), m.l(x).exp()).rsample()
+
+    model = Function(sample, l=nn.Linear(4, 2))
+    for values in (None, True):
+        result = summary(model, (4,), values=values)
+        assert (result.output_shape, result.total_macs) == ((1, 2), 16)
 
 
 def test_a_run_counts_what_a_trace_counts():

@@ -84,7 +84,7 @@ def test_gradients_vanish_in_a_sigmoid_network():
 
 def test_an_unknown_experiment_is_refused():
     for call in (run, measured):
-        with pytest.raises(ValueError, match="experiment 'magic' is none of degradation, "):
+        with pytest.raises(ValueError, match="experiment 'magic' is none of softmax_first, "):
             call("magic")
 
 

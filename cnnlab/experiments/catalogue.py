@@ -348,83 +348,6 @@ def views(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
-class Deep(nn.Module):
-    """Eight convolutions of 3×3 with 16 channels, with batch norm or without, and a classifier."""
-
-    def __init__(self, norm: bool = False, gain: float = 1.0):
-        super().__init__()
-        parts, channels = [], 1
-        for layer in range(8):
-            parts.append(nn.Conv2d(channels, 16, 3, stride=1 + (layer in (0, 3)), padding=1))
-            parts += [nn.BatchNorm2d(16)] if norm else []
-            parts.append(nn.ReLU())
-            channels = 16
-        self.features = nn.Sequential(*parts)
-        self.classifier = nn.Linear(16, 10)
-        for part in self.features:
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight)
-                part.weight.data *= gain
-                nn.init.zeros_(part.bias)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(images).mean((2, 3)))
-
-
-def _plain_sgd(
-    model: nn.Module, data: ImageSet, bench: Bench, rate: float, epochs: int, seed: int
-) -> nn.Module:
-    """Momentum 0.9, batches of 50, a constant rate; goes on where the loss is not a number."""
-    model.to(bench.device).train()
-    generator = _seeded(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(data), generator=generator).split(50):
-            images, labels = data.images[batch].to(bench.device), data.labels[batch]
-            loss = F.cross_entropy(model(images), labels.to(bench.device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
-
-
-def starts(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = mnist("train"), mnist("test"), {}
-    for gain in (0.0, 0.5, 1.0, 2.0):
-        torch.manual_seed(seed)
-        model = _plain_sgd(Deep(gain=gain), train, bench, 0.05, 2, seed)
-        values[f"gain {gain:g}"] = bench.accuracy(model, test)
-    return values
-
-
-def rates(seed: int, bench: Bench) -> dict[str, float]:
-    train, test, values = mnist("train"), mnist("test"), {}
-    for norm in (True, False):
-        for rate in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
-            torch.manual_seed(seed)
-            model = _plain_sgd(Deep(norm), train, bench, rate, 2, seed)
-            name = "batch norm" if norm else "no norm"
-            values[f"{name}, rate {rate:g}"] = bench.accuracy(model, test)
-    return values
-
-
-def dropout(seed: int, bench: Bench) -> dict[str, float]:
-    whole, test, values = mnist("train"), mnist("test"), {}
-    for count, epochs in ((300, 40), (4000, 6)):
-        few = ImageSet(whole.images[:count], whole.labels[:count], whole.classes, f"{count} digits")
-        for p in (0.0, 0.5):
-            torch.manual_seed(seed)
-            model = nn.Sequential(
-                nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2),
-                nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                nn.Linear(256, 200), nn.ReLU(), nn.Dropout(p), nn.Linear(200, 10),
-            )  # fmt: skip
-            model = _plain_sgd(model, few, bench, 0.02, epochs, seed)
-            name = f"dropout {p:g}" if p else "no dropout"
-            values[f"{count:,} images, {name}"] = bench.accuracy(model, test)
-    return values
-
-
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -457,38 +380,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Only the dilations differ: the same weights and multiply-adds. Larger dilations also "
         "sample more sparsely, which this does not separate.",
         views,
-    ),
-    "starts": Experiment(
-        "From which first weights does a network without normalization learn?",
-        "A standard deviation of the square root of 2/n keeps the signal's scale (He et al. 2015); "
-        "zeros never learn.",
-        "test accuracy",
-        "Eight convolutions 3×3 with 16 channels and ReLUs, the average of each map, a linear "
-        "classifier; He's weights times a gain; 4,000 MNIST digits, SGD with momentum 0.9, rate "
-        "0.05, 2 epochs, batches of 50. Tested on 1,000 digits.",
-        "The same network, rate and order of images for each gain. Another rate may suit another "
-        "gain, which is not tried.",
-        starts,
-    ),
-    "rates": Experiment(
-        "Which learning rates work with and without batch norm?",
-        "With batch norm a wider range of rates works (Ioffe and Szegedy 2015, section 3.3).",
-        "test accuracy",
-        "The network of *starts* with He's weights, with a batch norm after each convolution or "
-        "without; 2 epochs.",
-        "The same network without its norms, at the same six rates and seeds.",
-        rates,
-    ),
-    "dropout": Experiment(
-        "When does dropout help?",
-        "It is a remedy against overfitting: the fewer the images, the more it helps "
-        "(Srivastava et al. 2014).",
-        "test accuracy",
-        "Two convolutions 5×5 with pools and a hidden layer of 200 units, dropout before the "
-        "classifier; SGD with momentum 0.9, rate 0.02, 40 epochs on 300 MNIST digits or 6 on "
-        "4,000. Tested on 1,000 digits.",
-        "The same network, images and steps without dropout.",
-        dropout,
     ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
