@@ -1095,7 +1095,7 @@ def _wrong_map(trace, how, input, channels, axes):
 
 
 def _factors(trace, tensor, size: int) -> str:
-    """``256*6*6 = 9216`` when the size comes from flattening a map, else ``9216``."""
+    """``256*3*3 = 2304`` when the size comes from flattening a map, else ``2304``."""
     op = trace.ops[tensor.node.op] if type(tensor) is ShapeTensor and tensor.node.op >= 0 else None
     if op is not None and op.record.kind == "view" and len(op.inputs) == 1:
         source = op.inputs[0].shape

@@ -478,7 +478,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "test accuracy",
         "A stack of 4 convolutions 3×3 with 32 channels and batch norm on 300 digits of 8×8; "
         "Adam, rate 0.002, 20 epochs, batches of 32.",
-        "The same run without any augmentation.",
+        "The same network, images and recipe without any augmentation.",
         augmentation,
     ),
     "ensemble": Experiment(

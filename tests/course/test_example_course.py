@@ -189,7 +189,7 @@ def test_a_variant_in_which_two_mistakes_meet_is_refused(tmp_path):
         tmp_path / "course", "cards=(52, 40, 36", "cards=(52, 2, 2, 2) and (52, 2"
     )
     path = course.folder / "solutions" / NAME / "tasks.py"
-    path.write_text(re.sub(r"cards=\(52.*?\),\n", "cards=(52, 2),\n", path.read_text()))
+    path.write_text(re.sub(r"cards=\(52.*?\),\n", "cards=(52, 3),\n", path.read_text()))
     printed = course.run("nbgrader", "generate_assignment", NAME, status=1, CNNLAB_VARIANT="x")
     assert re.search(r"Variant 'x': in s-counted the mistakes .* come to the same numbers", printed)
 

@@ -15,6 +15,7 @@ from cnnlab.assignments import load_tasks
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "solutions").glob("*/tasks.py"))
+GIVEN = {"Trunk", "_Trunk"}  # classes that an assignment gives its students
 LONG = 90  # characters without spaces: what is shorter is the library's own way to say it
 
 
@@ -82,12 +83,14 @@ def test_it_holds_no_solution_no_test_and_no_key(archive):
         top = name.split("/")[1]
         assert top not in ("solutions", "tests", ".ci", "docs"), name
         assert not name.endswith((".cnnlab_key", ".db", "tasks.py", "right_answers.py")), name
-        assert b"BEGIN SOLUTION" not in content and b"BEGIN HIDDEN" not in content, name
+        if name.endswith(".ipynb"):
+            assert b"BEGIN SOLUTION" not in content and b"BEGIN HIDDEN" not in content, name
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.parent.name)
 def test_no_reference_and_no_right_answer_stands_in_it(code, path):
     known = bodies(path) | bodies(path.with_name("right_answers.py"))
+    known = {name: body for name, body in known.items() if name.split(": ")[1] not in GIVEN}
     assert len(known) > 5
     found = [(name, file) for name, body in known.items() for file in code if body in code[file]]
     assert not found
@@ -123,7 +126,7 @@ def test_the_archive_knows_no_tasks_and_still_checks(archive, tmp_path):
 from cnnlab.assignments import check, get_task
 import cnnlab, os
 assert os.path.realpath(cnnlab.__file__).startswith(os.path.realpath("../../cnnlab"))
-def output_size(n, k, padding=0, stride=1): return n - k
+def output_size(n, k, padding=0, stride=1): return (n + 2 * padding - k) // stride
 check("a1-output-size")
 task = get_task("a1-output-size")
 for way in (lambda: task.reference(5, 3), lambda: task.misconceptions[0].answer(5, 3)):

@@ -40,7 +40,9 @@ def test_a_launch_as_cuda_core_gets_it(monkeypatch):
     kernel = cuda.compile(
         "__constant__ float w[2]; __global__ void k(float* out, float a, int n, double d) { out[0] = a * w[0]; }"
     )
-    launch = kernel._check(2, (8, 4), (torch.zeros(3), 0.5, 7, 1), 100, {"w": [1.0, 2.0]}, ())
+    launch = kernel._check(
+        2, (8, 4), (torch.zeros(3), 0.5, 7, 1), 100, {"w": [1.0, 2.0]}, (), "fast"
+    )
     report = gpu.launch(kernel, launch, contained=False, timeout=1.0)
     ((cubin, symbol, grid, block, shared, arguments, constants),) = seen
     assert (
