@@ -169,8 +169,6 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
         tab.wait_for_timeout(2000)
         assert "PWNED" not in tab.title()
         assert tab.locator("#a1-explain").count() == 1
-        scored = tab.locator("#a1-window").get_attribute("placeholder")
-        assert scored in ("6", "6.0")  # the page's own scripts ran
     outside = [url for url in asked if not url.startswith((server, "data:"))]
     assert not [url for url in outside if "cdnjs" not in url], outside
     assert not [url for url in asked if "/api/contents" in url]
