@@ -12,7 +12,17 @@ author = "the authors of CNN Lab"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "notebooks"]
 include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/book/index.md"]
 include_patterns += ["lectures/*.ipynb", "assignments/*/*.ipynb"]
-exclude_patterns = [".*", "**/.*", "cnnlab", "tests", "solutions", "dist", "build", "submitted", "docs/drafts"]
+exclude_patterns = [
+    ".*",
+    "**/.*",
+    "cnnlab",
+    "tests",
+    "solutions",
+    "dist",
+    "build",
+    "submitted",
+    "docs/drafts",
+]
 root_doc = "docs/book/index"
 
 nb_execution_mode = "off"
