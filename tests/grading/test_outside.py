@@ -188,7 +188,7 @@ def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):
 
 
 def test_a_changed_submission_is_asked_other_questions():
-    def drawn(task="a1-loops", key=b"k" * 64, student="ada", digest="1"):
+    def drawn(task="a1-loops", key=b"m" * 64, student="ada", digest="1"):
         return variant(task, key, student, digest)
 
     assert {drawn(digest=str(i)) for i in range(99)} == set(range(POOL))
@@ -200,7 +200,7 @@ def test_a_changed_submission_is_asked_other_questions():
 
 def test_each_set_asks_something_else():
     task = load_tasks(SOLUTION.parent)["a1-loops"]
-    sets = [_questions(task, number, b"k" * 64)[1] for number in range(POOL)]
+    sets = [_questions(task, number, b"m" * 64)[1] for number in range(POOL)]
     assert len({str([case.args for case in cases]) for cases in sets}) == POOL
 
 
@@ -222,7 +222,7 @@ def test_a_table_of_last_night_s_questions_earns_nothing(tmp_path):
         notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
         notebook.cells.insert(1, check)
         outside = JudgeOutside()
-        outside.tasks, outside.key = tasks, b"k" * 64
+        outside.tasks, outside.key = tasks, b"m" * 64
         path = {"metadata": {"path": str(tmp_path)}, "nbgrader": {"student": "ada"}}
         return outside.preprocess(notebook, path)[0].cells
 
