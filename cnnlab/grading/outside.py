@@ -462,7 +462,7 @@ def _questions(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
 
 def _remembered(task: Task, number: int, key: bytes) -> tuple[Task, list[Case]]:
     cases = task.make_cases(seed_for(f"{task.id}/{number}", key))
-    if task.kind == "function":
+    if task.kind == "function" and not task.compared:  # else inputs are made anew for gradients
         known = [replace(m, answer=_remembering(m.answer)) for m in task.misconceptions]
         task = replace(task, reference=_remembering(task.reference), misconceptions=tuple(known))
     return task, cases

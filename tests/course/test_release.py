@@ -111,7 +111,7 @@ def test_no_number_of_a_table_stands_beside_its_assignment(archive, path):
         rows = [v if isinstance(v, dict) else {"": v} for v in task.reference().values()]
         numbers = {f"{n}" for row in rows for n in row.values() if abs(n) >= 1000}
         for file, content in archive.items():
-            if f"assignments/{name}/" in file or file.startswith("cnnlab/cnnlab/"):
+            if f"assignments/{name}/" in file or re.match(r"cnnlab/cnnlab/(?!facts/)", file):
                 text = re.sub(r"(?<=\d)[,_ ](?=\d{3})", "", content.decode("latin-1"))
                 there = [n for n in numbers if re.search(rf"(?<![\d.]){n}(?![\d.])", text)]
                 assert not there, (task.id, file)
