@@ -222,6 +222,7 @@ def test_a_table_of_last_night_s_questions_earns_nothing(tmp_path):
         notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
         notebook.cells.insert(1, check)
         outside = JudgeOutside()
+        # A key under which the two are asked different sets: in 1 of 8 they are the same.
         outside.tasks, outside.key = tasks, b"m" * 64
         path = {"metadata": {"path": str(tmp_path)}, "nbgrader": {"student": "ada"}}
         return outside.preprocess(notebook, path)[0].cells
