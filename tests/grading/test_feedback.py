@@ -176,6 +176,32 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
         assert not [url for url in asked if "/hub/logout" in url]
 
 
+@lab.needs_chromium
+@pytest.mark.parametrize("mathjax", [True, False], ids=["online", "offline"])
+def test_a_person_marks_a_written_answer_in_formgrader(course, server, mathjax):
+    points = 3.5 if mathjax else 2.0
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        (submission,) = gradebook.notebook_submissions(NAME, NAME)
+        place = f"{server}/formgrader/submissions/{submission.id}/?token=token"
+    with lab.chromium() as browser, lab.new_page(browser) as tab:
+        answer = {"body": MATHJAX} if mathjax else {"status": 404}
+        tab.route("**/mathjax/**", lambda route: route.fulfill(**answer))
+        tab.goto(place)
+        tab.locator("#a1-explain.needs_manual_grade").wait_for()
+        with tab.expect_response(lambda reply: "/api/grade/" in reply.url) as saved:
+            tab.locator("#a1-explain").fill(str(points))
+            tab.locator("#a1-explain").blur()
+        assert saved.value.ok
+        with tab.expect_response(lambda reply: "/api/comment/" in reply.url) as saved:
+            tab.locator("#a1-explain-comment").fill("Read by a person.")
+            tab.locator("#a1-explain-comment").blur()
+        assert saved.value.ok
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        grade = gradebook.find_grade("a1-explain", NAME, NAME, "eve")
+        comment = gradebook.find_comment("a1-explain", NAME, NAME, "eve")
+        assert grade.manual_score == points and comment.manual_comment == "Read by a person."
+
+
 def test_names_and_words_on_the_class_s_page_are_inert(tmp_path):
     report = {"student": "<b onclick=x>", "problem": "\x1b[2J<script>x</script>", "scores": {}}
     write_class_report(tmp_path / "c.html", NAME, [report | {"tasks": {}}], [], ["<img src=x>\x07"])
