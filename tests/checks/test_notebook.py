@@ -111,7 +111,10 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [d if d in ("merged", "kernel") else pytest.param(d, marks=pytest.mark.slow) for d in DAMAGES],
+)
 def test_points_are_out_of_all_that_there_are(capfd, tmp_path, damage):
     printed = run(capfd, solved(tmp_path, DAMAGES[damage]))
     assert printed.splitlines()[-1] == "█" * 20 + " 92 of 92 points", printed
