@@ -91,9 +91,9 @@ def test_an_unknown_experiment_is_refused():
 def test_the_degradation_is_there_on_every_seed_and_the_shortcut_ends_it():
     """What lecture 9 says of the table: the seeds do not overlap."""
     table = measured("degradation")
-    assert table["ResNet-56"].highest < 0.01
-    assert table["ResNet-56"].highest < table["plain-20"].lowest
-    assert table["plain-20"].highest + 0.3 < table["plain-56"].lowest
+    for name in ("plain-20", "ResNet-20", "ResNet-56"):
+        assert table[name].highest < 0.01
+    assert table["plain-56"].lowest > 0.4
 
 
 def test_the_surgery_leaves_a_residual_network_alive_on_every_seed():
