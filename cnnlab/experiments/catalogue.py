@@ -145,6 +145,256 @@ RESNETS = {
 }
 
 
+def _halved(images: torch.Tensor) -> torch.Tensor:
+    """28×28 to 14×14: where seconds matter more than detail."""
+    return F.avg_pool2d(images, 2)
+
+
+def _descend(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    bench: Bench,
+    rate: float,
+    epochs: int,
+    seed: int,
+    change: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+    adam: bool = False,
+) -> nn.Module:
+    """SGD with momentum 0.9 or Adam, batches of 50, a constant rate: lectures 3 to 8."""
+    model.to(bench.device).train()
+    generator = _seeded(seed)
+    sgd = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate) if adam else sgd
+    for _ in range(epochs):
+        for batch in torch.randperm(len(images), generator=generator).split(50):
+            shown = change(images[batch], generator) if change else images[batch]
+            loss = F.cross_entropy(model(shown.to(bench.device)), labels[batch].to(bench.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def _right(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, bench: Bench) -> float:
+    answers = model.eval()(images.to(bench.device)).argmax(1).cpu()
+    return (answers == labels).float().mean().item()
+
+
+class SixLayers(nn.Module):
+    """Six convolutions of 3×3 with 16 channels, and a classifier."""
+
+    def __init__(self, norm: bool = False, gain: float = 1.0):
+        super().__init__()
+        parts: list[nn.Module] = []
+        for layer in range(6):
+            conv = nn.Conv2d(16 if layer else 1, 16, 3, stride=1 if layer else 2, padding=1)
+            nn.init.normal_(conv.weight, std=gain * (2 / (9 * conv.in_channels)) ** 0.5)
+            nn.init.zeros_(conv.bias)
+            parts += [conv, nn.BatchNorm2d(16) if norm else nn.Identity(), nn.ReLU()]
+        self.features = nn.Sequential(*parts)
+        self.classifier = nn.Linear(16 * 7 * 7, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+def starts(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for gain in (0.0, 0.5, 1.0, 2.0):
+        torch.manual_seed(seed)
+        model = SixLayers(gain=gain)
+        _descend(model, _halved(train.images), train.labels, bench, 0.02, 2, seed)
+        values[f"gain {gain:g}"] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+def rates(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for norm in (True, False):
+        for rate in (0.01, 0.03, 0.1, 0.3):
+            torch.manual_seed(seed)
+            model = SixLayers(norm)
+            _descend(model, _halved(train.images), train.labels, bench, rate, 2, seed)
+            name = f"{'batch norm' if norm else 'no norm'}, rate {rate:g}"
+            values[name] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+def dropout(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    test_pixels = test.images.flatten(1)
+    for count, epochs in ((300, 60), (4000, 5)):
+        for p in (0.0, 0.5):
+            torch.manual_seed(seed)
+            layers = [nn.Linear(784, 300), nn.ReLU(), nn.Dropout(p)]
+            layers += [nn.Linear(300, 300), nn.ReLU(), nn.Dropout(p), nn.Linear(300, 10)]
+            model = nn.Sequential(*layers)
+            few = torch.randperm(4000, generator=_seeded(seed))[:count]
+            pixels, labels = train.images[few].flatten(1), train.labels[few]
+            _descend(model, pixels, labels, bench, 0.02, epochs, seed)
+            name = f"{count:,} images, {f'dropout {p:g}' if p else 'no dropout'}"
+            values[name] = _right(model, test_pixels, test.labels, bench)
+    return values
+
+
+RUNNERS = {
+    "ReLU, He": (nn.ReLU, nn.init.kaiming_normal_),
+    "ReLU, Xavier": (nn.ReLU, nn.init.xavier_normal_),
+    "tanh, Xavier": (nn.Tanh, nn.init.xavier_normal_),
+    "sigmoid, Xavier": (nn.Sigmoid, nn.init.xavier_normal_),
+}
+
+
+def race(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for name, (activation, start) in RUNNERS.items():
+        tried = []
+        for rate in (0.01, 0.03):
+            torch.manual_seed(seed)
+            layers, channels = [], 1
+            for width, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (32, 1)):
+                layers += [nn.Conv2d(channels, width, 3, stride, 1), activation()]
+                channels = width
+            model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))
+            for layer in model:
+                if hasattr(layer, "weight"):
+                    start(layer.weight)
+            _descend(model, _halved(train.images), train.labels, bench, rate, 2, seed)
+            tried.append(_right(model, _halved(test.images), test.labels, bench))
+        values[name] = max(tried)
+    return values
+
+
+def small_filters(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for name, sizes in {"one 7×7": (7,), "three 3×3": (3, 3, 3)}.items():
+        for relu in (True, False):
+            torch.manual_seed(seed)
+            layers: list[nn.Module] = [nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.ReLU()]
+            for size in sizes:
+                layers += [nn.Conv2d(12, 12, size, padding=size // 2)]
+                layers += [nn.BatchNorm2d(12), nn.ReLU() if relu else nn.Identity()]
+            model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(12 * 7 * 7, 10))
+            _descend(model, _halved(train.images), train.labels, bench, 0.02, 2, seed)
+            label = f"{name}, {'with' if relu else 'without'} ReLU"
+            values[label] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+SIDES = (20, 28, 36, 48, 64)
+
+
+class SmallNiN(nn.Module):
+    """Three NiN blocks, the last without its last ReLU, and the average of ten class maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block(inputs: int, width: int, outputs: int, size: int, stride=1) -> list[nn.Module]:
+            return [
+                nn.Conv2d(inputs, width, size, stride, size // 2),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, outputs, 1),
+            ]
+
+        self.features = nn.Sequential(
+            *(*block(1, 12, 12, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(*block(12, 16, 16, 3), nn.ReLU()),
+            *block(16, 20, 10, 3),
+        )
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean((2, 3))
+
+
+def framed(images: torch.Tensor, side: int) -> torch.Tensor:
+    """A digit in a black frame of ``side`` pixels, or without a part of its own border."""
+    return F.pad(images, [(side - images.shape[-1]) // 2] * 4)
+
+
+def frames(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+
+    def any_frame(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return framed(images, SIDES[int(torch.randint(4, (), generator=generator))])
+
+    for name, change in {"28 pixels": None, "20 to 48 pixels": any_frame}.items():
+        torch.manual_seed(seed)
+        model = SmallNiN()
+        _descend(model, train.images, train.labels, bench, 0.005, 3, seed, change, adam=True)
+        for side in SIDES:
+            right = _right(model, framed(test.images, side), test.labels, bench)
+            values[f"trained at {name}, tested at {side}"] = right
+    return values
+
+
+BRANCHES = ("1×1", "3×3", "5×5", "pool")
+
+
+class SmallGoogLeNet(nn.Module):
+    """A stem, two Inception modules, the average of each map; without ``missing`` if given."""
+
+    def __init__(self, missing: str = ""):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.inception = nn.ModuleList(self.module(channels) for channels in (16, 40))
+        self.fc = nn.Linear(40, 10)
+        self.silent = {missing}
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+
+    @staticmethod
+    def module(channels: int) -> nn.ModuleDict:
+        def conv(inputs: int, outputs: int, size: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(inputs, outputs, size, padding=size // 2), nn.ReLU())
+
+        return nn.ModuleDict(
+            {
+                "1×1": conv(channels, 10, 1),
+                "3×3": nn.Sequential(conv(channels, 8, 1), conv(8, 14, 3)),
+                "5×5": nn.Sequential(conv(channels, 4, 1), conv(4, 8, 5)),
+                "pool": nn.Sequential(nn.MaxPool2d(3, 1, padding=1), conv(channels, 8, 1)),
+            }
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for module in self.inception:
+            parts = {name: branch(x) for name, branch in module.items()}
+            x = torch.cat([p * (name not in self.silent) for name, p in parts.items()], 1)
+        return self.fc(x.mean((2, 3)))
+
+
+def branches(seed: int, bench: Bench) -> dict[str, float]:
+    train, test = mnist("train"), mnist("test")
+
+    def trained(missing: str = "") -> SmallGoogLeNet:
+        torch.manual_seed(seed)
+        model = SmallGoogLeNet(missing)
+        images = _halved(train.images)
+        return _descend(model, images, train.labels, bench, 0.01, 2, seed, adam=True)
+
+    def right(model: nn.Module) -> float:
+        return _right(model, _halved(test.images), test.labels, bench)
+
+    whole = trained()
+    values = {"whole": right(whole)}
+    for name in BRANCHES:
+        whole.silent = {name}
+        values[f"{name} silenced after training"] = right(whole)
+    for name in BRANCHES:
+        values[f"trained without {name}"] = right(trained(name))
+    return values
+
+
 def degradation(seed: int, bench: Bench) -> dict[str, float]:
     train = digits("train")
     return {
@@ -366,6 +616,81 @@ EXPERIMENTS: dict[str, Experiment] = {
         "rate 0.05 with a cosine schedule, batches of 64.",
         "The same network without the softmax, under the same seeds, images and recipe.",
         softmax_first,
+    ),
+    "starts": Experiment(
+        "From which first weights does a network without normalization learn?",
+        "A standard deviation of the square root of 2/n keeps the signal's scale (He et al. 2015); "
+        "zeros never learn.",
+        "test accuracy",
+        "Six convolutions 3×3 with 16 channels and ReLUs and a linear classifier; He's deviation "
+        "times a gain; 4,000 MNIST digits halved to 14×14, SGD with momentum 0.9, rate 0.02, 2 "
+        "epochs, batches of 50. Tested on 1,000 digits.",
+        "The same network, rate and order of images for each gain. Another rate may suit another "
+        "gain, which is not tried.",
+        starts,
+    ),
+    "rates": Experiment(
+        "Which learning rates work with and without batch norm, in two epochs?",
+        "With batch norm training takes higher rates (Ioffe and Szegedy 2015, section 3.3).",
+        "test accuracy",
+        "The network of *starts* with He's weights, with a batch norm after each convolution or "
+        "without, the same digits and recipe.",
+        "The same network without its norms, at the same four rates and seeds.",
+        rates,
+    ),
+    "dropout": Experiment(
+        "When does dropout help?",
+        "It is a remedy against overfitting (Srivastava et al. 2014).",
+        "test accuracy",
+        "784-300-300-10 fully connected units with ReLU, dropout after both hidden layers; SGD "
+        "with momentum 0.9, rate 0.02, batches of 50, 60 epochs on 300 MNIST digits or 5 on 4,000. "
+        "Tested on 1,000 digits.",
+        "The same network, images and steps without dropout.",
+        dropout,
+    ),
+    "race": Experiment(
+        "Does a ReLU learn faster than tanh and sigmoid?",
+        "Six times faster than tanh on CIFAR-10 (Krizhevsky et al. 2012, figure 1).",
+        "test accuracy",
+        "Five convolutions 3×3 with 16 and 32 channels and a linear layer on 4,000 MNIST digits "
+        "halved to 14×14; SGD with momentum 0.9, 2 epochs, batches of 50, the better of the rates "
+        "0.01 and 0.03. Tested on 1,000 digits, which also choose the rate.",
+        "The same layers, images and rates; ReLU with Xavier's weights separates the start from "
+        "the activation.",
+        race,
+    ),
+    "small_filters": Experiment(
+        "One filter of 7×7, or three of 3×3 one after the other?",
+        "Three see as far with 27 weights instead of 49, and with ReLUs between they compute more "
+        "(Simonyan and Zisserman 2015, section 2.3).",
+        "test accuracy",
+        "A 3×3 convolution with stride 2 to 12 channels, then the one or the three with 12 "
+        "channels and batch norm, and a linear classifier; 4,000 MNIST digits halved to 14×14, SGD "
+        "with momentum 0.9, rate 0.02, 2 epochs, batches of 50. Tested on 1,000 digits.",
+        "The same view, images and recipe; each with ReLUs and without. Depth and number of ReLUs "
+        "differ together, as they do in VGG.",
+        small_filters,
+    ),
+    "frames": Experiment(
+        "Is a network with global average pooling indifferent to the size of its input?",
+        "It takes any size (Lin et al. 2014).",
+        "test accuracy",
+        "A network of three NiN blocks on 4,000 MNIST digits of 28×28; Adam, rate 0.005, 3 epochs, "
+        "batches of 50. Tested on the same 1,000 digits in black frames of other sizes.",
+        "The same network, images and steps, each training batch in a frame of 20, 28, 36 or 48 "
+        "pixels. 64 is new to both.",
+        frames,
+    ),
+    "branches": Experiment(
+        "Which branch of an Inception module is needed?",
+        "Silencing a part of a trained network shows what it relies on, not what it needs.",
+        "test accuracy",
+        "A convolution, a pool, two Inception modules with 10, 14, 8 and 8 channels, the mean of "
+        "each map, a linear classifier; 4,000 MNIST digits halved to 14×14, Adam, rate 0.01, 2 "
+        "epochs, batches of 50. Tested on 1,000 digits.",
+        "The whole network; and the same network trained without the branch, under the same seed "
+        "and recipe.",
+        branches,
     ),
     "neighbours": Experiment(
         "Does a layer that looks at neighbouring pixels help because they are neighbours?",
