@@ -1,5 +1,6 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -571,6 +572,49 @@ def neighbours(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+def large_batches(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    for label, batch_size, rate, warmup in (
+        ("batch 24, rate 0.02", 24, 0.02, 0),
+        ("batch 192, rate 0.02", 192, 0.02, 0),
+        ("batch 192, rate 0.16", 192, 0.16, 0),
+        ("batch 192, rate 0.16, warm-up", 192, 0.16, 2),
+    ):
+        model = ConvStack(4, batch_norm=True, generator=_seeded(seed))
+        recipe = Recipe(
+            8, batch_size, learning_rate=rate, momentum=0, schedule="constant", warmup=warmup,
+            seed=seed,
+        )  # fmt: skip
+        values[label] = bench.accuracy(bench.train(model, train, recipe), test)
+    return values
+
+
+def short_numbers(seed: int, bench: Bench) -> dict[str, float]:
+    recipe, values = Recipe(8, 32, learning_rate=0.05, seed=seed), {}
+    model = ConvStack(4, batch_norm=True, generator=_seeded(seed))
+    model = bench.train(model, digits("train"), recipe)
+    for bits in (23, 10, 7, 3, 1):
+        short = _shortened(model, bits)
+        values[f"{bits} bits" if bits > 1 else "1 bit"] = bench.accuracy(short, digits("test"))
+    return values
+
+
+def _shortened(model: nn.Module, bits: int) -> nn.Module:
+    """A copy whose convolutions multiply numbers with so many bits after the leading one."""
+    drop = 23 - bits
+
+    def rounded(x: torch.Tensor) -> torch.Tensor:
+        whole = x.contiguous().view(torch.int32) + (1 << drop >> 1)
+        return (whole >> drop << drop).view(torch.float32)
+
+    model = copy.deepcopy(model)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = rounded(layer.weight.data)
+            layer.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0]),))
+    return model
+
+
 VIEWS = {15: (1, 1, 1, 1), 23: (1, 1, 2, 2), 31: (1, 2, 4, 1), 51: (1, 2, 4, 6)}
 
 
@@ -714,6 +758,28 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Only the dilations differ: the same weights and multiply-adds. Larger dilations also "
         "sample more sparsely, which this does not separate.",
         views,
+    ),
+    "large_batches": Experiment(
+        "Eight times the batch: must the learning rate change?",
+        "k times the batch wants k times the learning rate, after a warm-up (Goyal et al. 2017, "
+        "section 2.1).",
+        "test accuracy",
+        "A stack of 4 convolutions 3×3 with 16 channels and batch norm on 1,266 digits of 8×8; "
+        "plain SGD without momentum at a constant rate, 8 epochs, with or without 2 of warm-up.",
+        "The small batch, and the large one at the small batch's rate, under the same seeds. All "
+        "see each image eight times; the large batch takes an eighth of the steps.",
+        large_batches,
+    ),
+    "short_numbers": Experiment(
+        "How many bits does a convolution need to multiply?",
+        "TF32 keeps 10 bits after the leading one, bfloat16 keeps 7; float32 has 23.",
+        "test accuracy",
+        "A stack of 4 convolutions 3×3 with 16 channels and batch norm, trained in float32 on "
+        "1,266 digits of 8×8 (SGD, rate 0.05, 8 epochs, batches of 32). In testing, inputs and "
+        "weights of each convolution are rounded, and sums are taken in float32.",
+        "The same trained network with all 23 bits. Only testing is rounded; to train with so few "
+        "bits is another question.",
+        short_numbers,
     ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",

@@ -25,6 +25,7 @@ IN_THE_PATTERN = [
     "03_pooling_activations_normalization",
     "04_lenet",
     "09_resnet",
+    "15_more_than_one_gpu",
 ]
 
 
