@@ -441,7 +441,12 @@ LADDER: dict[str, Rung] = {
             _coarsened,
             [
                 _small_tile(2.0),
-                Limit("shared loads", _loads("shared"), 12.0, "Keep words in registers: at most 12 shared loads an output"),
+                Limit(
+                    "loads",
+                    lambda r: r.per_output("shared") + r.per_output("global"),
+                    14.0,
+                    "Keep words in registers: at most 14 loads an output, shared and global together",
+                ),
             ],
         ),
     ),

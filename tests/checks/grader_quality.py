@@ -16,6 +16,7 @@ from cnnlab.assignments import load_tasks
 from cnnlab.assignments.course import load_module
 from cnnlab.checks import Task, Verdict, judge, seed_for
 from cnnlab.checks.runner import answer
+from cnnlab.checks.task import READ
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "grader-quality.md"
@@ -50,7 +51,7 @@ def questions(task_id: str, key: bytes | None) -> list:
 def judged(task: Task, given: Callable, key: bytes | None) -> Verdict:
     """The verdict on an answer while grading; ``given`` makes the value of a value task."""
     cases = questions(task.id, key)
-    makes_value = task.kind in ("value", "source")
+    makes_value = task.kind in READ
     namespace = {task.entry: given() if makes_value else given}
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
     return judge(task, cases, report, lambda name: None, reveal=False)

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
 )
 SOURCE = next(Path(__file__).parents[2].glob("solutions/a6_*"))
-MIRROR, BYTES, CONSTANT, TILED = (
-    load_tasks(SOURCE)[f"a6-{name}"] for name in ("mirror", "bytes", "constant", "tiled")
+MIRROR, BYTES, CONSTANT, TILED, COARSENED = (
+    load_tasks(SOURCE)[f"a6-{name}"]
+    for name in ("mirror", "bytes", "constant", "tiled", "coarsened")
 )
 right = load_module(SOURCE / "right_answers.py")
 
@@ -68,6 +69,42 @@ def test_each_aspect_earns_its_own_points():
     slow = changed(right.constant_fused, ("__constant__", "__device__"))
     earned = {part.name: bool(part.earned) for part in at_home(CONSTANT, slow).parts}
     assert earned == {"correct": True, "clean": True, "global loads": False, "broadcast": True}
+
+
+WITHOUT_A_TILE = """
+__constant__ float filter[15 * 15];
+
+template <int K, int WIDTH, int STRIPS, int ROWS>
+__global__ void conv2d(const float* in, float* out, int h, int w) {
+    int col = blockIdx.x * WIDTH + threadIdx.x;
+    if (col >= w) return;
+    for (int o = 0; o < ROWS; ++o) {
+        int row = (blockIdx.y * STRIPS + threadIdx.y) * ROWS + o;
+        if (row >= h) return;
+        float sum = 0.0f;
+        for (int j = 0; j < K; ++j) {
+            int r = min(max(row - K / 2 + j, 0), h - 1);
+            for (int i = 0; i < K; ++i) {
+                int c = min(max(col - K / 2 + i, 0), w - 1);
+                sum += filter[j * K + i] * in[r * w + c];
+            }
+        }
+        out[row * w + col] = sum;
+    }
+}
+"""
+
+
+def test_a_kernel_without_a_tile_earns_what_its_right_results_are_worth():
+    earned = {part.name: bool(part.earned) for part in at_home(COARSENED, WITHOUT_A_TILE).parts}
+    assert earned == {"correct": True, "clean": True, "global loads": False, "loads": False}
+    assert at_home(COARSENED, WITHOUT_A_TILE).points == 3
+
+
+def test_the_largest_filter_that_the_text_promises_is_asked():
+    small = changed(right.constant_fused, ("filter[225]", "filter[49]"))
+    found = at_home(CONSTANT, small)
+    assert found.points == 0 and "15×15" in found.text()
 
 
 @pytest.mark.parametrize(
