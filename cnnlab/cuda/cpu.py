@@ -97,7 +97,8 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
 
             records, failure = run(made.path)
             unset = ()
-            if made.suspects and any(r.get("done") for r in records):
+            slow = any(r.get("finding") == "timeout" for r in records)
+            if made.suspects and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
                 results = memory[:]
                 run(kernel.built("zero").path)
@@ -113,7 +114,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     report = _report(
         kernel, launch, made.path, checked, records, failure, tensors, guessed, timeout
     )
-    report.findings += [
+    report.findings[:0] = [
         Finding(kind="uninitialised", line=line, detail=name, raw="local", source=kernel.source)
         for line, name in unset
     ]

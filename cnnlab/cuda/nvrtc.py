@@ -70,7 +70,7 @@ def _sites() -> list[Path]:
 def _prelude(headers: tuple[str, ...]) -> str:
     """What precedes a source: CUDA's own headers that it includes, then what NVRTC lacks."""
     rows = [f"#include <{name}>" for name in headers]
-    for row in (_SIM / "sim_nvrtc.h").read_text().splitlines():
+    for row in (_SIM / "sim_names.h").read_text().splitlines():
         macro = re.match(r"#define (\w+)", row)
         rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
     return "\n".join([*rows, '#line 1 "kernel.cu"\n'])

@@ -463,6 +463,7 @@ static __attribute__((noinline)) bool was_refused(Region* r, uintptr_t a, u32 si
 }
 static __attribute__((noinline)) void outside(Region* r, uintptr_t a, u32 size, bool write, u32 pc) {
     bool known = refused_count && was_refused(r, a, size, write);
+    if (refused_count && !r->index) finish(false);  // behind a constant or local array, as its index has told
     if (r->near(a)) {
         if (!known) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
         return;
