@@ -8,12 +8,7 @@ import math
 import mmap
 import os
 import re
-import select
 import signal
-import socket
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +18,7 @@ from cnnlab import sandbox
 from cnnlab.cuda import compiler, debuginfo
 from cnnlab.cuda.findings import Array, Counter, Finding, merge
 from cnnlab.cuda.report import Report
-from cnnlab.cuda.workers import LabFailed, Pool, kill
+from cnnlab.cuda.workers import LabFailed, Pool, Worker
 
 __all__ = ["KernelFailed", "launch"]
 
@@ -145,66 +140,14 @@ def _all_nan(tensor: torch.Tensor) -> bool:
     )
 
 
-class _Server:
-    """One launcher in its sandbox: one launch at a time, each in a process of its own."""
-
-    def __init__(self, isolation: str, program: str):
-        limits = sandbox.Limits(seconds=1e6, memory=None, file_bytes=1 << 20)
-        policy = sandbox.Policy(readable=[program], limits=limits)
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, tempfile.TemporaryFile() as said:
-            self.process = subprocess.Popen(
-                sandbox.command([program], policy, isolation, tied=False),
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                env={"PATH": os.defpath},
-                start_new_session=True,
-            )
-            theirs.close()
-            ready = select.select([self.socket], [], [], 60)[0]
-            if not ready or self.socket.recv(16) != b"ready":
-                kill(self.process)
-                said.seek(0)
-                why = said.read(500).decode(errors="replace").strip()
-                raise LabFailed(f"the process that runs kernels did not start: {why or 'no word'}")
-
-    def __call__(
-        self, words: list, fds: tuple[int, int], seconds: float
-    ) -> tuple[bytes, str | None]:
-        """The launcher's answer, and why it was stopped, if it was."""
-        answer, theirs = os.pipe()
-        out, stopped, end = bytearray(), None, time.monotonic() + seconds
-        try:
-            message = "\n".join(map(str, words)).encode()
-            try:
-                socket.send_fds(self.socket, [message], [*fds, theirs])
-            except OSError as error:
-                raise LabFailed(f"the process that runs kernels is gone ({error})") from None
-            os.close(theirs)
-            theirs = None
-            while not stopped:
-                left = end - time.monotonic()
-                if not select.select([answer], [], [], max(left, 0))[0]:
-                    stopped = "deadline"
-                elif chunk := os.read(answer, 1 << 16):
-                    out += chunk
-                    stopped = "output" if len(out) > _MAX_ANSWER else None
-                else:
-                    break
-        finally:
-            for fd in (answer, theirs):
-                if fd is not None:
-                    os.close(fd)
-        if stopped:
-            kill(self.process)
-        return bytes(out), stopped
-
-    def __del__(self):
-        self.socket.close()
+def _server(isolation: str, program: str) -> Worker:
+    """One launcher: one launch at a time, each in a process of its own."""
+    limits = sandbox.Limits(seconds=1e6, memory=None, file_bytes=1 << 20)
+    policy = sandbox.Policy(readable=[program], limits=limits)
+    return Worker("runs kernels", [program], policy, isolation)
 
 
-_servers = Pool(_Server)
+_servers = Pool(_server)
 
 
 def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
@@ -219,7 +162,8 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     try:
         # The launcher counts processor time; this is for a machine that gives it none.
         with _servers.take(isolation, str(compiler.launcher())) as server:
-            out, stopped = server(spec, (fd, object_fd), 20 * timeout + 20)
+            words = "\n".join(map(str, spec)).encode()
+            out, stopped = server(words, (fd, object_fd), 20 * timeout + 20, _MAX_ANSWER)
     finally:
         os.close(object_fd)
     records = []

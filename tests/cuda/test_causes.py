@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cnnlab import cuda
-from cnnlab.cuda import compiler, cpu, debuginfo, grading
-from cnnlab.cuda.grading import NotJudged, SourceCase, SourceSpec, judge_source
+from cnnlab.assignments import sources
+from cnnlab.assignments.sources import NotJudged, SourceCase, SourceSpec, judge_source
+from cnnlab.cuda import compiler, cpu, debuginfo, workers
 from cnnlab.cuda.source import read
 
 Z = torch.zeros
@@ -250,7 +251,7 @@ def test_a_process_that_the_system_ends_is_the_labs_failure(monkeypatch):
         (b"", "without an answer"),
         (b'{"exit": %d}\n' % -signal.SIGKILL, "no memory left"),
     ):
-        monkeypatch.setattr(cpu._Server, "__call__", lambda *a, answer=answer: (answer, None))
+        monkeypatch.setattr(workers.Worker, "__call__", lambda *a, answer=answer: (answer, ""))
         with pytest.raises(cuda.LabFailed, match=said):
             launch(ONES, 1, 4, Z(4))
 
@@ -269,7 +270,7 @@ def test_grading_tries_again(monkeypatch):
 
 
 def test_a_slow_kernel_is_not_graded_and_an_endless_one_is(monkeypatch):
-    monkeypatch.setattr(grading, "_SLOWER", 1.5)
+    monkeypatch.setattr(sources, "_SLOWER", 1.5)
     many = SourceCase(
         "many blocks", "k", (1_000_000,), (1024,), (torch.zeros(4),), 0, torch.ones(4).double()
     )

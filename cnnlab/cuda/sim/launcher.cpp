@@ -1167,6 +1167,13 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     setrlimit(RLIMIT_DATA, &memory);
 #endif
     std::vector<Symbol> symbols = read_symbols(object.c_str());
+    size_t shared = 0, constant = 0;
+    for (Symbol& s : symbols) shared += s.tls ? s.size : 0, constant += s.constant ? s.size : 0;
+    if (constant > 64 << 10) die("the __constant__ arrays take %zu bytes; there are at most 65536", constant);
+    if (shared > 48 << 10)
+        die("the __shared__ arrays take %zu bytes; a block has at most 49152 without dynamic shared memory", shared);
+    if (shared + dynamic_bytes > DYNAMIC - 1024)
+        die("%zu bytes of shared memory; a block has at most %zu", shared + dynamic_bytes, DYNAMIC - 1024);
     for (char* p = nullptr; !p; far_room /= 2) {  // where address space is limited, less of it between the arrays
         arena_size = ROOM;
         for (Argument& a : list) arena_size += a.buffer ? room(a.bytes) : 0;
@@ -1197,21 +1204,13 @@ static long next_number() { return strtol(next_word(), nullptr, 10); }
     }
     dynamic_region = new_region(dynamic_name.c_str(), cnnlab_dynamic_shared, dynamic_bytes, SHARED);
     give_cells(dynamic_region);
-    size_t static_shared = 0, constant = 0;
-    for (Symbol& s : symbols) constant += s.constant ? s.size : 0;
-    if (constant > 64 << 10) die("the __constant__ arrays take %zu bytes; there are at most 65536", constant);
     for (Symbol& s : symbols) {
         if (!s.tls) continue;
         Region* r = place(s.name.c_str(), s.size, SHARED);
         r->address = s.value;
         give_cells(r);
         tls_symbols.push_back({s.value, r->index});
-        static_shared += s.size;
     }
-    if (static_shared > 48 << 10)
-        die("the __shared__ arrays take %zu bytes; a block has at most 49152 without dynamic shared memory", static_shared);
-    if (static_shared + dynamic_bytes > DYNAMIC - 1024)
-        die("%zu bytes of shared memory; a block has at most %zu", static_shared + dynamic_bytes, DYNAMIC - 1024);
     std::sort(tls_symbols.begin(), tls_symbols.end(), [](auto& a, auto& b) { return a.offset < b.offset; });
     u32 stack_count = threads;
     stacks = (char*)reserve(stack_bytes = stack_count * (STACK + GUARD));
