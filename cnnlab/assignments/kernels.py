@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
-from cnnlab.cuda import CompilerMissing
+from cnnlab.assignments.ladder import LADDER
 from cnnlab.assignments.sources import (
     NotJudged,
     SourceCase,
@@ -19,7 +18,8 @@ from cnnlab.assignments.sources import (
     judge_source,
     known_behaviours,
 )
-from cnnlab.assignments.ladder import LADDER
+from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
+from cnnlab.cuda import CompilerMissing
 
 __all__ = ["KernelJudge", "altered_source", "kernel_task", "with_edges_repeated"]
 

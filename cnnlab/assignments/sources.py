@@ -14,7 +14,8 @@ from threading import Event
 import torch
 
 from cnnlab.cuda.cpu import KernelFailed
-from cnnlab.cuda.kernel import Kernel, LaunchError, compile
+from cnnlab.cuda.kernel import Kernel, compile
+from cnnlab.cuda.launching import LaunchError
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import CompileError
 from cnnlab.cuda.workers import LabFailed

@@ -91,7 +91,8 @@ def launcher() -> Path:
     source, compiler = SIM / "launcher.cpp", _compiler()
     flags = ["-std=c++17", "-O2", "-rdynamic", *os.environ.get("CNNLAB_SIM_FLAGS", "").split()]
     stamp = os.stat(compiler)
-    key = f"{source.read_text()} {compiler} {stamp.st_mtime_ns} {stamp.st_size} {flags}"
+    text = [path.read_text() for path in (source, *sorted(source.with_suffix("").glob("*.h")))]
+    key = f"{text} {compiler} {stamp.st_mtime_ns} {stamp.st_size} {flags}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)

@@ -50,8 +50,6 @@ class Array:
     argument: bool
     loads: int = 0
     stores: int = 0
-    load_bytes: int = 0
-    store_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,7 @@ class Counter:
     """
 
     array: Array
-    write: bool
-    address: int
     requests: int
-    lanes: int
     units: int
     least: int
 

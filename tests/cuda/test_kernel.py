@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cnnlab import cuda
 from cnnlab.cuda import compiler
 from cnnlab.cuda import nvrtc as nvidia
-from cnnlab.cuda.kernel import MAX_SHARED
+from cnnlab.cuda.launching import MAX_SHARED
 
 FILL = "__global__ void fill(float* out, float value, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = value; }"
 COPY = "__global__ void copy(const float* in, float* out, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = in[i]; }"
