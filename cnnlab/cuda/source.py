@@ -63,7 +63,8 @@ def strip_comments(text: str) -> str:
     return re.sub(dead, _blank, "\n" + code)[1:] if re.search(r"#[ \t]*if[ \t]+0", code) else code
 
 
-def _place(text: str, position: int, why: str) -> str:
+def place(text: str, position: int, why: str) -> str:
+    """A message about a position: file, line and column, the line itself, a caret."""
     line = text.count("\n", 0, position) + 1
     row = text.splitlines()[line - 1] if text.strip() else ""
     column = position - (text.rfind("\n", 0, position) + 1)
@@ -285,7 +286,7 @@ def read(text: str) -> Source:
                     if where is kept or where is plain or why not in problems.values():
                         problems.setdefault(min(found.start(), len(text) - 1), why)
     if problems:
-        shown = [_place(text, at, why) for at, why in sorted(problems.items())]
+        shown = [place(text, at, why) for at, why in sorted(problems.items())]
         more = [f"... and {len(shown) - 8} more"] if len(shown) > 8 else []
         raise CompileError("\n".join(shown[:8] + more))
     names = [m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]]

@@ -1,7 +1,7 @@
 # ruff: noqa: E501 (pieces of kernels)
 """Tasks of assignment 6: convolution in CUDA C++.
 
-The rungs are those of `cnnlab.cuda.ladder`, with its sizes, blocks and limits, but each asks for
+The rungs are those of `cnnlab.assignments.ladder`, with its sizes, blocks and limits, but each asks for
 another kernel than the one that the ladder holds.
 """
 
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.assignments.kernels import altered_source, kernel_task
+from cnnlab.assignments.ladder import LADDER
+from cnnlab.assignments.sources import SourceCase, SourceSpec
 from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Misconception, Task
-from cnnlab.cuda.grading import SourceCase, SourceSpec
-from cnnlab.cuda.ladder import LADDER
 
 
 def _variant(rung: str, change: Callable[[SourceCase], SourceCase]) -> SourceSpec:
@@ -60,7 +60,7 @@ def _with_largest_filter(spec: SourceSpec) -> SourceSpec:
 
 def _with_edges_repeated(case: SourceCase) -> SourceCase:
     expected, scale = _sums(case.arguments[0], case.constants["filter"], "replicate")
-    return replace(case, expected=expected, scale=scale, alternatives={})
+    return replace(case, expected=expected, scale=scale)
 
 
 # --- the warm-up: which element is mine? ---
@@ -174,7 +174,6 @@ def _signed(case: SourceCase) -> SourceCase:
         case,
         arguments=(image, taps, out, *sizes),
         expected=sums.clamp(0, 255),
-        alternatives={},
     )
 
 

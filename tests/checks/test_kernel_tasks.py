@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.assignments import load_tasks
+from cnnlab.assignments import load_tasks, sources
 from cnnlab.assignments.course import load_module
 from cnnlab.assignments.kernels import altered_source
 from cnnlab.checks import examine, judge, seed_for
 from cnnlab.checks.runner import answer
-from cnnlab.cuda import CompilerMissing, compiler, grading
+from cnnlab.cuda import CompilerMissing, compiler
 
 pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
@@ -169,7 +169,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 
     monkeypatch.setattr(compiler, "_compiler", missing)
     monkeypatch.setattr(compiler, "launcher", missing)
-    grading.behaviour.cache_clear()
+    sources.behaviour.cache_clear()
     found = at_home(MIRROR, right.mirror_swapped())
     assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
     with pytest.raises(CompilerMissing):
@@ -179,7 +179,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 def test_others_code_is_refused_where_it_cannot_be_confined(monkeypatch):
     asked = []
     for name in ("judge_source", "explain"):
-        real = getattr(grading, name)
+        real = getattr(sources, name)
         monkeypatch.setattr(
             f"cnnlab.assignments.kernels.{name}",
             lambda *args, real=real, **how: asked.append(how["isolation"]) or real(*args, **how),
