@@ -127,5 +127,5 @@ def test_a_notebook_elsewhere_is_repaired_from_the_course_s_own(capsys, tmp_path
     release.parent.mkdir(parents=True)
     shutil.copy(RELEASE, release)
     (path.parent / "tasks.py").replace(tmp_path / "solutions/tasks.py")
-    printed = run(capsys, path, "--course", tmp_path)
+    printed = run(capsys, path, "--course", tmp_path, status=1)
     assert printed.splitlines()[-1].endswith(" of 92 points")
