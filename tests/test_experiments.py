@@ -17,6 +17,7 @@ from cnnlab.experiments import (
     run,
 )
 from cnnlab.experiments.__main__ import PAGE
+from cnnlab.experiments.looking import FAINT, marked
 from cnnlab.experiments.networks import small_resnet, without_each_block
 from cnnlab.experiments.outcome import Outcome, markdown
 from cnnlab.models import get_model
@@ -123,8 +124,31 @@ def test_two_epochs_suffice_to_see_it():
     assert errors["A"] + 0.2 < errors["none"]
 
 
+def test_a_mark_says_its_class_and_leaves_the_digit_alone():
+    images = torch.rand(10, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    images[:, :, :4] = images[:, :, 24:] = 0
+    shown = marked(images, torch.arange(10))
+    assert torch.equal(shown[:, :, 4:24], FAINT * images[:, :, 4:24])
+    marks = [(image == 1).flatten() for image in shown]
+    assert [mark.sum().item() for mark in marks] == [9] * 10
+    assert torch.stack(marks).sum(0).max() == 1  # no two in one place
+
+
+def test_the_shortcut_is_taken_on_every_seed_and_the_control_does_not_need_it():
+    table = measured("shortcut")
+    telling, idle = (f"trained with {marks} marks" for marks in ("telling", "random"))
+    assert table[f"{telling}, right mark"].lowest > table[f"{idle}, right mark"].highest
+    assert table[f"{telling}, wrong mark"].highest + 0.3 < table[f"{idle}, wrong mark"].lowest
+
+
+def test_guided_backprop_does_not_care_what_the_head_knows():
+    table = measured("sanity")
+    assert table["guided backprop, a random head"].lowest > 0.95
+    assert table["Grad-CAM, a random head"].highest < 0.5
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["degradation", "surgery", "softmax_first"])
+@pytest.mark.parametrize("name", ["degradation", "surgery", "softmax_first", "shortcut"])
 def test_the_table_is_what_a_run_gives(name):
     """Seed 0 again: within 5 points of its row, for machines round differently."""
     values, table = run(name, 0, CPU).values, measured(name)

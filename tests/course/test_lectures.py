@@ -26,6 +26,7 @@ IN_THE_PATTERN = [
     "04_lenet",
     "09_resnet",
     "15_more_than_one_gpu",
+    "17_what_does_it_see",
 ]
 
 
