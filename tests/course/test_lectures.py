@@ -24,6 +24,10 @@ IN_THE_PATTERN = [
     "02_shapes",
     "03_pooling_activations_normalization",
     "04_lenet",
+    "05_alexnet",
+    "06_vgg",
+    "07_nin",
+    "08_googlenet",
 ]
 
 
