@@ -27,6 +27,10 @@ IN_THE_PATTERN = [
     "09_resnet",
     "15_more_than_one_gpu",
     "17_what_does_it_see",
+    "05_alexnet",
+    "06_vgg",
+    "07_nin",
+    "08_googlenet",
 ]
 
 
