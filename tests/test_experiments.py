@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.data import digits
+from cnnlab.data import digits, mnist
 from cnnlab.experiments import (
     EXPERIMENTS,
     Bench,
@@ -17,7 +17,8 @@ from cnnlab.experiments import (
     run,
 )
 from cnnlab.experiments.__main__ import PAGE
-from cnnlab.experiments.networks import small_resnet, without_each_block
+from cnnlab.experiments.catalogue import pruned, rounded
+from cnnlab.experiments.networks import scattered_digits, small_resnet, without_each_block
 from cnnlab.experiments.outcome import Outcome, markdown
 from cnnlab.models import get_model
 from cnnlab.training import Recipe
@@ -150,6 +151,27 @@ def test_a_block_is_cut_out_and_put_back():
     ]
     assert cut == [1] * 7
     assert [*network] == blocks
+
+
+def test_a_scattered_digit_lies_at_its_corner():
+    images, labels, corners = scattered_digits("test", 20)
+    assert images.shape == (20, 1, 24, 24) and len({*map(tuple, corners.tolist())}) > 10
+    small = nn.functional.avg_pool2d(mnist("test").images[:20], 2)
+    for image, digit, (y, x) in zip(images, small, corners.tolist(), strict=True):
+        assert (image[:, y : y + 14, x : x + 14] >= digit).all()
+        ground = image.clone()
+        ground[:, y : y + 14, x : x + 14] = 0
+        assert ground.max() <= 0.4
+    assert labels.tolist() == mnist("test").labels[:20].tolist()
+    assert scattered_digits("test", 3, centred=True)[2].tolist() == [[5, 5]] * 3
+
+
+def test_rounding_and_pruning_do_what_they_say():
+    weights = torch.linspace(-1, 0.7, 101)
+    assert len(rounded(weights, 3).unique()) <= 7
+    assert (rounded(weights, 8) - weights).abs().max() <= 0.5 / 127 + 1e-6
+    kept = pruned(weights, 0.8) != 0
+    assert kept.sum() == 20 and weights[kept].abs().min() >= weights[~kept].abs().max()
 
 
 def test_a_table_shows_every_row():
