@@ -17,7 +17,6 @@ from cnnlab.experiments import (
     run,
 )
 from cnnlab.experiments.__main__ import PAGE
-from cnnlab.experiments.catalogue import pruned, rounded
 from cnnlab.experiments.networks import scattered_digits, small_resnet, without_each_block
 from cnnlab.experiments.outcome import Outcome, markdown
 from cnnlab.models import get_model
@@ -164,14 +163,6 @@ def test_a_scattered_digit_lies_at_its_corner():
         assert ground.max() <= 0.4
     assert labels.tolist() == mnist("test").labels[:20].tolist()
     assert scattered_digits("test", 3, centred=True)[2].tolist() == [[5, 5]] * 3
-
-
-def test_rounding_and_pruning_do_what_they_say():
-    weights = torch.linspace(-1, 0.7, 101)
-    assert len(rounded(weights, 3).unique()) <= 7
-    assert (rounded(weights, 8) - weights).abs().max() <= 0.5 / 127 + 1e-6
-    kept = pruned(weights, 0.8) != 0
-    assert kept.sum() == 20 and weights[kept].abs().min() >= weights[~kept].abs().max()
 
 
 def test_a_table_shows_every_row():
