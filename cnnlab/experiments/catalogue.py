@@ -16,11 +16,14 @@ from cnnlab.experiments.looking import sanity, shortcut
 from cnnlab.experiments.networks import (
     ConvStack,
     gradient_norms,
+    scattered_digits,
     small_resnet,
     without_each_block,
 )
+from cnnlab.layers import CBAM, DropPath, SqueezeExcitation
 from cnnlab.models import get_model
 from cnnlab.models.lenet import LeNet
+from cnnlab.models.residual import BasicBlock
 from cnnlab.training import Recipe, evaluate, fit, predict
 from cnnlab.transfer import measure_cells
 
@@ -653,6 +656,186 @@ def views(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+@torch.no_grad()
+def _rise_of_each_cut(network: nn.Module, block: nn.Module, images, labels, width: int):
+    """Rise of the loss when a layer no longer sees some channels: (first of them, rise).
+
+    For all layers of the block but the first, which can read the block's input only.
+    """
+    whole = F.cross_entropy(network(images), labels)
+    for layer in [*block][1:]:
+        for first in range(0, layer.conv1.in_channels, width):
+
+            def cut(_, inputs, cut=slice(first, first + width)):
+                x = inputs[0].clone()
+                x[:, cut] = x[:, cut].mean((0, 2, 3), keepdim=True)
+                return (x,)
+
+            with layer.conv1.register_forward_pre_hook(cut):
+                rise = F.cross_entropy(network(images), labels) - whole
+            yield first, rise.item()
+
+
+def dense_reuse(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _half(mnist("train"), 2000), _half(mnist("test"), 250), {}
+    network = get_model(
+        "densenet40_cifar",
+        in_channels=1,
+        layers=(3, 3, 3),
+        growth_rate=8,
+        generator=_seeded(seed),
+    )
+    network = bench.train(network, train, Recipe(3, 50, learning_rate=0.1, seed=seed)).eval()
+    images, labels = test.images.to(bench.device), test.labels.to(bench.device)
+    for number in (1, 2, 3):
+        block = getattr(network.features, f"denseblock{number}")
+        start = block[0].conv1.in_channels
+        cuts = [*_rise_of_each_cut(network, block, images, labels, 8)]
+        entered = [rise for first, rise in cuts if first < start]
+        made = [rise for first, rise in cuts if first >= start]
+        values[f"block {number}, 8 channels of its input"] = sum(entered) / len(entered)
+        values[f"block {number}, 8 channels of a layer"] = sum(made) / len(made)
+    return values
+
+
+def _half(data: ImageSet, count: int | None = None) -> ImageSet:
+    """The first images at half their size, by averages of 2×2 pixels."""
+    images = F.avg_pool2d(data.images[:count], 2)
+    return ImageSet(images, data.labels[:count], data.classes, data.name)
+
+
+def fractal_columns(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    for label, drop in (("dropped paths", 0.15), ("nothing dropped", 0.0)):
+        network = get_model(
+            "fractalnet20_cifar",
+            in_channels=1,
+            channels=(16, 32, 64),
+            dropout=(0.0, 0.0, 0.0),
+            drop=drop,
+            generator=_seeded(seed),
+        )
+        network = bench.train(network, train, Recipe(8, 64, learning_rate=0.05, seed=seed))
+        values[f"{label}, all columns"] = bench.accuracy(network, test)
+        for module in network.eval().modules():
+            if isinstance(module, DropPath):
+                module.train()  # a join chooses only while training
+        x = test.images.to(bench.device)
+        for column in range(3):
+            maps, chosen = x, torch.full((len(x),), column, device=x.device)
+            with torch.no_grad():
+                for block, pool in zip(network.blocks, network.pools, strict=True):
+                    maps = pool(block(maps, chosen))
+                right = network.fc(maps.mean((2, 3))).argmax(1).cpu() == test.labels
+            values[f"{label}, column of {3 * 2**column}"] = right.double().mean().item()
+    return values
+
+
+class SelfAttention(nn.Module):
+    """Each position asks all others, and adds the mixture of their answers: lecture 11's."""
+
+    def __init__(self, channels: int, device=None, dtype=None):
+        super().__init__()
+        kw = {"device": device, "dtype": dtype}
+        self.qkv = nn.Linear(channels, 3 * channels, **kw)
+        self.out = nn.Linear(channels, channels, **kw)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).chunk(3, dim=-1)
+        mixed = self.out(F.scaled_dot_product_attention(q, k, v))
+        return x + mixed.transpose(1, 2).view_as(x)
+
+
+GATES: dict[str, str | Callable[..., nn.Module] | None] = {
+    "no gate": None,
+    "SE": lambda channels, **kw: SqueezeExcitation(channels, channels // 4, **kw),
+    "ECA": "eca",
+    "CBAM": lambda channels, **kw: CBAM(channels, 4, **kw),
+    "self-attention": SelfAttention,
+}
+
+
+def _gated(gate: str | Callable[..., nn.Module] | None) -> nn.Sequential:
+    """Lecture 11's small ResNet, with a gate at the end of both branches."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(BasicBlock(16, 16, attention=gate), BasicBlock(16, 32, 2, attention=gate)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
+    )
+
+
+class SmallViT(nn.Module):
+    """Patches of 4×4 pixels as words, three transformer layers, the average of all: lecture 11's.
+
+    ``(N, 1, 24, 24)`` to scores ``(N, 10)``.
+    """
+
+    def __init__(self, width: int = 32, depth: int = 3):
+        super().__init__()
+        self.patches = nn.Conv2d(1, width, kernel_size=4, stride=4)
+        self.places = nn.Parameter(0.02 * torch.randn(36, width))
+        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        layers = [nn.TransformerEncoderLayer(width, 4, 2 * width, **options) for _ in range(depth)]
+        self.layers, self.norm = nn.Sequential(*layers), nn.LayerNorm(width)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        words = self.patches(images).flatten(2).transpose(1, 2) + self.places
+        return self.head(self.norm(self.layers(words)).mean(1))
+
+
+SCATTERED = Recipe(6, 25, optimizer="adamw", learning_rate=0.004, weight_decay=0.01)
+
+
+def _scattered(split: str, count: int, centred: bool = False) -> ImageSet:
+    images, labels, _ = scattered_digits(split, count, centred=centred)
+    return ImageSet(images, labels, tuple("0123456789"), f"scattered digits ({split})")
+
+
+def gates(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _scattered("train", 800), _scattered("test", 500), {}
+    for name in (*GATES, "ViT"):
+        torch.manual_seed(seed)
+        model = SmallViT() if name == "ViT" else _gated(GATES[name])
+        model = bench.train(model, train, replace(SCATTERED, seed=seed))
+        values[name] = bench.accuracy(model, test)
+    return values
+
+
+def gate_places(seed: int, bench: Bench) -> dict[str, float]:
+    values = {}
+    for label, centred in (("centred", True), ("anywhere", False)):
+        torch.manual_seed(seed)
+        model = bench.train(
+            _gated(GATES["CBAM"]),
+            _scattered("train", 800, centred),
+            replace(SCATTERED, seed=seed),
+        )
+        images, _, corners = scattered_digits("test", 500, centred=centred)
+        kept = []
+        with (
+            torch.no_grad(),
+            model[3].attention.spatial.register_forward_hook(
+                lambda _, __, scores, kept=kept: kept.append(scores.sigmoid().cpu())
+            ),
+        ):
+            model.eval()(images.to(bench.device))
+        maps = kept[0][:, 0]
+        values[f"{label}, its own gate"] = _openness(maps, corners)
+        average = maps.mean(0).expand_as(maps)
+        values[f"{label}, the average gate"] = _openness(average, corners)
+    return values
+
+
+def _openness(maps: torch.Tensor, corners: torch.Tensor) -> float:
+    """How much more open a gate of 12×12 is where the digit lies than elsewhere."""
+    rows = torch.arange(12)
+    inside = (rows >= corners[:, :1] // 2) & (rows < corners[:, :1] // 2 + 7)
+    across = (rows >= corners[:, 1:] // 2) & (rows < corners[:, 1:] // 2 + 7)
+    digit = inside[:, :, None] & across[:, None, :]
+    return (maps[digit].mean() - maps[~digit].mean()).item()
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -892,6 +1075,54 @@ EXPERIMENTS: dict[str, Experiment] = {
         "The mean of the seven alone, and the best of them, which no one knows without the "
         "test set.",
         ensemble,
+    ),
+    "dense_reuse": Experiment(
+        "Which channels does a trained dense block read: those that entered it, or its own?",
+        "All layers of a block use early features (Huang et al. 2017, figure 5, by the size of "
+        "the weights).",
+        "rise of the test loss",
+        "DenseNet with three blocks of 3 layers and 8 new channels a layer, on 2,000 MNIST digits "
+        "of half the size (14×14); SGD, rate 0.1 with a cosine schedule, 3 epochs, batches of 50. "
+        "What one layer reads from 8 channels is replaced by its mean, on 250 test images; the "
+        "mean over all groups of 8 channels and all layers but the first, which has no choice.",
+        "Always 8 channels at a time. The input of a block has 16, 40 and 64: cut as a whole, it "
+        "costs more for its size alone.",
+        dense_reuse,
+        percent=False,
+        logarithmic=True,
+    ),
+    "fractal_columns": Experiment(
+        "Is each column of a trained fractal a network by itself?",
+        "Drop-path makes each column a working network (Larsson et al. 2017, section 4.2).",
+        "test accuracy",
+        "Three fractals of 3 columns with 16, 32 and 64 channels on 1,266 digits of 8×8; SGD, rate "
+        "0.05 with a cosine schedule, 8 epochs, batches of 64. Half of the images lose each input "
+        "of a join with a chance of 0.15, the other half all columns but one.",
+        "The same network and recipe with no path dropped.",
+        fractal_columns,
+    ),
+    "gates": Experiment(
+        "Does a gate, or self-attention, help a small network?",
+        "On ImageNet, gates are worth one to two points (Hu et al. 2018, table 2; Wang et al. "
+        "2020, table 3).",
+        "test accuracy",
+        "A ResNet of two basic blocks with 16 and 32 channels, and a ViT with 36 patches, width 32 "
+        "and 3 layers, on 800 MNIST digits of 14×14 anywhere on a noisy ground of 24×24; AdamW, "
+        "rate 0.004 with a cosine schedule, weight decay 0.01, 6 epochs, batches of 25. Tested on "
+        "500 others.",
+        "The same network without a gate, under the same recipe and seeds. A gate adds "
+        "parameters, which this does not equalize.",
+        gates,
+    ),
+    "gate_places": Experiment(
+        "Does CBAM's spatial gate find the digit?",
+        "Gates are often shown as maps of where a network looks.",
+        "how much more open the gate is on the digit than beside it",
+        "The network of *gates* with CBAM, trained and tested on digits in the middle, or on "
+        "digits anywhere; the gate of its first block, 12×12, over 500 test images.",
+        "The average of all test images' gates, which cannot know where the digit is in this one.",
+        gate_places,
+        percent=False,
     ),
     "transfer": Experiment(
         "Little or much data, similar or different: which way of using a trained network is best?",

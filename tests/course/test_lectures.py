@@ -24,13 +24,14 @@ IN_THE_PATTERN = [
     "02_shapes",
     "03_pooling_activations_normalization",
     "04_lenet",
-    "09_resnet",
-    "15_more_than_one_gpu",
-    "17_what_does_it_see",
     "05_alexnet",
     "06_vgg",
     "07_nin",
     "08_googlenet",
+    "09_resnet",
+    "10_wider_denser",
+    "15_more_than_one_gpu",
+    "17_what_does_it_see",
 ]
 
 
