@@ -23,6 +23,7 @@ IN_THE_PATTERN = [
     "01_convolution",
     "02_shapes",
     "04_lenet",
+    "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
 ]
 
