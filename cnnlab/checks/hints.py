@@ -79,9 +79,13 @@ def _where(task: Task, cases: list[Case], wrong: set[int]) -> str:
         if not good or bad & good:
             continue
         if len(good) == 1:
-            return f"It is right where {name} is {good.pop()}, and wrong elsewhere."
+            return (
+                f"Of these questions it is right where {name} is {good.pop()}, and wrong elsewhere."
+            )
         if len(bad) == 1:
-            return f"It is wrong where {name} is {bad.pop()}, and right elsewhere."
+            return (
+                f"Of these questions it is wrong where {name} is {bad.pop()}, and right elsewhere."
+            )
         numbers = all(isinstance(value, (int, float)) for value in bad | good)
         if numbers and max(good) < min(bad):
             return f"It is right for {name} up to {max(good)}, and wrong from {min(bad)} on."
