@@ -175,7 +175,6 @@ _RELATIONS = (
     (lambda e, g: _near(e.square(), g), "Your results are the squares of the right ones."),
     (lambda e, g: _near(e, g.square()), "Your results are the roots of the right ones."),
     (lambda e, g: _near(e, g.sigmoid()), "A sigmoid is missing at the end."),
-    (lambda e, g: _near(_order(e), _order(g)), "These are the right numbers in another order."),
     (
         lambda e, g: e.shape != g.shape and e.squeeze().shape == g.squeeze().shape,
         "An axis of length 1 is missing, or one too many.",
@@ -183,6 +182,10 @@ _RELATIONS = (
     (
         lambda e, g: e.shape != g.shape and sorted(e.shape) == sorted(g.shape),
         "The axes are the right ones in another order.",
+    ),
+    (
+        lambda e, g: e.shape == g.shape and _near(_order(e), _order(g)),
+        "These are the right numbers in another order.",
     ),
     (lambda e, g: e.ndim != g.ndim, "The result has another number of axes: look at the shapes."),
     (

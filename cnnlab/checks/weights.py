@@ -177,9 +177,7 @@ def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
     if "no large linear layer" in structure:
         for layer in linear:
             if (size := layer.weight.numel()) > LARGE:
-                raise Refused(
-                    f"it has a linear layer of {size:,} weights, and {LARGE:,} is the most"
-                )
+                raise Refused(f"a linear layer has {size:,} weights, and {LARGE:,} is the most")
     shortcuts = [layer for layer, _ in calls if isinstance(layer, Residual)]
     if "shortcut" in structure and not any(
         isinstance(part, nn.Conv2d) for layer in shortcuts for part in layer.branch.modules()
