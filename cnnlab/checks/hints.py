@@ -108,12 +108,12 @@ def _properties(task: Task, case: Case) -> Iterator[tuple[str, object]]:
     for name, tensor in tensors.items():
         if tensor.ndim >= 2:
             height, width = tensor.shape[-2:]
-            yield f"{name} as high as wide", height == width
-            yield f"the height of {name} odd", height % 2 == 1
-            yield f"the width of {name} odd", width % 2 == 1
+            yield f"the shape of {name}", "oblong" if height != width else "square"
+            yield f"the height of {name}", ("even", "odd")[height % 2]
+            yield f"the width of {name}", ("even", "odd")[width % 2]
         for axis, size in enumerate(tensor.shape):
             yield f"axis {axis} of {name}", size
-    yield "the module in training mode", case.training
+    yield "the mode", "training" if case.training else "evaluation"
 
 
 def _pairs(arguments: dict) -> Iterator[tuple]:

@@ -37,15 +37,15 @@ TASK = Task(
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (lambda i, s, padding: i + padding, "right where `stride` is 1 and nowhere"),
-        (lambda i, s, padding: i * s + min(padding, 1), "wrong where `padding` is 2 and"),
+        (lambda i, s, padding: i + padding, "right where `stride` is 1, and wrong"),
+        (lambda i, s, padding: i * s + min(padding, 1), "wrong where `padding` is 2, and"),
         (
             lambda i, s, padding: i * min(s, 2) + padding,
             "right for `stride` up to 2, and wrong",
         ),
         (
             lambda i, s, padding: right(i, s, padding) * (1 + (i.shape[-1] == i.shape[-2])),
-            "wrong where `image` as high as wide is True",
+            "right where the shape of `image` is oblong, and wrong",
         ),
         (
             lambda i, s, padding: right(i, s, padding).squeeze(0),
