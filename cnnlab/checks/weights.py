@@ -187,8 +187,18 @@ def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
 
 @torch.no_grad()
 def classes(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The class of each image, which are shown to the network one at a time."""
-    return torch.stack([network(image[None])[0].argmax() for image in images])
+    """The class of each image, which does not depend on the others.
+
+    Raises
+    ------
+    Refused
+        If it does.
+    """
+    scores = network(images)
+    alone = torch.cat([network(image[None]) for image in images[:8]])
+    if scores.shape[1:] != alone.shape[1:] or not torch.allclose(scores[:8], alone, 1e-3, 1e-3):
+        raise Refused("an image alone gets other scores than the same image in a batch")
+    return scores.argmax(1)
 
 
 @torch.no_grad()

@@ -49,6 +49,15 @@ def test_the_copy_is_the_network_in_evaluation_mode_and_made_of_plain_values():
     assert json.dumps(across(network)["layers"])
 
 
+def test_a_network_that_looks_at_the_whole_batch_is_refused():
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten()
+    )
+    copy = rebuilt(across(network), SHAPE, ())
+    with pytest.raises(Refused, match="alone gets other scores"):
+        classes(copy, torch.randn(20, *SHAPE))
+
+
 def test_a_part_that_is_used_twice_and_one_with_a_name_cross_too():
     act = nn.ReLU()
     network = nn.Sequential()
