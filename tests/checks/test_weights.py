@@ -213,7 +213,8 @@ def test_a_network_that_was_trained_on_another_scale_is_told_so():
 
 def test_predictions_are_no_network():
     found = examine(TASK, {"network": lambda images: images.mean((1, 2, 3)) > 0})
-    assert "expected a trained nn.Module, and this is of type function" in found.problem
+    told = "`network`: expected a trained nn.Module, and this is of type function."
+    assert found.points == 0 and found.problem == told
 
 
 # --- the data of assignments 3 to 5 ---
