@@ -104,6 +104,7 @@ def forged(**changes):
     return {**value, **changes}
 
 
+FIVE = [nn.Conv2d(40, 40, 3, padding=1) for _ in range(5)]
 CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}]
 
 
@@ -120,7 +121,7 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
         (forged(layers=[["", "Sequential", {}], ["0", "Conv2d", {"device": "cpu"}]]), "not known"),
         (
             forged(layers=[["", "Conv2d", {"in_channels": 10**9, "out_channels": 10**9}]]),
-            "`` has in_channels=1000000000, and 1024 is the most",
+            "`` has in_channels=1000000000, and 4096 is the most",
         ),
         (
             forged(
@@ -130,6 +131,11 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
                 ]
             ),
             "more than 65,536 numbers of an image",
+        ),
+        (across(nn.Sequential(nn.Conv2d(1, 40, 3, padding=16), *FIVE)), "50 million"),
+        (
+            forged(weights={n: t + 0j for n, t in across(small())["weights"].items()}),
+            "does not work on an image of 1×8×8",
         ),
         (across(nn.Sequential(nn.Conv2d(1, 4, 9))), "does not work on an image of 1×8×8: Calculat"),
         (across(nn.Sequential(nn.Conv2d(1, 4, 3))), r"it makes \(1, 4, 6, 6\)"),
