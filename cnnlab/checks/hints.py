@@ -79,9 +79,13 @@ def _where(task: Task, cases: list[Case], wrong: set[int]) -> str:
         if not good or bad & good:
             continue
         if len(good) == 1:
-            return f"It is right where {name} is {good.pop()}, and wrong elsewhere."
+            return (
+                f"Of these questions it is right where {name} is {good.pop()}, and wrong elsewhere."
+            )
         if len(bad) == 1:
-            return f"It is wrong where {name} is {bad.pop()}, and right elsewhere."
+            return (
+                f"Of these questions it is wrong where {name} is {bad.pop()}, and right elsewhere."
+            )
         numbers = all(isinstance(value, (int, float)) for value in bad | good)
         if numbers and max(good) < min(bad):
             return f"It is right for {name} up to {max(good)}, and wrong from {min(bad)} on."
@@ -104,12 +108,12 @@ def _properties(task: Task, case: Case) -> Iterator[tuple[str, object]]:
     for name, tensor in tensors.items():
         if tensor.ndim >= 2:
             height, width = tensor.shape[-2:]
-            yield f"{name} as high as wide", height == width
-            yield f"the height of {name} odd", height % 2 == 1
-            yield f"the width of {name} odd", width % 2 == 1
+            yield f"the shape of {name}", "oblong" if height != width else "square"
+            yield f"the height of {name}", ("even", "odd")[height % 2]
+            yield f"the width of {name}", ("even", "odd")[width % 2]
         for axis, size in enumerate(tensor.shape):
             yield f"axis {axis} of {name}", size
-    yield "the module in training mode", case.training
+    yield "the mode", "training" if case.training else "evaluation"
 
 
 def _pairs(arguments: dict) -> Iterator[tuple]:
@@ -171,7 +175,6 @@ _RELATIONS = (
     (lambda e, g: _near(e.square(), g), "Your results are the squares of the right ones."),
     (lambda e, g: _near(e, g.square()), "Your results are the roots of the right ones."),
     (lambda e, g: _near(e, g.sigmoid()), "A sigmoid is missing at the end."),
-    (lambda e, g: _near(_order(e), _order(g)), "These are the right numbers in another order."),
     (
         lambda e, g: e.shape != g.shape and e.squeeze().shape == g.squeeze().shape,
         "An axis of length 1 is missing, or one too many.",
@@ -179,6 +182,10 @@ _RELATIONS = (
     (
         lambda e, g: e.shape != g.shape and sorted(e.shape) == sorted(g.shape),
         "The axes are the right ones in another order.",
+    ),
+    (
+        lambda e, g: e.shape == g.shape and _near(_order(e), _order(g)),
+        "These are the right numbers in another order.",
     ),
     (lambda e, g: e.ndim != g.ndim, "The result has another number of axes: look at the shapes."),
     (

@@ -169,7 +169,8 @@ def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
     case, call = cases[0], _call(task, cases[0])
     (truth,) = task.expected(cases)
     if answer.get("status") != "ok":
-        return _nothing(task, _wrong(task, case, truth, answer))
+        told = _wrong(task, case, truth, answer)
+        return _nothing(task, f"{call}: {told}" if task.kind == "weights" else told)
     network = None
     try:
         if task.kind == "weights":

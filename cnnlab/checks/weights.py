@@ -1,6 +1,7 @@
 """Trained networks as plain data: layers, their settings and their weights cross, and no code."""
 
 import inspect
+import math
 from copy import deepcopy
 
 import torch
@@ -37,6 +38,7 @@ KINDS = {
 }
 MOST_WEIGHTS = 200_000
 MOST_NUMBERS = 2**16  # that a layer makes of an image
+MOST_WORK = 50_000_000  # multiplications, and looks of pools, for an image
 _WIDTHS = ("channels", "features", "groups", "dim", "num_parameters")
 LARGE = 1000  # weights of a linear layer
 
@@ -104,6 +106,8 @@ def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -
         _must_be(structure, calls)
         floats = {n: t.float() if t.is_floating_point() else t for n, t in weights.items()}
         network.load_state_dict(floats, assign=True)
+        with torch.no_grad():
+            network(torch.zeros(1, *shape))
         return network
     except Refused:
         raise
@@ -125,7 +129,7 @@ def _assembled(layers: list) -> nn.Module:
             module = Residual(nn.Identity(), nn.Identity())
         elif kind in KINDS and not {"device", "dtype"} & settings.keys():
             for name, setting in settings.items():
-                most = 1024 if any(word in name for word in _WIDTHS) else 32
+                most = 4096 if any(word in name for word in _WIDTHS) else 32
                 numbers = setting if isinstance(setting, (list, tuple)) else [setting]
                 if any(isinstance(n, int) and abs(n) > most for n in numbers):
                     raise Refused(f"`{path}` has {name}={setting}, and {most} is the most")
@@ -142,9 +146,16 @@ def _assembled(layers: list) -> nn.Module:
 def _calls(network: nn.Module, shape: tuple[int, ...]) -> list[tuple]:
     """The layers in the order in which an image reaches them, with the shapes of their inputs."""
     calls: list[tuple] = []
+    work = 0
 
     def note(layer, inputs, output):
+        nonlocal work
         calls.append((layer, tuple(inputs[0].shape)))
+        work += output.numel() * _cost(layer)
+        if work > MOST_WORK:
+            raise Refused(
+                f"it takes more than {MOST_WORK / 1e6:.0f} million multiplications an image"
+            )
         if output.numel() > MOST_NUMBERS:
             raise Refused(f"a layer makes more than {MOST_NUMBERS:,} numbers of an image")
 
@@ -152,10 +163,18 @@ def _calls(network: nn.Module, shape: tuple[int, ...]) -> list[tuple]:
     scores = network(torch.empty(1, *shape))
     for hook in hooks:
         hook.remove()
-    if scores.ndim != 2:
+    if scores.ndim != 2 or len(scores) != 1:
         given = tuple(scores.shape)
         raise Refused(f"of one image it makes {given}: expected scores (1, classes)")
     return calls
+
+
+def _cost(layer: nn.Module) -> int:
+    """How many numbers a layer looks at for each that it makes."""
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        return layer.weight[0].numel()
+    sides = getattr(layer, "kernel_size", 1)
+    return math.prod(sides) if isinstance(sides, tuple) else sides**2
 
 
 def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
@@ -177,9 +196,7 @@ def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
     if "no large linear layer" in structure:
         for layer in linear:
             if (size := layer.weight.numel()) > LARGE:
-                raise Refused(
-                    f"it has a linear layer of {size:,} weights, and {LARGE:,} is the most"
-                )
+                raise Refused(f"a linear layer has {size:,} weights, and {LARGE:,} is the most")
     shortcuts = [layer for layer, _ in calls if isinstance(layer, Residual)]
     if "shortcut" in structure and not any(
         isinstance(part, nn.Conv2d) for layer in shortcuts for part in layer.branch.modules()
@@ -189,8 +206,18 @@ def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
 
 @torch.no_grad()
 def classes(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The class of each image, which are shown to the network one at a time."""
-    return torch.stack([network(image[None])[0].argmax() for image in images])
+    """The class of each image, which does not depend on the others.
+
+    Raises
+    ------
+    Refused
+        If it does.
+    """
+    scores = network(images)
+    alone = torch.cat([network(image[None]) for image in images[:8]])
+    if scores.shape[1:] != alone.shape[1:] or not torch.allclose(scores[:8], alone, 1e-3, 1e-3):
+        raise Refused("an image alone gets other scores than the same image in a batch")
+    return scores.argmax(1)
 
 
 @torch.no_grad()

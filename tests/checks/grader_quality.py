@@ -156,12 +156,16 @@ accepted if it earns all points under any. Intervals are Wilson's, of 95 %.
 AFTERWARDS = """
 Of bank two's wrong answers, three were accepted because of a gap in a grader, which is mended
 since then: `a4-pool` and `a4-concatenated` did not look at gradients, and `a7-few` had no class
-without an image. All others that are accepted, in both banks, are answers to the training tasks
-of assignments 3 to 5: these ask for right classes and cannot see what gives them, a network or
-something else. The two right answers of bank two that lose points do what the text now rules out
+without an image. The two right answers of bank two that lose points do what the text now rules out
 and did not mention when they were written: layers with names of their own (`a7-head`), and
 nothing that trains (`a7-freeze`). So the rates of bank two are those of a first and only run;
-what was mended after it was tried by its answers is no longer held out."""
+what was mended after it was tried by its answers is no longer held out.
+
+The training tasks of assignments 3 to 5 are not among these rates: they ask for another thing since
+the banks were written. Then every answer to them that read the digits earned its points, and a
+linear layer, class means or the nearest training image did. Now the trained network is handed
+in, its structure is looked at, and its digits are moved; `tests/checks/test_weights.py` measures
+what these three come to."""
 
 
 def page() -> str:

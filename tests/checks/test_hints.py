@@ -8,11 +8,21 @@ from cnnlab.checks import Case, Task, examine
 IMAGE = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
 
 
+SQUARE, LAYERED = IMAGE[:, :2].contiguous(), IMAGE[None]
+
+
 def cases(rng):
-    yield Case("all", (IMAGE, 1), {"padding": 0})
-    yield Case("all", (IMAGE.T.contiguous(), 2), {"padding": 1})
-    yield Case("all", (IMAGE[:, :2].contiguous(), 2), {"padding": 2})
-    yield Case("all", (IMAGE[None], 3), {"padding": 1})
+    for image, stride, padding in [
+        (IMAGE, 1, 0),
+        (IMAGE.T.contiguous(), 2, 1),
+        (SQUARE, 2, 2),
+        (LAYERED, 3, 1),
+        (IMAGE, 3, 2),
+        (SQUARE, 1, 0),
+        (LAYERED, 1, 0),
+        (IMAGE, 4, 0),
+    ]:
+        yield Case("all", (image, stride), {"padding": padding})
 
 
 def right(image, stride, padding=0):
@@ -27,15 +37,24 @@ TASK = Task(
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (lambda i, s, padding: i + padding, "right where `stride` is 1, and wrong elsewhere"),
-        (lambda i, s, padding: i * s + min(padding, 1), "wrong where `padding` is 2, and right"),
-        (lambda i, s, padding: i * min(s, 2) + padding, "right for `stride` up to 2, and wrong"),
+        (lambda i, s, padding: i + padding, "right where `stride` is 1, and wrong"),
+        (lambda i, s, padding: i * s + min(padding, 1), "wrong where `padding` is 2, and"),
+        (
+            lambda i, s, padding: i * min(s, 2) + padding,
+            "right for `stride` up to 2, and wrong",
+        ),
         (
             lambda i, s, padding: right(i, s, padding) * (1 + (i.shape[-1] == i.shape[-2])),
-            "wrong where `image` as high as wide is True",
+            "right where the shape of `image` is oblong, and wrong",
         ),
-        (lambda i, s, padding: right(i, s, padding).squeeze(0), "axis 0 of `image`"),
-        (lambda i, s, padding: 1 / 0 if s > 2 else right(i, s, padding), "`stride` up to 2"),
+        (
+            lambda i, s, padding: right(i, s, padding).squeeze(0),
+            "wrong where axis 0 of `image` is 1",
+        ),
+        (
+            lambda i, s, padding: 1 / 0 if s > 2 else right(i, s, padding),
+            "right for `stride` up to 2",
+        ),
     ],
 )
 def test_what_the_wrong_cases_have_in_common_is_told(answer, words):
@@ -54,7 +73,7 @@ def test_what_the_wrong_cases_have_in_common_is_told(answer, words):
         (lambda y: y.relu(), "with a ReLU"),
         (lambda y: y.abs(), "without their signs"),
         (lambda y: y[None], "An axis of length 1"),
-        (lambda y: y.mT, "The axes are the right ones in another order"),
+        (lambda y: y.mT, "the right ones transposed"),
         (lambda y: y.sum(), "another number of axes"),
         (lambda y: y[..., 1:], "The result is too small"),
         (lambda y: torch.cat([y, y], -1), "The result is too large"),

@@ -49,6 +49,15 @@ def test_the_copy_is_the_network_in_evaluation_mode_and_made_of_plain_values():
     assert json.dumps(across(network)["layers"])
 
 
+def test_a_network_that_looks_at_the_whole_batch_is_refused():
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten()
+    )
+    copy = rebuilt(across(network), SHAPE, ())
+    with pytest.raises(Refused, match="alone gets other scores"):
+        classes(copy, torch.randn(20, *SHAPE))
+
+
 def test_a_part_that_is_used_twice_and_one_with_a_name_cross_too():
     act = nn.ReLU()
     network = nn.Sequential()
@@ -95,6 +104,7 @@ def forged(**changes):
     return {**value, **changes}
 
 
+FIVE = [nn.Conv2d(40, 40, 3, padding=1) for _ in range(5)]
 CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}]
 
 
@@ -111,7 +121,7 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
         (forged(layers=[["", "Sequential", {}], ["0", "Conv2d", {"device": "cpu"}]]), "not known"),
         (
             forged(layers=[["", "Conv2d", {"in_channels": 10**9, "out_channels": 10**9}]]),
-            "`` has in_channels=1000000000, and 1024 is the most",
+            "`` has in_channels=1000000000, and 4096 is the most",
         ),
         (
             forged(
@@ -121,6 +131,11 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
                 ]
             ),
             "more than 65,536 numbers of an image",
+        ),
+        (across(nn.Sequential(nn.Conv2d(1, 40, 3, padding=16), *FIVE)), "50 million"),
+        (
+            forged(weights={n: t + 0j for n, t in across(small())["weights"].items()}),
+            "does not work on an image of 1×8×8",
         ),
         (across(nn.Sequential(nn.Conv2d(1, 4, 9))), "does not work on an image of 1×8×8: Calculat"),
         (across(nn.Sequential(nn.Conv2d(1, 4, 3))), r"it makes \(1, 4, 6, 6\)"),
@@ -174,14 +189,14 @@ TASK = Task(
 )
 
 
-def reader(low=0.0, high=1.0, sign=1.0):
+def reader():
     """A network that reads `bright`, made without training."""
     conv, norm = nn.Conv2d(1, 1, (4, 8), (4, 1), bias=False), nn.BatchNorm2d(1)
-    conv.weight.data.fill_(sign / 32)
+    conv.weight.data.fill_(1 / 32)
     norm.running_mean.fill_(0.5)
     last = nn.Linear(2, 2)
     last.weight.data[:] = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
-    last.bias.data[:] = torch.tensor([low, low * high])
+    last.bias.data.zero_()
     return nn.Sequential(conv, norm, nn.Sigmoid(), nn.Flatten(), last)
 
 
@@ -195,15 +210,17 @@ def test_a_network_earns_its_bands():
 
 
 def test_a_network_that_was_trained_on_another_scale_is_told_so():
-    network = reader()
+    network = reader()  # is it lighter above than at half of 255?
     network[1].running_mean.fill_(127.5)
-    network[1].running_var.fill_(1e4)
+    network[4].weight.data[:] = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    network[4].bias.data[:] = torch.tensor([0.5, 0.0])
     assert "images of 0 to 255" in examine(TASK, {"network": network}).hint
 
 
 def test_predictions_are_no_network():
     found = examine(TASK, {"network": lambda images: images.mean((1, 2, 3)) > 0})
-    assert "expected a trained nn.Module, and this is of type function" in found.problem
+    told = "`network`: expected a trained nn.Module, and this is of type function."
+    assert found.points == 0 and found.problem == told
 
 
 # --- the data of assignments 3 to 5 ---
@@ -254,9 +271,8 @@ def test_a_right_network_keeps_its_points_under_a_hundred_keys(task):
 
 
 def test_training_leaves_the_generator_of_whoever_calls_it_alone():
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    trained(nn.Sequential(nn.Flatten(), nn.Linear(256, 10)), epochs=1)
+    network, before = nn.Sequential(nn.Flatten(), nn.Linear(256, 10)), torch.get_rng_state()
+    trained(network, epochs=1)
     assert torch.equal(before, torch.get_rng_state())
 
 
