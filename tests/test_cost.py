@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import math
+import sys
 import weakref
 from pathlib import Path
 
@@ -230,7 +231,7 @@ def test_totals_follow_the_mode():
     evaluated, trained = summary(network, IMAGE), summary(network.train(), IMAGE)
     assert evaluated.total_macs == 1_498_376_192 < trained.total_macs
     assert evaluated.unused_params == 6_379_984 and trained.unused_params == 0
-    assert "not used in this forward pass" in str(evaluated)
+    assert "not used in this forward pass" in evaluated.text()
     assert evaluated.output_shape == (1, 1000)
     assert isinstance(trained.output_shape, tuple) and trained.output_shape.aux_logits1 == (1, 1000)
 
@@ -405,7 +406,7 @@ def test_groups_by_depth():
 
 
 def test_text_has_every_row_and_total():
-    text = str(net("alexnet_slides"))
+    text = net("alexnet_slides").text()
     lines = text.splitlines()
     assert lines[0] == "Sequential, input 1×3×227×227, evaluation mode"
     (conv4,) = [line.split() for line in lines if line.strip().startswith("conv4")]
@@ -415,7 +416,15 @@ def test_text_has_every_row_and_total():
     assert "61,100,840 parameters" in text
     assert "conv + linear: 716,767,232 MACs = 1,433,534,464 FLOPs" in text
     assert "with pools: 717,562,112 MACs" in text
-    assert repr(net("alexnet_slides")) == text == str(net("alexnet_slides"))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_only_a_terminal_narrows_the_text(monkeypatch, terminal):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    table = net("alexnet_slides")
+    assert str(table) == repr(table) == table.text(80 if terminal else None)
+    assert (max(map(len, str(table).splitlines())) <= 80) == terminal
 
 
 def test_exports_hold_the_same_numbers(tmp_path):
@@ -541,7 +550,7 @@ def test_the_tree_has_classes_and_shares():
     model = on_meta("resnet18")
     model.layer1.requires_grad_(False)
     tree = summary(model, IMAGE).tree(2)
-    lines = [" ".join(line.split()) for line in str(tree).splitlines()]
+    lines = [" ".join(line.split()) for line in tree.text().splitlines()]
     assert "layer1 Sequential 1×64×56×56 147,968 0 6,272 462,422,016 25.5%" in lines
     assert "0 BasicBlock 1×512×7×7 3,673,088 3,673,088 588 179,830,784 9.9%" in lines
     assert tree.rows[0].share == 1 and tree.rows[0].trainable == 11_689_512 - 147_968

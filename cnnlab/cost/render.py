@@ -7,7 +7,6 @@ import difflib
 import html
 import io
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -68,7 +67,7 @@ class Table:
             widths.pop(key, None)
         if longest:
             spare = room - sum(widths.values()) - 2 * len(widths) + 2
-            widths["name"] = max(min(longest, widths["name"] + spare), 8)
+            widths["name"] = min(longest, max(widths["name"] + spare, 8))
             cells["name"] = [_shortened(name, widths["name"]) for name in cells["name"]]
         shown = [c for c in chosen if c.key in widths]
         lines = []
@@ -275,9 +274,11 @@ class Column:
 
 
 def page() -> int | None:
-    """Characters that a line of the terminal has room for; None where there is no terminal."""
-    narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return shutil.get_terminal_size().columns if narrow else None
+    """Characters that a line of the terminal has room for; None where text goes elsewhere.
+
+    A file, a pipe and a notebook get every column, whatever COLUMNS says.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def column(key: str) -> Column:
