@@ -1,8 +1,8 @@
 """From the launcher's records to a report: lines, names and shapes found, findings merged."""
 
-import functools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from cnnlab import sandbox
@@ -43,79 +43,37 @@ def report_of(
     """
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
     raw = [r for r in records if "finding" in r]
-    if raw:  # an input that happens to be full of NaN: read, and never written
-        unwritten = {
-            r["region"] for r in regions.values() if r["name"] in guessed and not r["stores"]
-        }
-        raw = [r for r in raw if r["region"] not in unwritten or r["finding"] not in ("unwritten", "uninitialised")]  # fmt: skip  # noqa: E501
-    declared = functools.cache(lambda: debuginfo.variables(made.path))
+    # An input that happens to be full of NaN: it was read, and never written.
+    inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
+    raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
+    known = debuginfo.variables(made.path) if raw else ()
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
-    arrays = {}
-    for r in regions.values():
-        tensor = tensors.get(r["name"]) if r["argument"] else None
-        shape, itemsize = (tuple(tensor.shape), tensor.element_size()) if tensor is not None else (None, None)  # fmt: skip  # noqa: E501
-        if tensor is None and raw and (v := _declared(declared(), r)):
-            shape, itemsize = v.shape or (1,), v.itemsize
-        arrays[r["region"]] = Array(
-            r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]),
-            r["loads"], r["stores"],
-        )  # fmt: skip
+    arrays = {n: _array(r, tensors, known) for n, r in regions.items()}
     done = next((r for r in records if "done" in r), {})
-    findings, notes = [], []
+    findings = []
     for r in raw:
-        kind, text = r["finding"], r.get("text", "")
-        mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
-        first_pc = r.get("pc") or (r.get("other_pc") if kind == "index" else 0)
-        line = r.get("line") or lines.get((first_pc or 0) - 1)
-        array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
-        if kind == "index":
-            array, wrong, write = _refused(text, array, r, line, kernel.source, declared())
-        if kind == "timeout":
+        f = _finding(r, arrays, lines, known, kernel.source)
+        if f.kind == "timeout":
             kind, text = _stopped(done, launch, timeout)
-        findings.append(Finding(
-            kind="out-of-bounds" if kind == "index" else kind,
-            line=line,
-            array=array,
-            offset=r.get("index") if kind != "index" or r["region"] else None,
-            size=r.get("size", 0),
-            write=write,
-            block=tuple(r["who"][0]) if "who" in r else None,
-            thread=tuple(r["who"][1]) if "who" in r else None,
-            other_block=tuple(r["other"][0]) if "other" in r else None,
-            other_thread=tuple(r["other"][1]) if "other" in r else None,
-            other_line=lines.get(r["other_pc"] - 1) if r.get("other_pc") and "other" in r else None,
-            count=r["count"],
-            total=r.get("of"),
-            runs=tuple(map(tuple, r.get("runs", ()))),
-            cell=r.get("cell", 1),
-            threads=tuple(i for i in range(1024) if mask >> i & 1),
-            block_shape=launch.block,
-            launched=launch.blocks * launch.threads,
-            detail=text,
-            raw=kind,
-            wrong_index=wrong,
-            reach=r.get("reach", 0),
-            source=kernel.source,
-        ))  # fmt: skip
+            f = replace(f, kind=kind, raw=kind, detail=text)
+        findings.append(f)
     if failure:
-        kind, text = failure
-        findings.append(
-            Finding(
-                kind, detail=text, block_shape=launch.block, source=kernel.source, raw="failure"
-            )
-        )
-    merged = []
-    for f in merge(findings):
-        if f.same_value and f.write and f.detail == "write" and _is_flag(f):
-            notes.append(
-                f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
-                "That is no race in CUDA: one of them wins, whichever it is."
-            )
-        else:
-            merged.append(f)
-    for r in regions.values():
-        if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors and not merged:
-            notes.append(f"{r['name']} was read before it was written: its old contents count.")
+        findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
+    launched = launch.blocks * launch.threads
+    merged = merge([replace(f, block_shape=launch.block, launched=launched) for f in findings])
+    flags = [f for f in merged if f.same_value and f.write and f.detail == "write" and _is_flag(f)]
+    notes = [
+        f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
+        "That is no race in CUDA: one of them wins, whichever it is."
+        for f in flags
+    ]
+    merged = [f for f in merged if f not in flags]
+    if not merged:
+        notes += [
+            f"{r['name']} was read before it was written: its old contents count."
+            for r in regions.values()
+            if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
+        ]
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
@@ -138,6 +96,58 @@ def report_of(
         printed=printed["printed"],
         finished=bool(done.get("done")),
         nvidia=kernel.nvidia,
+    )
+
+
+_OF_OUTPUTS = ("unwritten", "uninitialised")
+
+
+def _array(r: dict, tensors: dict, known) -> Array:
+    """An array as its tensor has it, or as it is declared."""
+    shape = itemsize = None
+    if r["argument"] and r["name"] in tensors:
+        tensor = tensors[r["name"]]
+        shape, itemsize = tuple(tensor.shape), tensor.element_size()
+    elif v := _declared(known, r):
+        shape, itemsize = v.shape or (1,), v.itemsize
+    used = r["loads"], r["stores"]
+    return Array(r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]), *used)
+
+
+def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
+    """One of the launcher's records with names, lines and shapes in the place of addresses."""
+    kind, text, refused = r["finding"], r.get("text", ""), r["finding"] == "index"
+    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
+    pc = r.get("pc") or (r.get("other_pc") if refused else 0)
+    line = r.get("line") or lines.get((pc or 0) - 1)
+    array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
+    if refused:
+        array, wrong, write = _refused(text, array, r, line, source, known)
+    (block, thread), (other_block, other_thread) = (
+        map(tuple, r[who]) if who in r else (None, None) for who in ("who", "other")
+    )
+    return Finding(
+        kind="out-of-bounds" if refused else kind,
+        line=line,
+        array=array,
+        offset=r.get("index") if not refused or r["region"] else None,
+        size=r.get("size", 0),
+        write=write,
+        block=block,
+        thread=thread,
+        other_block=other_block,
+        other_thread=other_thread,
+        other_line=lines.get(r["other_pc"] - 1) if other_block and r.get("other_pc") else None,
+        count=r["count"],
+        total=r.get("of"),
+        runs=tuple(map(tuple, r.get("runs", ()))),
+        cell=r.get("cell", 1),
+        threads=tuple(i for i in range(1024) if mask >> i & 1),
+        detail=text,
+        raw=kind,
+        wrong_index=wrong,
+        reach=r.get("reach", 0),
+        source=source,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.cuda import compiler, cpu, debuginfo, launching, nvrtc
-from cnnlab.cuda.launching import LaunchError, Parameter
+from cnnlab.cuda.launching import Launch, LaunchError, Parameter
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import CompileError, read, split
 
@@ -122,6 +122,12 @@ class Kernel:
             return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
         return launching.constants(given, known)
 
+    def _check(self, grid, block, args, shared_bytes, constants, outputs, variant) -> Launch:
+        values = self._constants(constants or {}, variant)
+        return launching.checked(
+            self.name, self.parameters, grid, block, args, shared_bytes, values, outputs
+        )
+
     def launch(
         self,
         grid,
@@ -165,11 +171,7 @@ class Kernel:
         if mode not in ("checked", "fast"):
             raise LaunchError(f"mode must be 'checked' or 'fast', not {mode!r}")
         outputs = (outputs,) if isinstance(outputs, str | int) else outputs
-        parameters = self.parameters
-        values = self._constants(constants or {}, mode)
-        launch = launching.checked(
-            self.name, parameters, grid, block, args, shared_bytes, values, outputs
-        )
+        launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
         tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
         if tensors and tensors[0].is_cuda:
             from cnnlab.cuda import gpu
