@@ -40,7 +40,7 @@ def reader() -> nn.Sequential:
 
 @cache
 def _trained(mark: str, seed: int, device: torch.device) -> nn.Module:
-    """A reader of digits whose marks say their class (``"telling"``), or any (``"random"``)."""
+    """A reader of digits whose marks say their class (``"telling"``) or any (``"random"``)."""
     data, generator = mnist("train"), torch.Generator().manual_seed(seed)
     images, labels = data.images[:1000], data.labels[:1000]
     any_class = torch.randint(10, (len(labels),), generator=generator)
