@@ -19,7 +19,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLDED = {"house": {"source_hidden": True}, "answer": {"outputs_hidden": True}}
 
 # Lectures in which the student sees the code. The others follow, one after the other.
-IN_THE_PATTERN = ["01_convolution", "02_shapes", "04_lenet", "10_wider_denser"]
+IN_THE_PATTERN = ["01_convolution", "02_shapes", "04_lenet", "10_wider_denser", "11_attention"]
 
 
 @pytest.fixture(scope="module", params=LECTURES, ids=lambda path: path.stem)
