@@ -25,6 +25,7 @@ IN_THE_PATTERN = [
     "04_lenet",
     "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
+    "00_start_here",
 ]
 
 
