@@ -34,6 +34,7 @@ IN_THE_PATTERN = [
     "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
     "17_what_does_it_see",
+    "00_start_here",
 ]
 
 
