@@ -39,7 +39,7 @@ _ANYWHERE = [  # also inside a macro
     (r"\b(?:cuda::(?:pipeline|barrier|memcpy_async)|__pipeline_\w+|memcpy_async)\b", "asynchronous copies (cp.async) are not supported"),
     (r"\bwgmma|\b__cluster_dims__|\bcluster_group\b", "Hopper's clusters and wgmma are not supported"),
     (r"\b(?:this_grid|grid_group|this_multi_grid)\b", "grid-wide barriers (a cooperative launch) are not supported: blocks run one after another here"),
-    (r"\bcurand\w*", "cuRAND is not supported; make random numbers in Python and pass them"),
+    (r"(?<![<\"])\bcurand\w*", "cuRAND is not supported; make random numbers in Python and pass them"),
     (r"\b__managed__\b", "__managed__ variables are not supported"),
 ]  # fmt: skip
 _IN_CODE = [

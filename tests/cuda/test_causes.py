@@ -334,6 +334,7 @@ def test_all_refusals_come_at_once():
         "kernel.cu:5:3: a launch with <<<",
     ):
         assert words in str(error.value)
+    assert str(error.value).count("kernel.cu:") == 4  # each once
 
 
 @pytest.mark.parametrize(
