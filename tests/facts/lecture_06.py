@@ -7,6 +7,13 @@ from cnnlab.models import get_model
 
 C, H, W = 64, 28, 28
 
+# VGG-16 row by row: elements and weights.
+ROWS = """S001-026 S001-027 S001-028 S001-029 S001-030 S001-031 S001-032 S001-033 S001-034 S001-035
+S001-036 S001-037 S001-038 S001-039 S001-040 S001-041 S001-042 S001-043 S001-044 S001-045
+S001-046 S001-047 S001-048 S001-049 S001-050 S001-051 S001-052 S001-053 S001-054 S001-055
+S001-056 S001-057 S001-058 S001-059 S001-060 S001-061 S001-062 S001-063 S001-064 S001-065
+S001-066 S001-067"""
+
 
 def costs(name: str, size: tuple[int, ...] | None = None):
     """What a network costs, on its own input size or another."""
@@ -52,15 +59,14 @@ def coefficients(scale: int, factor: int) -> list[int]:
 
 
 def table(vgg16) -> dict:
-    """VGG-16 row by row: elements and weights, S001-026 to S001-067."""
+    """The whole of VGG-16."""
     rows = [row for row in vgg16.rows if row.kind in ("conv", "pool", "linear") and row.memory]
     cells = []
     for row in rows:
         if row.type != "AdaptiveAvgPool2d":
             cells += [row.memory // 4, row.params - (row.filters or 0)]
     elements = 3 * 224 * 224 + sum(cells[0::2])
-    ids = [f"S001-{number:03}" for number in range(26, 68)]
-    return dict(zip(ids, cells, strict=True)) | {
+    return dict(zip(ROWS.split(), cells, strict=True)) | {
         "S001-024": 3 * 224 * 224,
         "S001-025": 0,
         "S001-068": 4 * elements,
