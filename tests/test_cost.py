@@ -638,6 +638,19 @@ def test_groups_on_the_way_back(kind, groups):
     assert (counted_on_the_way_back(grouped, x) > apart) == (groups > 1)
 
 
+def test_a_forward_that_is_compiled():
+    class Compiled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        @torch.compile
+        def forward(self, x):
+            return self.conv(x)
+
+    assert summary(Compiled(), (3, 8, 8)).total_macs == 36 * 4 * 27
+
+
 def test_a_convolution_with_offsets():
     class Deformed(nn.Module):
         def __init__(self):
