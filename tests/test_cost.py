@@ -638,6 +638,36 @@ def test_groups_on_the_way_back(kind, groups):
     assert (counted_on_the_way_back(grouped, x) > apart) == (groups > 1)
 
 
+def test_a_forward_that_is_compiled():
+    class Compiled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        @torch.compile
+        def forward(self, x):
+            return self.conv(x)
+
+    assert summary(Compiled(), (3, 8, 8)).total_macs == 36 * 4 * 27
+
+
+def test_a_convolution_with_offsets():
+    class Deformed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Conv2d(4, 18, 3)
+            self.conv = torchvision.ops.DeformConv2d(4, 6, 3, groups=2)
+
+        def forward(self, x):
+            return self.conv(x, self.offset(x))
+
+    result = summary(Deformed(), (4, 8, 8))
+    assert result.output_shape == (1, 6, 6, 6) and result.unused_params == 0
+    assert result.total_macs == 36 * 18 * 4 * 9 + 36 * 6 * 2 * 9
+    assert result.receptive_field is None  # nobody knows where the taps lie
+    assert "outputs * 18 = 3,888" in result.explain(1)
+
+
 def test_autocast_halves_what_it_computes():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(6, 4), nn.LayerNorm(4))
     x = torch.zeros(1, 3, 8, 8)

@@ -110,9 +110,9 @@ def _macs(row, window) -> str:
     out = f"{_times(row.output_shape)} outputs"
     if row.kind == "pool" and window:
         return f"{out} * {_times(window.kernel_size)} of a window = "
-    if row.kind == "conv" and window.transposed:
+    if row.kind == "conv" and window and window.transposed:
         return f"{_times(row.input_shape)} inputs * {row.macs // prod(row.input_shape)} = "
-    if row.kind == "conv":
+    if row.kind == "conv" and window:
         inputs = row.input_shape[-len(window.kernel_size) - 1]
         groups = f"/{window.groups}" if window.groups > 1 else ""
         return f"{out} * {inputs}{groups}*{_times(window.kernel_size)} = "

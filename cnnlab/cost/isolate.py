@@ -80,15 +80,20 @@ class Double:
 
     def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
+        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
+            object.__setattr__(double, "__dict__", {
+                **own,
+                **self._shared,  # they go by numbers that are given once
+                "_forward_hooks": OrderedDict(),
+                "_forward_pre_hooks": OrderedDict(),
+                "_parameters": own["_parameters"].copy(),
+                "_buffers": own["_buffers"].copy(),
+                "_modules": own["_modules"].copy(),
+                "_non_persistent_buffers_set": own["_non_persistent_buffers_set"].copy(),
+            })  # fmt: skip
+            return
         attributes = own.copy()
         object.__setattr__(double, "__dict__", attributes)
-        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
-            attributes.update(self._shared)  # they go by numbers that are given once
-            attributes["_forward_hooks"] = OrderedDict()
-            attributes["_forward_pre_hooks"] = OrderedDict()
-            for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-                attributes[name] = own[name].copy()
-            return
         for name, value in own.items():
             kind = type(value)
             if kind in _EMPTY and not value:

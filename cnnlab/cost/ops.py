@@ -179,6 +179,14 @@ def conv_transpose(
     return conv(trace, how, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
+def deformed_conv(trace, how, input, weight, offset, mask, bias, *sizes):
+    """A convolution whose taps lie where the offsets say, one for each place of the output."""
+    w, shape = weight.shape, (input.shape[0], weight.shape[0], *offset.shape[-2:])
+    return trace.new(
+        how, (input, weight, offset, mask, bias), shape, input, prod(shape) * prod(w[1:])
+    )
+
+
 def linear(trace, how, input, weight, bias=None):
     x, w = input.shape, weight.shape
     if not x or x[-1] != w[-1]:
@@ -574,6 +582,7 @@ _REDUCED = Record("other", None, "unknown", "inputs", _reduced)
 _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
     (Record("conv", conv, keeps="weight"), "conv{}d"),
     (Record("conv", conv_transpose, keeps="weight"), "conv_transpose{}d"),
+    (Record("conv", deformed_conv), "deform_conv2d"),
     (Record("linear", linear, keeps="weight"), "linear"),
     (Record("matmul", matmul, "all", "product"), "matmul mm bmm mv"),
     (Record("matmul", sparse_product, "all", "product"), "_sparse_mm sparse_mm"),

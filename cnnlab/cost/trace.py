@@ -18,6 +18,7 @@ import contextlib
 import functools
 import gc
 import random
+import sys
 import types
 import weakref
 from dataclasses import dataclass
@@ -456,7 +457,7 @@ class Trace(TorchFunctionMode):
             if training is not None:
                 twin.train(training)
             self.training, self.modules = twin.training, None
-            with self:
+            with self, _eagerly():
                 yield twin
         finally:
             for attributes in copies:
@@ -483,6 +484,12 @@ class Trace(TorchFunctionMode):
         if held is not None:
             self.held_of[id(copy)] = held
         return copy
+
+
+def _eagerly():
+    """Where a forward that torch.compile decorates runs as it was written."""
+    compiling = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if compiling else contextlib.nullcontext()
 
 
 def is_tensor(value) -> bool:
