@@ -714,7 +714,7 @@ CONV_MATRIX = Task(
         Misconception(
             "columns in another order",
             _but(_conv, _channels_last),
-            "A column of `unfold` goes channel by channel, each row by row: so does `weight.flatten(1)`.",
+            "A column of `unfold` goes channel by channel, row by row, as `weight.flatten(1)`.",
         ),
         Misconception(
             "batch and filters mixed",
