@@ -24,8 +24,6 @@ AUTOGRAD = (
     "threshold_backward",
     "native_batch_norm_backward",
     "max_pool2d_with_indices_backward",
-    "_log_softmax_backward_data",
-    "_softmax_backward_data",
     "nll_loss_backward",
 )
 
@@ -1395,13 +1393,10 @@ def _trained():
 
 
 def _train_cases(rng):
-    """Images of the test part, each moved by at most a pixel: none of them lies in a file."""
     test = mnist("test")
     chosen = rng.permutation(len(test))[:500]
-    images = F.pad(test.images[chosen], [1] * 4)
-    moves = rng.integers(0, 3, (len(images), 2)).tolist()
-    moved = [x[:, i : i + 28, j : j + 28] for x, (i, j) in zip(images, moves, strict=True)]
-    yield Case("very good", (torch.stack(moved).half().float(), test.labels[chosen]))
+    # Half precision is all that the student's edition keeps of the images.
+    yield Case("very good", (test.images[chosen].half().float(), test.labels[chosen]))
 
 
 TRAIN = Task(
@@ -1409,7 +1404,7 @@ TRAIN = Task(
     kind="weights",
     entry="network",
     points={"better than guessing": 2, "good": 2, "very good": 2},
-    bands={"better than guessing": 0.5, "good": 0.85, "very good": 0.92},
+    bands={"better than guessing": 0.5, "good": 0.8, "very good": 0.9},
     structure=("convolutions",),
     reference=_trained,
     cases=_train_cases,
