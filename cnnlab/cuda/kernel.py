@@ -1,5 +1,6 @@
 """A compiled kernel and how Python launches it: ``kernel[grid, block](*tensors_and_scalars)``."""
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -119,7 +120,9 @@ class Kernel:
         try:
             known = debuginfo.variables(self.built(variant).path) if given else ()
         except compiler.CompilerMissing:  # a GPU without a host compiler
-            return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
+            with contextlib.suppress(TypeError, ValueError, RuntimeError):
+                return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
+            raise
         return launching.constants(given, known)
 
     def _check(self, grid, block, args, shared_bytes, constants, outputs, variant) -> Launch:

@@ -43,7 +43,7 @@ def notebook(prefix: str) -> dict:
     namespace = {"__name__": "__main__"}
     for index, cell in enumerate(nbformat.read(path, 4).cells):
         grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        defines = re.match(r"(import|from|class|def|train|SHAPES|[\w]+ = \{)", cell.source)
+        defines = re.match(r"(import|from|class|def|train|SHAPES|\w+ = [{(])", cell.source)
         if (
             cell.cell_type == "code"
             and defines
