@@ -17,6 +17,7 @@ from cnnlab.experiments import (
     run,
 )
 from cnnlab.experiments.__main__ import PAGE
+from cnnlab.experiments.catalogue import pruned, rounded
 from cnnlab.experiments.looking import FAINT, marked
 from cnnlab.experiments.networks import scattered_digits, small_resnet, without_each_block
 from cnnlab.experiments.outcome import Outcome, markdown
@@ -139,6 +140,31 @@ def test_the_shortcut_is_taken_on_every_seed_and_the_control_does_not_need_it():
     telling, idle = (f"trained with {marks} marks" for marks in ("telling", "random"))
     assert table[f"{telling}, right mark"].lowest > table[f"{idle}, right mark"].highest
     assert table[f"{telling}, wrong mark"].highest + 0.3 < table[f"{idle}, wrong mark"].lowest
+
+
+def test_rounding_and_pruning_do_what_they_say():
+    weights = torch.linspace(-1, 0.7, 101)
+    assert len(rounded(weights, 3).unique()) <= 7
+    assert (rounded(weights, 8) - weights).abs().max() <= 0.5 / 127 + 1e-6
+    kept = pruned(weights, 0.8) != 0
+    assert kept.sum() == 20 and weights[kept].abs().min() >= weights[~kept].abs().max()
+
+
+def test_three_bits_are_enough_and_two_are_not_on_every_seed():
+    table = measured("compression")
+    assert table["3 bits"].lowest > table["32 bits"].lowest - 0.02
+    assert table["2 bits"].highest + 0.1 < table["32 bits"].lowest
+    assert table["95% set to 0"].highest + 0.05 < table["50% set to 0"].lowest
+
+
+def test_the_judge_flatters_the_winner_more_than_the_rest():
+    table = measured("search")
+    for name in ("random", "evolution"):
+        judge, new = (
+            {who: table[f"{name}, {who}, {where}"].mean for who in ("all 12", "the best")}
+            for where in ("by the judge", "on new images")
+        )
+        assert judge["the best"] - new["the best"] > 0.005 + judge["all 12"] - new["all 12"]
 
 
 def test_guided_backprop_does_not_care_what_the_head_knows():

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from random import Random
 
 import torch
 from torch import nn
@@ -836,6 +837,75 @@ def _openness(maps: torch.Tensor, corners: torch.Tensor) -> float:
     return (maps[digit].mean() - maps[~digit].mean()).item()
 
 
+def rounded(weights: torch.Tensor, bits: int) -> torch.Tensor:
+    """To the nearest of 2^bits - 1 values, equally spaced and symmetric about zero."""
+    scale = weights.abs().max() / (2 ** (bits - 1) - 1)
+    return (weights / scale).round() * scale
+
+
+def pruned(weights: torch.Tensor, share: float) -> torch.Tensor:
+    """With this share of the weights, the smallest, set to zero."""
+    sizes = weights.abs()
+    return weights * (sizes > sizes.flatten().kthvalue(round(share * weights.numel())).values)
+
+
+def compression(seed: int, bench: Bench) -> dict[str, float]:
+    data, test, values = mnist("train"), mnist("test"), {}
+    train = ImageSet(data.images[:2000], data.labels[:2000], data.classes, data.name)
+    net = bench.train(_lenet(seed), train, Recipe(2, 50, learning_rate=0.05, seed=seed))
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    values["32 bits"] = bench.accuracy(net, test)
+    for label, change in (
+        *((f"{bits} bits", lambda w, bits=bits: rounded(w, bits)) for bits in (8, 4, 3, 2)),
+        *((f"{p:.0%} set to 0", lambda w, p=p: pruned(w, p)) for p in (0.5, 0.8, 0.9, 0.95)),
+    ):
+        net.load_state_dict({n: change(w) if w.ndim > 1 else w for n, w in state.items()})
+        values[label] = bench.accuracy(net, test)
+    return values
+
+
+CHOICES = {"kernel": (1, 3, 5), "width": (4, 8, 16), "depth": (1, 2, 3), "pool": ("max", "mean")}
+
+
+def from_genes(genes: dict) -> nn.Sequential:
+    """Lecture 12's searched network for images of 8×8: a dictionary with a choice of each."""
+    k, width, layers, c_in = genes["kernel"], genes["width"], [], 1
+    for index in range(genes["depth"]):
+        layers += [nn.Conv2d(c_in, width, k, padding=k // 2), nn.BatchNorm2d(width), nn.ReLU()]
+        if index == 0:
+            layers.append(nn.MaxPool2d(2) if genes["pool"] == "max" else nn.AvgPool2d(2))
+        c_in = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * width, 10))
+
+
+def search(seed: int, bench: Bench) -> dict[str, float]:
+    random, values = Random(seed), {}
+    train, judge, test = digits("train"), digits("validation"), digits("test")
+    recipe = Recipe(2, 50, learning_rate=0.05, seed=seed)
+
+    def born(parent: dict | None = None) -> tuple[float, float, dict]:
+        genes = {name: random.choice(options) for name, options in CHOICES.items()}
+        if parent is not None:  # one change
+            name = random.choice([*CHOICES])
+            genes = parent | {name: genes[name]}
+        torch.manual_seed(random.randrange(10**6))
+        net = bench.train(from_genes(genes), train, recipe)
+        return bench.accuracy(net, judge), bench.accuracy(net, test), genes
+
+    for label, ancestors in (("random", 12), ("evolution", 5)):
+        alive = [born() for _ in range(ancestors)]
+        seen = [*alive]
+        for _ in range(12 - ancestors):
+            parent = max(random.sample(alive, 3), key=lambda one: one[0])
+            alive = [*alive[1:], born(parent[2])]  # the oldest dies
+            seen.append(alive[-1])
+        best = max(seen, key=lambda one: one[0])
+        for index, where in enumerate(("by the judge", "on new images")):
+            values[f"{label}, all 12, {where}"] = sum(one[index] for one in seen) / 12
+            values[f"{label}, the best, {where}"] = best[index]
+    return values
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -1123,6 +1193,29 @@ EXPERIMENTS: dict[str, Experiment] = {
         "The average of all test images' gates, which cannot know where the digit is in this one.",
         gate_places,
         percent=False,
+    ),
+    "compression": Experiment(
+        "How few bits, or how few weights, does a trained network need?",
+        "Eight bits are enough; small weights can go (Han et al. 2016).",
+        "test accuracy",
+        "The 20-50-500 LeNet without padding on 2,000 images of MNIST, 1,000 others to test; SGD, "
+        "rate 0.05 with a cosine schedule, 2 epochs, batches of 50. The weights of each layer are "
+        "rounded, or the smallest of them set to 0, with no training after it.",
+        "The same network as it was trained, with 32 bits.",
+        compression,
+    ),
+    "search": Experiment(
+        "Is an evolutionary search better than a random one?",
+        "Random search does nearly as well in several published spaces (Li and Talwalkar 2019).",
+        "accuracy",
+        "54 networks for digits of 8×8: kernel 1, 3, 5, width 4, 8, 16, depth 1, 2, 3, max or mean "
+        "pool. 12 candidates, each trained for 2 epochs on 1,266 digits (SGD, rate 0.05 with a "
+        "cosine schedule, batches of 50) and judged on 178; the best is tested on 353 others. "
+        "Evolution: 5 ancestors, 7 children of the best of three, the oldest dies.",
+        "As many candidates drawn at random. Whether the judge flatters the winner is seen beside "
+        "the mean of all 12, which nobody picked: there judge and new images differ only as two "
+        "sets of images do.",
+        search,
     ),
     "transfer": Experiment(
         "Little or much data, similar or different: which way of using a trained network is best?",

@@ -3,8 +3,7 @@
 Zoph, Vasudevan, Shlens and Le, "Learning Transferable Architectures for Scalable Image
 Recognition", CVPR 2018. https://arxiv.org/abs/1707.07012
 
-`NASNET_A` writes down the cells that the search found (figure 4); `cnnlab.models.evolution`
-searches for others.
+`NASNET_A` writes down the cells that the search found (figure 4).
 """
 
 from torch import Tensor, nn

@@ -31,6 +31,7 @@ IN_THE_PATTERN = [
     "09_resnet",
     "10_wider_denser",
     "11_attention",
+    "12_efficient_networks",
     "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
     "17_what_does_it_see",
