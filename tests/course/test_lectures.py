@@ -24,6 +24,7 @@ IN_THE_PATTERN = [
     "02_shapes",
     "04_lenet",
     "09_resnet",
+    "16_transfer_learning",
     "17_what_does_it_see",
 ]
 
