@@ -54,6 +54,7 @@ c.HTMLExporter.filters = {
     "markdown2html": "cnnlab.grading.pages.markdown2html",
     "ansi2html": "cnnlab.grading.pages.ansi2html",
 }
+c.ExportApp.plugin_class = "cnnlab.grading.export.CsvExport"
 # A test that is hidden from students stays hidden in their feedback.
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",

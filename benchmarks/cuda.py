@@ -18,8 +18,9 @@ import torch.nn.functional as F
 
 from benchmarks._report import DOCS, interleaved, ratio, save, time
 from cnnlab import cuda
-from cnnlab.cuda.grading import judge_source
-from cnnlab.cuda.ladder import LADDER, reference_source
+from cnnlab.assignments.ladder import LADDER
+from cnnlab.assignments.sources import judge_source
+from cnnlab.cuda.ladder import reference_source
 
 SIDE, K = 512, 5
 KERNELS = {  # rung: file, kernel, grid for a side, block

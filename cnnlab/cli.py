@@ -45,7 +45,12 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--list", action="store_true", help="the names that are known")
     command.set_defaults(run=_summary)
 
-    command = commands.add_parser("check", help="run an assignment and show how far it has come")
+    command = commands.add_parser(
+        "check",
+        help="run an assignment and show how far it has come",
+        description="Run an assignment and show how far it has come. The exit status is 0 for all "
+        "points, 1 for fewer, 2 where nothing can be checked.",
+    )
     command.add_argument("assignment", help='"a1", or the path of a notebook')
     command.add_argument("--course", default=".", help="the folder of the course (default: here)")
     command.set_defaults(run=_check)
@@ -125,11 +130,11 @@ def _check(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         return _missing("check", error)
     try:
-        check_notebook(find_notebook(args.assignment, args.course))
+        earned, total = check_notebook(find_notebook(args.assignment, args.course))
     except NotebookProblem as error:
         print(error, file=sys.stderr)
-        return 1
-    return 0
+        return 2
+    return 0 if earned == total else 1
 
 
 def _new_assignment(args: argparse.Namespace) -> int:

@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cnnlab.data import ImageSet, digits, mnist, photograph, photographs, shipped_file, textures
+from cnnlab.data import (
+    ImageSet,
+    digits,
+    mnist,
+    moved,
+    photograph,
+    photographs,
+    shipped_file,
+    textures,
+)
 from cnnlab.data.textures import _patches
 
 SPLITS = ("train", "validation", "test")
@@ -229,3 +238,21 @@ def test_wrong_arguments_are_refused_in_one_sentence(call, message):
     with pytest.raises(ValueError) as error:
         call()
     assert str(error.value) == message
+
+
+def test_moved_images_differ_each_in_its_own_way_and_are_the_same_for_the_same_generator():
+    images = digits("test", 16).images[:1].expand(40, -1, -1, -1)
+    first, again = (moved(images, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == images.shape
+    assert first.min() >= 0 and first.max() <= 1
+    assert len({tuple(image.flatten().tolist()) for image in first}) == 40
+    contrast = first.flatten(1).std(1)
+    assert contrast.max() > 1.3 * contrast.min()
+
+
+def test_a_moved_blank_image_is_lit_from_one_side():
+    blank = moved(torch.zeros(200, 1, 16, 16), torch.Generator().manual_seed(0))
+    rows, columns = blank.mean((1, 3)), blank.mean((1, 2))
+    for light in (rows, columns):
+        slope = light[:, -4:].mean(1) - light[:, :4].mean(1)
+        assert slope.min() < -0.15 and slope.max() > 0.15

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.data import digits
+from cnnlab.data import digits, mnist
 from cnnlab.experiments import (
     EXPERIMENTS,
     Bench,
@@ -18,7 +18,7 @@ from cnnlab.experiments import (
 )
 from cnnlab.experiments.__main__ import PAGE
 from cnnlab.experiments.looking import FAINT, marked
-from cnnlab.experiments.networks import small_resnet, without_each_block
+from cnnlab.experiments.networks import scattered_digits, small_resnet, without_each_block
 from cnnlab.experiments.outcome import Outcome, markdown
 from cnnlab.models import get_model
 from cnnlab.training import Recipe
@@ -174,6 +174,19 @@ def test_a_block_is_cut_out_and_put_back():
     ]
     assert cut == [1] * 7
     assert [*network] == blocks
+
+
+def test_a_scattered_digit_lies_at_its_corner():
+    images, labels, corners = scattered_digits("test", 20)
+    assert images.shape == (20, 1, 24, 24) and len({*map(tuple, corners.tolist())}) > 10
+    small = nn.functional.avg_pool2d(mnist("test").images[:20], 2)
+    for image, digit, (y, x) in zip(images, small, corners.tolist(), strict=True):
+        assert (image[:, y : y + 14, x : x + 14] >= digit).all()
+        ground = image.clone()
+        ground[:, y : y + 14, x : x + 14] = 0
+        assert ground.max() <= 0.4
+    assert labels.tolist() == mnist("test").labels[:20].tolist()
+    assert scattered_digits("test", 3, centred=True)[2].tolist() == [[5, 5]] * 3
 
 
 def test_a_table_shows_every_row():

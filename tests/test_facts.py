@@ -120,3 +120,16 @@ def test_get_and_find():
 
 def test_examples_in_the_docstring():
     assert doctest.testmod(facts, extraglobs={"facts": facts}).failed == 0
+
+
+# Sayings, conventions, and an entry of 2013 whose paper doesn't print the number.
+WITHOUT_A_PAPER = "S000-068 S000-149 S001-020 S001-104 S002-084 S004-027 S004-068"
+
+
+def test_what_is_quoted_has_paper_and_place_beside_it():
+    source = r"\d{4}( \(\w.*?\))?, (section|table|figure)|README of|Programming Guide,|, talk at "
+    quoted = [fact for fact in facts.all_facts() if fact.status == "quoted"]
+    dated = {fact.id for fact in quoted if fact.note == "depends on the date"}  # citation counts
+    without = {fact.id for fact in quoted if not re.search(source, fact.note)} - dated
+    assert without == {*WITHOUT_A_PAPER.split()}
+    assert len(dated) == 20

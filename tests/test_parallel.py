@@ -227,6 +227,8 @@ def test_the_prediction_lies_between_hidden_and_added_communication():
     row = Scaling(4, 32, all_reduce_bytes(1_000_000, 4), 0.2, 0.1, 0.25)
     assert row.sent == 1_500_000
     assert row.predicted == pytest.approx((128 / 0.3, 128 / 0.2))
+    slow = Scaling(4, 32, 1_500_000, 0.3, 0.3, 0.5)  # as long as both passes: 0.1 s hides nothing
+    assert slow.predicted == pytest.approx((128 / 0.6, 128 / 0.4))
     assert repr(ScalingTable([row])).splitlines()[1].split() == [
         *("4", "1.50", "MB", "100.0", "ms"),
         *("427", "to", "640", "512"),

@@ -59,7 +59,7 @@ class _ReadTask(Task):
 
     def expected(self, cases: list[Case], answer: Callable | None = None) -> list:
         places = {id(case): index for index, case in enumerate(self.asked)}
-        asked = cases[:1] if self.kind == "predictions" else cases
+        asked = cases[:1] if self.in_bands else cases
         return [(answer or self.reference).to(places[id(case)]) for case in asked]
 
 
@@ -108,7 +108,7 @@ def _record(task: Task) -> dict:
     found = {
         "data": data,
         "parameters": list(inspect.signature(task.reference).parameters),
-        "cases": [_plain_case(case, coarse=task.kind == "predictions") for case in cases],
+        "cases": [_plain_case(case, coarse=task.in_bands) for case in cases],
         "answers": right,
         "misconceptions": wrong,
     }

@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 import torch.nn.functional as F
 
-from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
-from cnnlab.cuda import CompilerMissing
-from cnnlab.cuda.grading import (
+from cnnlab.assignments.ladder import LADDER
+from cnnlab.assignments.sources import (
     NotJudged,
     SourceCase,
     SourceSpec,
@@ -19,7 +18,8 @@ from cnnlab.cuda.grading import (
     judge_source,
     known_behaviours,
 )
-from cnnlab.cuda.ladder import LADDER
+from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
+from cnnlab.cuda import CompilerMissing
 
 __all__ = ["KernelJudge", "altered_source", "kernel_task", "with_edges_repeated"]
 
@@ -42,7 +42,7 @@ def with_edges_repeated(case: SourceCase) -> SourceCase:
     padded = F.pad(image.double()[None, None], [taps.shape[0] // 2] * 4, "replicate")
     weight = taps.double()[None, None]
     expected, scale = F.conv2d(padded, weight), F.conv2d(padded.abs(), weight.abs())
-    return replace(case, expected=expected[0, 0], scale=scale[0, 0], alternatives={})
+    return replace(case, expected=expected[0, 0], scale=scale[0, 0])
 
 
 # What a task may have made of a rung's cases, by the name that the student's edition gives it.
@@ -161,7 +161,7 @@ def _changes(case: SourceCase, base: SourceCase) -> dict:
             pairs = enumerate(zip(own, other, strict=True))
             different = {i: a for i, (a, b) in pairs if i != case.output and not _same(a, b)}
             changed |= {name: different} if different else {}
-        elif name in ("constants", "alternatives"):
+        elif name == "constants":
             if own.keys() != other.keys() or not all(_same(own[k], other[k]) for k in own):
                 changed[name] = dict(own)
         elif not _same(own, other):
@@ -197,7 +197,7 @@ def kernel_task(
         What the aspects of `judge_source` are worth: ``"correct"``, ``"clean"``, and the aspects
         of the spec's limits. A source that does not compile earns nothing.
     spec : SourceSpec
-        A rung's of `cnnlab.cuda.ladder`, with its cases changed or not.
+        A rung's of `cnnlab.assignments.ladder`, with its cases changed or not.
     mistakes : mapping of str to (str, str)
         The misconceptions: a wrong kernel and the sentence that helps, by name.
     """

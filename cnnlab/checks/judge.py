@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from cnnlab.checks import source_rules
+from cnnlab.checks import source_rules, weights
 from cnnlab.checks.compare import describe, difference, record_difference, show, size_of
+from cnnlab.checks.hints import advice, general_hint
 from cnnlab.checks.runner import ALONE, Refused
 from cnnlab.checks.task import Case, Misconception, Task
 
@@ -106,20 +107,24 @@ def judge(
 def _judged(task: Task, cases: list[Case], answers: list[dict], reveal: bool) -> Verdict:
     if task.kind == "source":
         return _examined(task, cases, answers[0])
-    wrong = (_too_inaccurate if task.kind == "predictions" else _wrong_cases)(task, cases, answers)
+    if task.in_bands:
+        return _classified(task, cases, answers[0])
+    expected = task.expected(cases)
+    wrong = _wrong_cases(task, cases, expected, answers)
     parts = _parts(task, {cases[index].part for index in wrong})
     if not wrong:
         return Verdict(task.id, parts)
     first = next(part for part in task.points if part in {cases[index].part for index in wrong})
     of_first = [index for index in wrong if cases[index].part == first]
     smallest = min(of_first, key=lambda index: size_of(cases[index].question()))
-    if task.kind == "predictions":
-        found = _misread(task, cases[0], answers[0])
-        return Verdict(task.id, parts, wrong[smallest], **_named(found))
     found = _misconception(task, cases, answers)
     if not found and task.kind == "value":  # a table may hold more than one mistake
         found = _misconception(task, [cases[smallest]], [answers[smallest]])
-    problem = wrong[smallest]
+    problem, hint = wrong[smallest], ""
+    if not found and not _unwritten(answers[smallest]):
+        given = [_output(task, answer.get("value")) for answer in answers]
+        pairs = [(_output(task, e), g) for e, g in zip(expected, given, strict=True)]
+        hint = general_hint(task, cases, wrong, smallest, pairs)
     if (
         task.kind == "value"
         and len(wrong) > 1
@@ -134,7 +139,7 @@ def _judged(task: Task, cases: list[Case], answers: list[dict], reveal: bool) ->
         detail=_detail(task, cases[smallest], answers[smallest])
         if reveal and task.kind != "value" and not _unwritten(answers[smallest])
         else "",
-        **_named(found),
+        **(_named(found) or {"hint": hint}),
     )
 
 
@@ -143,7 +148,7 @@ def _named(found: Misconception | None) -> dict:
 
 
 def _nothing(task: Task, problem: str) -> Verdict:
-    return Verdict(task.id, _parts(task, set(task.points)), problem)
+    return Verdict(task.id, _parts(task, set(task.points)), problem, hint=advice(problem))
 
 
 def _parts(task: Task, failed: set[str]) -> tuple[Part, ...]:
@@ -153,56 +158,64 @@ def _parts(task: Task, failed: set[str]) -> tuple[Part, ...]:
     )
 
 
-def _wrong_cases(task: Task, cases: list[Case], answers: list[dict]) -> dict[int, str]:
+def _wrong_cases(task: Task, cases: list[Case], expected: list, answers: list[dict]) -> dict:
     """The sentence for each case that is answered wrongly."""
-    expected = task.expected(cases)
     sentences = map(_wrong, [task] * len(cases), cases, expected, answers)
     return {index: sentence for index, sentence in enumerate(sentences) if sentence}
 
 
-def _too_inaccurate(task: Task, cases: list[Case], answers: list[dict]) -> dict[int, str]:
-    """The sentence for each part whose band the predictions do not reach."""
+def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
+    """What classifies images: each part is earned from a share of right answers."""
+    case, call = cases[0], _call(task, cases[0])
     (truth,) = task.expected(cases)
-    everything = range(len(cases))
-    if answers[0].get("status") != "ok":
-        return dict.fromkeys(everything, _wrong(task, cases[0], truth, answers[0]))
-    given = _classes(answers[0], truth)
+    if answer.get("status") != "ok":
+        told = _wrong(task, case, truth, answer)
+        return _nothing(task, f"{call}: {told}" if task.kind == "weights" else told)
+    network = None
+    try:
+        if task.kind == "weights":
+            shape = tuple(case.args[0].shape[1:])
+            network = weights.rebuilt(answer.get("value"), shape, task.structure)
+            given = weights.classes(network, case.args[0])
+        else:
+            given = _predicted(answer, truth)
+    except Refused as error:
+        return _nothing(task, f"{call}: {error}.")
+    accuracy = _share(given == truth)
+    short = [name for name, least in task.bands.items() if accuracy < least]
+    if not short:
+        return Verdict(task.id, _parts(task, set()))
+    problem = (
+        f"{call} is right on {accuracy:.1%} of {len(truth)} images; "
+        f"{task.bands[short[0]]:.0%} are needed for {short[0]!r}."
+    )
+    if len(given.unique()) == 1:
+        problem += " It says the same class for every image."
+    if network is not None:
+        told = {"hint": weights.hint(network, case.args[0], truth)}
+    else:
+        told = _named(_misread(task, case, given))
+    return Verdict(task.id, _parts(task, set(short)), problem, **told)
+
+
+def _predicted(answer: dict, truth: torch.Tensor) -> torch.Tensor:
+    """The classes that were predicted, as a tensor like ``truth``."""
+    given = _classes(answer.get("value"), truth)
     if given is None:
-        found = f"expected {len(truth)} class numbers, got {describe(answers[0].get('value'))}"
-        return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}.")
-    if others := _other_alone(answers[0].get("alone"), given):
-        found = (
-            f"asked about one image at a time, it gives {others} of {ALONE} images another class "
+        raise Refused(f"expected {len(truth)} class numbers, got {describe(answer.get('value'))}")
+    alone = answer.get("alone")
+    pairs = zip(alone if isinstance(alone, list) else (), given, strict=False)
+    other = sum((found := _classes(a, c[None])) is None or bool(found != c) for a, c in pairs)
+    if other > 1:  # a single image may lie between two classes
+        raise Refused(
+            f"asked about one image at a time, it gives {other} of {ALONE} images another class "
             "than in a batch: is the network in evaluation mode?"
         )
-        return dict.fromkeys(everything, f"{_call(task, cases[0])}: {found}")
-    accuracy = _share(given == truth)
-    same = " It says the same class for every image." if len(given.unique()) == 1 else ""
-    return {
-        index: f"{_call(task, case)} is right on {accuracy:.1%} of {len(truth)} images; "
-        f"{task.bands[case.part]:.0%} are needed for {case.part!r}.{same}"
-        for index, case in enumerate(cases)
-        if accuracy < task.bands[case.part]
-    }
+    return given
 
 
-def _other_alone(alone, given: torch.Tensor) -> int:
-    """How many images get another class alone; a single one may lie between two classes."""
-    if not isinstance(alone, list):
-        return 0
-    pairs = zip(alone, given[: len(alone)], strict=False)
-    other = sum(not _is_class(single, label) for single, label in pairs)
-    return other if other > 1 else 0
-
-
-def _is_class(single, label: torch.Tensor) -> bool:
-    found = _classes({"value": single}, label[None])
-    return found is not None and bool((found == label).all())
-
-
-def _classes(answer: dict, truth: torch.Tensor) -> torch.Tensor | None:
-    """The predicted classes as a tensor like ``truth``, or None where they are something else."""
-    given = answer.get("value")
+def _classes(given, truth: torch.Tensor) -> torch.Tensor | None:
+    """The given classes as a tensor like ``truth``, or None where they are something else."""
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
         given = torch.as_tensor(given)
     fits = isinstance(given, torch.Tensor) and given.shape == truth.shape
@@ -213,12 +226,9 @@ def _share(same: torch.Tensor) -> float:
     return same.double().mean().item()
 
 
-def _misread(task: Task, case: Case, answer: dict) -> Misconception | None:
+def _misread(task: Task, case: Case, given: torch.Tensor) -> Misconception | None:
     """The misconception that predictions agree with: as well as is asked, and better than right."""
     (truth,) = task.expected([case])
-    given = _classes(answer, truth) if answer.get("status") == "ok" else None
-    if given is None:
-        return None
     least = max(_share(given == truth), *task.bands.values())
     for misconception in task.misconceptions:
         (wrong,) = task.expected([case], misconception.answer)
@@ -269,7 +279,7 @@ def _answers(task: Task, cases: list[Case], report) -> tuple[list[dict], str]:
     answers = report.get("answers") if status == "answered" else None
     if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
         return [], f"`{task.entry}` gave no answer."
-    if task.kind in ("predictions", "source") and len(answers) == 1:
+    if (task.in_bands or task.kind == "source") and len(answers) == 1:
         return answers * len(cases), ""
     if task.kind == "value" and len(answers) == 1:
         value = answers[0].get("value")
@@ -354,7 +364,7 @@ def _output(task: Task, value):
 def _call(task: Task, case: Case) -> str:
     if task.kind == "value":
         return f"`{task.entry}[{case.part!r}]`" if case.args else f"`{task.entry}`"
-    if task.kind == "source":
+    if task.kind in ("weights", "source"):
         return f"`{task.entry}`"
     arguments = [_argument(a) for a in case.args]
     arguments += [f"{key}={_argument(value)}" for key, value in case.kwargs.items()]

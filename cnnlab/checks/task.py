@@ -13,7 +13,8 @@ from cnnlab.checks.runner import ask
 
 __all__ = ["Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
 
-KINDS = ("function", "module", "value", "predictions", "source")
+KINDS = ("function", "module", "value", "weights", "predictions", "source")
+READ = ("value", "weights", "source")  # of a variable; the others are called
 
 
 class TasksError(Exception):
@@ -86,12 +87,14 @@ class Misconception:
 class Task:
     """A graded question.
 
-    The five kinds, by what ``entry`` is in the student's notebook:
+    The six kinds, by what ``entry`` is in the student's notebook:
 
     - *function*: it is called on every case.
     - *module*: it returns an ``nn.Module``, which gets weights by name and is called on the
       case's inputs; the skeleton in the assignment fixes the names.
     - *value*: a variable. A dict is judged key by key where ``points`` names its keys.
+    - *weights*: a variable that holds a trained network. Its layers and weights are read, and the
+      judge evaluates a copy of its own (:mod:`cnnlab.checks.weights`).
     - *predictions*: a function from images to class numbers, judged by its accuracy.
     - *source*: a variable that holds source text, examined by ``examine``.
 
@@ -99,18 +102,19 @@ class Task:
     ----------
     id : str
         ``"a1-padding"``: assignment, hyphen, name. It is the ``grade_id`` of its locked cell.
-    kind : {"function", "module", "value", "predictions", "source"}
+    kind : {"function", "module", "value", "weights", "predictions", "source"}
     entry : str
         The name that the student defines in the notebook.
     points : mapping of str to float
         The parts of the task in words, and what each is worth. A part's points are earned
         when all of its cases are right. Their sum is the points of the cell.
     reference : callable
-        The right answer, called like the entry. For a *value* or *source* task it is called
-        without arguments; for *predictions* it gives the true classes.
+        The right answer, called like the entry. For a task that reads a
+        variable it is called without arguments; for *predictions* it gives the true classes.
     cases : callable
         ``cases(rng)`` yields :class:`Case` objects drawn from a ``numpy.random.Generator``
-        (one case for *predictions*). Not used by *value* and *source* tasks.
+        (one case for *predictions* and *weights*, here with images and classes as arguments). Not
+        used by *value* and *source* tasks.
     misconceptions : tuple of Misconception
     forbidden : tuple of str
         What the entry must not do while it answers: ``"loop"`` (more steps or operators for a large
@@ -124,7 +128,9 @@ class Task:
     initial : tuple of str
         *module*: parameters whose first values the text states.
     bands : mapping of str to float
-        *predictions*: the accuracy (0 to 1) from which each part is earned.
+        *weights*, *predictions*: the accuracy (0 to 1) from which each part is earned.
+    structure : tuple of str
+        *weights*: what the network must be, as :func:`cnnlab.checks.weights.rebuilt` knows it.
     examine : callable
         *source*: ``examine(text, seed)`` yields :class:`Finding` objects, at least one for
         each part. It runs where it is trusted and must box in what it runs.
@@ -147,6 +153,7 @@ class Task:
     compared: tuple[str, ...] | None = None
     initial: tuple[str, ...] = ()
     bands: Mapping[str, float] = field(default_factory=dict)
+    structure: tuple[str, ...] = ()
     examine: Callable[[str, int], Iterable["Finding"]] | None = None
     explain: Callable[[str, Mapping[str, str], int], str | None] | None = None
     rtol: float = 1e-4
@@ -161,8 +168,13 @@ class Task:
             raise ValueError(f"task {self.id}: a {self.kind} task and its cases do not agree")
         if (self.examine is not None) != (self.kind == "source"):
             raise ValueError(f"task {self.id}: `examine` is for source tasks, and needed there")
-        if (self.kind == "predictions") != (self.bands.keys() == self.points.keys()):
-            raise ValueError(f"task {self.id}: `bands` gives predictions one band a part")
+        if self.in_bands != (self.bands.keys() == self.points.keys()):
+            raise ValueError(f"task {self.id}: `bands` gives what is classified one band a part")
+
+    @property
+    def in_bands(self) -> bool:
+        """Whether points are earned by accuracy on one set of images."""
+        return self.kind in ("weights", "predictions")
 
     @property
     def max_points(self) -> float:
@@ -178,7 +190,7 @@ class Task:
             return [Case(part, (part,) if by_key else ()) for part in self.points]
         rng = np.random.default_rng(seed)
         cases = list(self.cases(rng))
-        if self.kind == "predictions":
+        if self.in_bands:
             (case,) = cases
             return [replace(case, part=part) for part in self.points]
         if self.kind == "module":
@@ -201,7 +213,7 @@ class Task:
 
     def questions(self, cases: list[Case]) -> list[dict]:
         """What the student's side is asked; nothing where a variable is read."""
-        if self.kind in ("value", "source"):
+        if self.kind in READ:
             return []
         cases = cases[:1] if self.kind == "predictions" else cases
         return [self._question(case) | {"watch": bool(self.forbidden)} for case in cases]
@@ -225,6 +237,8 @@ class Task:
         if self.kind == "value":
             value = answer()
             return [value[case.args[0]] if case.args else value for case in cases]
+        if self.kind == "weights":
+            return [case.args[1] for case in cases[:1]]
         if self.kind == "predictions":
             cases = cases[:1]
         return [answer(*case.args, **case.kwargs) for case in cases]

@@ -14,6 +14,7 @@ bytes of each output, one copy, forward only; a KB is 1024 bytes.
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import torch
@@ -95,11 +96,7 @@ def summary(
     >>> result.total_params, result.total_macs, result.receptive_field
     (34726, 120960, 5)
     """
-    if not isinstance(model, nn.Module):
-        what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-        raise TypeError(f"summary takes an nn.Module that has been built, got {what}")
-    if "_modules" not in vars(model):
-        raise CostError(f"{type(model).__name__} was not set up: call super().__init__() first")
+    check_model(model, "summary")
     given = input_size, batch_size, dtype, forward
     if values:
         result = _followed(model, *given, why="values were asked for")
@@ -119,6 +116,15 @@ def summary(
     return result
 
 
+def check_model(model, what: str) -> None:
+    """Raise unless it is a network."""
+    if not isinstance(model, nn.Module):
+        got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"{what} takes an nn.Module that has been built, got {got}")
+    if "_modules" not in vars(model):
+        raise CostError(f"{type(model).__name__} was not set up: call super().__init__() first")
+
+
 def _followed(
     model, input_size, batch_size, dtype, forward, why="", training: bool | None = None
 ) -> Summary:
@@ -130,16 +136,12 @@ def _followed(
         with trace.following(model, training) as double:
             output = double(*args, **named)
         if output is None:
-            raise trace.error(None, "the forward pass", "returns None: is its return missing?")
+            raise trace.error("the forward pass", "returns None: is its return missing?")
         if not trace.values:
             output = mapped(output, trace.seen)
             if is_lost(output):
-                raise trace.error(
-                    None,
-                    "the output",
-                    "does not come from the input: something that cannot be followed has lost it",
-                    NeedsValues,
-                )
+                text = "does not come from the input: something that cannot be followed has lost it"
+                raise trace.error("the output", text, NeedsValues)
     except Exception as error:
         raise _explained(error, model, trace, inputs) from (
             error.__cause__ if isinstance(error, CostError) else error
@@ -163,8 +165,11 @@ def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> Cost
     """The error in one sentence that names the layer, with the table up to it."""
     if not isinstance(error, CostError):
         frame = trace.failed or trace.frame
-        where = f"{frame.kind} '{frame.path}'" if frame.path else frame.kind
-        message = " ".join(str(error).split("\n")[0].split())
+        where = f"{frame.label} '{frame.path}'" if frame.path else frame.label
+        message = " ".join(str(error).split("\n")[0].split()).replace("ShapeTensor", "Tensor")
+        given = re.search(r"invalid combination of arguments - got \((\w+)", message)
+        if given:
+            message = f"a {given[1]} stands where it takes a tensor"
         if type(error).__name__ == "InputSizeError":  # it says all
             error = CostError(message)
         else:

@@ -40,27 +40,21 @@ def summary_text(
 
     Parameters
     ----------
-    model : str
+    model, compare : str
         A name of ``cnnlab.models`` or of torchvision, such as ``"resnet50"``, or
         ``"module:attribute"`` of your own code, where the attribute is a model, a class or a
         function that builds one without arguments; ``"path/to/file.py:attribute"`` works too.
+        With a second model: what differs.
     input_size : str or tuple of int
         Without the batch, ``"3,224,224"``; ``"3,224,224;10"`` are two inputs.
     format : {"table", "tree", "csv", "json", "markdown", "latex", "html"}
     depth : int, optional
         One row for each module at this depth instead of one for each operation.
-    train : bool
-        In training mode.
-    dtype : str, optional
-        Of inputs and parameters: ``"float16"``.
-    memory : bool
-        Also what a forward pass and a training step need.
-    compare : str, optional
-        The name of a second model: what differs.
-    columns, sort : str, optional
-        ``"name,params,macs"``; the column to sort by, the largest first.
-    units : bool
-        ``3.9 G`` instead of whole numbers.
+    train, memory, units : bool
+        In training mode; with what a forward pass and a training step need; ``3.9 G`` instead of
+        whole numbers.
+    dtype, columns, sort : str, optional
+        Of inputs and parameters, ``"float16"``; ``"name,params,macs"``; the column to sort by.
 
     Raises
     ------
@@ -102,19 +96,16 @@ def summary_text(
         return table._repr_html_()
     if format not in ("table", "tree"):
         return getattr(table, f"to_{format}")()
-    chosen = [name.strip() for name in columns.split(",")] if columns else None
-    text = table.text(render.page(), columns=chosen, units=units)
+    text = table.text(render.page(), columns=columns, units=units)
     return f"{text}\n\n{_memory(result)}" if memory else text
 
 
 def _memory(result) -> str:
     lines = []
-    for name, parts in (
-        ("forward pass", result.forward_memory()),
-        ("training step (sgd)", result.training_memory()),
-    ):
-        words = ", ".join(f"{part} {render.human(n, 'B')}" for part, n in parts.items())
-        lines.append(f"{name}: {words}")
+    for name in ("forward", "training"):
+        parts = getattr(result, f"{name}_memory")().items()
+        words = ", ".join(f"{part} {render.human(n, 'B')}" for part, n in parts)
+        lines.append(f"{'forward pass' if name == 'forward' else 'training step (sgd)'}: {words}")
     lines.append(f"backward pass: {render.human(result.backward_flops, '1')} FLOPs")
     return "\n".join(lines)
 

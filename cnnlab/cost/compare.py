@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from cnnlab.cost import render
 from cnnlab.cost.table import Summary
@@ -44,12 +47,11 @@ class Comparison:
     def __str__(self) -> str:
         names = [self.a.model_name, self.b.model_name]
         lines = [["", *names, "difference"]]
-        for name, (x, y) in self.totals.items():
-            unit = "B" if "memory" in name else "1"
+        for name, both in self.totals.items():
+            x, y = both
             change = f" ({y / x - 1:+.1%})" if x else ""
-            lines.append([name, f"{x:,}", f"{y:,}", f"{y - x:+,}{change}"])
-            if unit == "B":
-                lines[-1][1:3] = [render.human(v, "B") for v in (x, y)]
+            shown = [render.human(v, "B") if "memory" in name else f"{v:,}" for v in both]
+            lines.append([name, *shown, f"{y - x:+,}{change}"])
         fields = [s.receptive_field for s in (self.a, self.b)]
         lines.append(["receptive field", *map(str, fields), "" if fields[0] == fields[1] else "≠"])
         text = _aligned(lines)
@@ -79,19 +81,16 @@ def _words(row, other) -> str:
         if value in (None, 1, (1, 1)) or (other is not None and getattr(other, key) == value):
             continue
         if key == "stride":
-            value = render._short(value)
+            value = render.short(value)
         parts.append(f"{word}{render.by(value) if isinstance(value, tuple) else value}")
     return f"{' '.join(parts)} -> {render.by(row.output_shape)}"
 
 
 def _aligned(lines) -> str:
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    first, *others = (max(map(len, cells)) for cells in zip(*lines, strict=True))
     return "\n".join(
-        "  ".join(
-            cell.ljust(n) if i == 0 else cell.rjust(n)
-            for i, (cell, n) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        "  ".join([name.ljust(first), *map(str.rjust, cells, others)]).rstrip()
+        for name, *cells in lines
     )
 
 
@@ -164,19 +163,23 @@ def fits(
     **options
         For `cnnlab.summary`.
     """
-    from cnnlab.cost import _followed
+    from cnnlab.cost import _followed, check_model
 
-    room, results = _bytes(memory), []
-    dtype, forward = options.pop("dtype", None), options
-    for training in (True, False):
+    check_model(model, "fits")
+    if isinstance(input_size, torch.Tensor) or "batch_size" in options:
+        raise TypeError("fits looks for the batch itself: give input_size without it, as a size")
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ValueError(f"most must be a positive whole number, got {most!r}")
+    room, dtype = _bytes(memory), options.pop("dtype", None)
 
-        def need(batch, training=training):
-            table = _followed(model, input_size, batch, dtype, forward, training=training)
-            parts = table.training_memory(optimizer) if training else table.forward_memory()
-            return parts["total"]
+    def need(training: bool, batch: int) -> int:
+        table = _followed(model, input_size, batch, dtype, options, training=training)
+        parts = table.training_memory(optimizer) if training else table.forward_memory()
+        return parts["total"]
 
-        results.append(_largest(need, room, most))
-    (training, its_bytes), (inference, bytes_of_it) = results
+    (training, its_bytes), (inference, bytes_of_it) = (
+        _largest(partial(need, training), room, most) for training in (True, False)
+    )
     return Fit(room, training, inference, its_bytes, bytes_of_it)
 
 
@@ -197,12 +200,10 @@ def _largest(need, room: int, most: int) -> tuple[int, int]:
 
 def _bytes(memory: str | int) -> int:
     """Bytes of ``"8 GB"``."""
-    units = {"": 1, "B": 1} | {
-        f"{u}{b}": 1024**i for i, u in enumerate("KMGT", 1) for b in ("", "B", "IB")
-    }
+    text = f"memory must be like '8 GB', or a number of bytes, got {memory!r}"
     if isinstance(memory, bool) or not isinstance(memory, (str, int)):
-        raise TypeError(f"memory must be like '8 GB', or a number of bytes, got {memory!r}")
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", str(memory))
-    if match is None or match[2].upper() not in units or float(match[1]) <= 0:
-        raise ValueError(f"memory must be like '8 GB', or a number of bytes, got {memory!r}")
-    return int(float(match[1]) * units[match[2].upper()])
+        raise TypeError(text)
+    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*([KMGT]?)(I?B)?\s*", str(memory), re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(text)
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

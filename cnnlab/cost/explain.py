@@ -8,8 +8,7 @@ from math import prod
 from cnnlab import shapes
 from cnnlab.cost.ops import COUNTED
 from cnnlab.cost.receptive import Field, Window
-from cnnlab.cost.render import _pixels as pixels
-from cnnlab.cost.render import by
+from cnnlab.cost.render import by, pixels
 from cnnlab.shapes import Explanation
 
 
@@ -36,35 +35,39 @@ def explain(summary, name: str | int) -> Explanation:
     memory    1*8*15*15 * 4 bytes = 7,200
     sees      1 + (5 - 1)*1 = 5, jump 1*2 = 2
     """
+    if not hasattr(summary, "_all_states"):
+        got = type(summary).__name__
+        raise TypeError(f"explain takes what summary(model, input_size) returns, got a {got}")
     row = summary[name]
     lines = [("", f"{row.name} ({row.type}): {by(row.input_shape)} -> {by(row.output_shape)}")]
-    if row.kind == "group":
-        for what, label in (("params", "params"), ("macs", "MACs"), ("memory", "memory")):
-            parts = [f"{getattr(r, what):,}" for r in row.rows if getattr(r, what)]
-            text = " + ".join(parts[:6]) + (f" + … ({len(parts)} in all)" if len(parts) > 6 else "")
-            lines.append((label, f"{text or 0} = {getattr(row, what):,}"))
-        return _lines(lines)
+    lines += _sums(row) if row.kind == "group" else _parts(summary, row)
+    return Explanation("\n".join(f"{label:<10}{text}" if label else text for label, text in lines))
+
+
+def _sums(group):
+    for label in ("params", "MACs", "memory"):
+        values = [getattr(row, label.lower()) for row in group.rows]
+        parts = [f"{value:,}" for value in values if value]
+        text = " + ".join(parts[:6]) + (f" + … ({len(parts)} in all)" if len(parts) > 6 else "")
+        yield label, f"{text or 0} = {sum(values):,}"
+
+
+def _parts(summary, row):
     op = row._op
     window = op.geometry if type(op.geometry) is Window else None
     if window and row.kind in ("conv", "pool"):
-        lines += _sizes(row, window)
+        yield from _sizes(row, window)
     if row.params:
-        lines.append(("params", _params(op, row)))
+        yield "params", _params(op, row)
     if row.kind in (*COUNTED, "pool") and row.macs:
-        lines.append(("MACs", _macs(op, row, window)))
+        yield "MACs", f"{_macs(row, window)}{row.macs:,}"
     elif not row.counted:
-        lines.append(("MACs", "not counted: no rule knows this operation"))
-    if row.memory:
-        texts = [f"{_times(n.shape)} * {n.dtype.itemsize} bytes" for n in op.outputs]
-        lines.append(("memory", f"{' + '.join(texts)} = {row.memory:,}"))
-    else:
-        lines.append(("memory", "0: a view, or written in place"))
-    lines += _field(summary, op, row, window)
-    return _lines(lines)
-
-
-def _lines(lines) -> Explanation:
-    return Explanation("\n".join(f"{label:<10}{text}" if label else text for label, text in lines))
+        yield "MACs", "not counted: no rule knows this operation"
+    texts = [f"{_times(n.shape)} * {n.dtype.itemsize} bytes" for n in op.outputs]
+    made = f"{' + '.join(texts)} = {row.memory:,}"
+    yield "memory", made if row.memory else "0: a view, or written in place"
+    if row.receptive_field is not None:
+        yield "sees", _field(summary, op, row, window)
 
 
 def _times(sizes) -> str:
@@ -101,43 +104,34 @@ def _params(op, row) -> str:
     return f"{row.params:,} of {text} = {new:,}, the others an earlier row has used"
 
 
-def _macs(op, row, window) -> str:
+def _macs(row, window) -> str:
+    """The factors, if the MACs are a product."""
+    outputs = prod(row.output_shape)
     out = f"{_times(row.output_shape)} outputs"
     if row.kind == "pool" and window:
-        return f"{out} * {_times(window.kernel_size)} of a window = {row.macs:,}"
-    if row.kind == "conv" and window.transposed:
-        each = row.macs // prod(row.input_shape)
-        return f"{_times(row.input_shape)} inputs * {each} = {row.macs:,}"
-    if row.kind == "conv":
+        return f"{out} * {_times(window.kernel_size)} of a window = "
+    if row.kind == "conv" and window and window.transposed:
+        return f"{_times(row.input_shape)} inputs * {row.macs // prod(row.input_shape)} = "
+    if row.kind == "conv" and window:
         inputs = row.input_shape[-len(window.kernel_size) - 1]
         groups = f"/{window.groups}" if window.groups > 1 else ""
-        return f"{out} * {inputs}{groups}*{_times(window.kernel_size)} = {row.macs:,}"
-    if row.macs % max(prod(row.output_shape), 1) == 0 and prod(row.output_shape):
-        return f"{out} * {row.macs // prod(row.output_shape)} = {row.macs:,}"
-    return f"{row.macs:,}"
+        return f"{out} * {inputs}{groups}*{_times(window.kernel_size)} = "
+    return f"{out} * {row.macs // outputs} = " if row.macs % outputs == 0 else ""
 
 
-def _field(summary, op, row, window):
-    field = row.receptive_field
-    if field is None:
-        return
+def _field(summary, op, row, window) -> str:
     before = [summary._all_states[1].get(id(node)) for node in op.inputs]
     known = [state for state in before if isinstance(state, Field)]
     after = summary._states()[row.index]
     if window and known and isinstance(after, Field) and not window.transposed:
-        texts = []
-        for old, new, k, s, d in zip(
-            known[0].spans, after.spans, window.kernel_size, window.stride, window.dilation,
-            strict=True,
-        ):  # fmt: skip
-            reach = shapes._reach(k, d)
-            if len(old.first) == 1:
-                texts.append(
-                    f"{old.size} + ({reach} - 1)*{old.jump} = {new.size}, "
-                    f"jump {old.jump}*{s} = {new.jump}"
-                )
-        yield "sees", texts[0] if len(set(texts)) == 1 else "; ".join(texts) or pixels(field)
-    elif field == math.inf:
-        yield "sees", "the whole image"
-    else:
-        yield "sees", pixels(field)
+        sizes = zip(window.kernel_size, window.stride, window.dilation, strict=True)
+        texts = dict.fromkeys(
+            f"{old.size} + ({shapes._reach(k, d)} - 1)*{old.jump} = {new.size}, "
+            f"jump {old.jump}*{s} = {new.jump}"
+            for old, new, (k, s, d) in zip(known[0].spans, after.spans, sizes, strict=True)
+            if len(old.first) == 1
+        )
+        if texts:
+            return "; ".join(texts)
+    field = row.receptive_field
+    return "the whole image" if field == math.inf else pixels(field)

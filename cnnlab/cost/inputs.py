@@ -17,6 +17,7 @@ from torch import nn
 from cnnlab.cost.trace import ShapeTensor, Trace
 
 _AS_IT_IS = (type(None), bool, str, float, complex, torch.dtype, torch.device)
+_TREES = (torch.Tensor, np.ndarray, Mapping, set)  # no sizes, whatever is in them
 
 
 def arguments(trace: Trace, model: nn.Module, input_size, batch_size, dtype, given: dict):
@@ -24,25 +25,19 @@ def arguments(trace: Trace, model: nn.Module, input_size, batch_size, dtype, giv
     if not _is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive whole number, got {_short(batch_size)}")
     make = _Maker(trace, operator.index(batch_size))
-    types = _types(dtype)
-    named = dict(given)
-    if isinstance(input_size, Mapping) and _is_named(model, input_size):
-        several = list(input_size)
-        args, named = [], {**dict(input_size), **named}
-        named = {
-            name: make(value, _of(types, name), name) if name in input_size else make.plain(value)
-            for name, value in named.items()
-        }
-    else:
-        values = input_size if _several(input_size) else [input_size]
-        several = range(len(values))
-        name = "" if _several(input_size) else None
-        args = [make(value, _of(types, place), name) for place, value in enumerate(values)]
-        named = {name: make.plain(value) for name, value in named.items()}
-    unknown = set(types) - {None} - set(several) if isinstance(types, dict) else ()
+    types, named = _types(dtype), {key: make.plain(value) for key, value in given.items()}
+    by_name = isinstance(input_size, Mapping) and _is_named(model, input_size)
+    several = by_name or _several(input_size)
+    if isinstance(input_size, Mapping) and not input_size:
+        raise ValueError("input_size must hold positive whole numbers, got {}")
+    sizes = input_size if by_name else dict(enumerate(input_size if several else [input_size]))
+    made = {
+        key: make(value, types.get(key, types.get(None)), several) for key, value in sizes.items()
+    }
+    unknown = [key for key in types if key is not None and key not in sizes]
     if unknown:
-        raise ValueError(f"dtype names {_short(sorted(unknown)[0])}, which is no input")
-    return args, named
+        raise ValueError(f"dtype names {_short(unknown[0])}, which is no input")
+    return ([], {**made, **named}) if by_name else (list(made.values()), named)
 
 
 class _Maker:
@@ -55,13 +50,12 @@ class _Maker:
         self.dtype = held[0].dtype if held else trace.dtype or torch.get_default_dtype()
         self.random = torch.Generator().manual_seed(0)
 
-    def __call__(self, value, dtype, name):
-        """A size becomes a tensor with the batch in front."""
-        size = _size(value, name)
+    def __call__(self, value, dtype, among: bool = True):
+        """A size becomes a tensor with the batch in front; ``among``: it is one of several."""
+        size = _size(value, among)
         if size is None:
-            return self._inside(value, partial(self, dtype=dtype, name=name or ""))
-        dtype = dtype or self.dtype
-        return self._new((self.batch_size, *size), dtype)
+            return self._inside(value, partial(self, dtype=dtype))
+        return self._new((self.batch_size, *size), dtype or self.dtype)
 
     def plain(self, value):
         """A value that is handed on; only tensors are looked at."""
@@ -69,6 +63,8 @@ class _Maker:
 
     def _inside(self, value, again: Callable):
         if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "biufc":
+                raise ValueError(f"an array of numbers is an input, got {_short(value)}")
             value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
@@ -168,34 +164,25 @@ def _holds(tree) -> bool:
                for value in vars(tree).values())  # fmt: skip
 
 
-def _size(value, name) -> tuple[int, ...] | None:
+def _size(value, among: bool) -> tuple[int, ...] | None:
     """The size that a value states, None if it is something else."""
-    if isinstance(value, bool) or (isinstance(value, _AS_IT_IS) and name is not None):
+    if isinstance(value, bool) or (isinstance(value, _AS_IT_IS) and among):
         return None
-    if _is_whole(value):
-        value = (value,)
+    if isinstance(value, _TREES) or dataclasses.is_dataclass(value):
+        return None
+    value = (value,) if _is_whole(value) else value
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        if any(isinstance(n, (list, tuple, Mapping, torch.Tensor, np.ndarray)) for n in value):
-            return None
-        if (
-            all(isinstance(n, (bool, type(None), str)) for n in value)
-            and value
-            and name is not None
-        ):
+        words = value and all(isinstance(n, (bool, type(None), str)) for n in value)
+        if any(isinstance(n, (list, tuple, *_TREES)) for n in value) or (words and among):
             return None
         if value and all(_is_whole(n) and n > 0 for n in value):
             return tuple(map(operator.index, value))
-    elif isinstance(value, (torch.Tensor, np.ndarray, Mapping, set)) or dataclasses.is_dataclass(
-        value
-    ):
-        return None
     elif not isinstance(value, (str, float, complex, type(None), list, tuple)):
         raise TypeError(
             f"an input is a size such as (3, 224, 224), a tensor, or a list or dict of them, got a "
             f"{type(value).__name__}"
         )
-    text = f"input_size must hold positive whole numbers, got {_short(value)}"
-    raise ValueError(text)
+    raise ValueError(f"input_size must hold positive whole numbers, got {_short(value)}")
 
 
 def _several(input_size) -> bool:
@@ -225,19 +212,12 @@ def _types(dtype):
         types = {None: dtype}
     for value in types.values():
         if value is not None and not isinstance(value, torch.dtype):
-            hint = (
-                f" (torch.{value})"
-                if isinstance(getattr(torch, str(value), None), torch.dtype)
-                else ""
-            )
+            known = isinstance(getattr(torch, str(value), None), torch.dtype)
+            hint = f" (torch.{value})" if known else ""
             raise TypeError(
                 f"dtype must be a torch.dtype such as torch.float16, got {value!r}{hint}"
             )
     return types
-
-
-def _of(types: dict, key):
-    return types.get(key, types.get(None))
 
 
 def _is_whole(value) -> bool:
@@ -255,10 +235,6 @@ def _buffer_device(trace: Trace) -> torch.device:
 def _short(value) -> str:
     text = f"{value!r}"
     return text if len(text) < 80 else f"{text[:60]}… of type {type(value).__name__}"
-
-
-def has_shape(leaf) -> bool:
-    return isinstance(leaf, torch.Tensor)
 
 
 def is_lost(output) -> bool:

@@ -29,6 +29,7 @@ _AS_THEY_ARE = {
     torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, types.ModuleType,
     types.BuiltinFunctionType, types.GetSetDescriptorType, types.MethodDescriptorType, property,
 }  # fmt: skip
+_EMPTY = {OrderedDict, dict, set, list}
 _HOOKS = (
     "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
     "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
@@ -71,31 +72,34 @@ class Double:
     def modules(self, modules: Sequence[nn.Module]) -> list[nn.Module]:
         """Doubles of the modules: of the same classes, with their own attributes."""
         self._alive += modules
-        doubles = [self._keep(module, object.__new__(type(module))) for module in modules]
+        doubles = [object.__new__(type(module)) for module in modules]
+        self._copies.update(zip(map(id, modules), doubles, strict=True))
         for module, double in zip(modules, doubles, strict=True):
             self._fill(module, double)
         return doubles
 
     def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
+        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
+            object.__setattr__(double, "__dict__", {
+                **own,
+                **self._shared,  # they go by numbers that are given once
+                "_forward_hooks": OrderedDict(),
+                "_forward_pre_hooks": OrderedDict(),
+                "_parameters": own["_parameters"].copy(),
+                "_buffers": own["_buffers"].copy(),
+                "_modules": own["_modules"].copy(),
+                "_non_persistent_buffers_set": own["_non_persistent_buffers_set"].copy(),
+            })  # fmt: skip
+            return
         attributes = own.copy()
         object.__setattr__(double, "__dict__", attributes)
-        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
-            attributes.update(self._shared)  # they go by numbers that are given once
-            attributes["_forward_hooks"] = OrderedDict()
-            attributes["_forward_pre_hooks"] = OrderedDict()
-            for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-                attributes[name] = own[name].copy()
-            return
         for name, value in own.items():
             kind = type(value)
-            if kind is OrderedDict and not value:
-                attributes[name] = self._keep(value, OrderedDict())
+            if kind in _EMPTY and not value:
+                attributes[name] = self._keep(value, kind())
             elif kind not in _AS_THEY_ARE:
                 attributes[name] = self(value)
-        self._of_the_class(module, attributes)
-
-    def _of_the_class(self, module, attributes) -> None:
         for name, value in _class_containers(type(module)):
             if name not in attributes:
                 attributes[name] = self(value)
@@ -107,12 +111,10 @@ class Double:
     def _plain(self, value):
         """An instance of a class that says nothing of how it is copied."""
         kind = type(value)
-        if (
-            kind.__reduce_ex__ is not object.__reduce_ex__
-            or kind.__reduce__ is not object.__reduce__
-        ):
-            return self._keep(value, value)
-        if isinstance(value, (enum.Enum, type)) or hasattr(kind, "__deepcopy__"):
+        own = any(
+            getattr(kind, n) is not getattr(object, n) for n in ("__reduce_ex__", "__reduce__")
+        )
+        if own or isinstance(value, (enum.Enum, type)) or hasattr(kind, "__deepcopy__"):
             return self._keep(value, value)
         try:
             double = self._keep(value, object.__new__(kind))
@@ -162,10 +164,11 @@ class Double:
 
     def _function(self, value):
         self._keep(value, value)
-        cells = [self._cell(cell) for cell in value.__closure__ or ()]
+        closure = value.__closure__ or ()
+        cells = [self._cell(cell) for cell in closure]
         defaults, named = self(value.__defaults__), self(value.__kwdefaults__)
-        closed = zip(cells, value.__closure__ or (), strict=True)
-        if all(a is b for a, b in closed) and defaults is value.__defaults__ and not named:
+        same = all(a is b for a, b in zip(cells, closure, strict=True))
+        if same and defaults is value.__defaults__ and not named:
             return value
         double = types.FunctionType(
             value.__code__, value.__globals__, value.__name__, defaults, tuple(cells) or None

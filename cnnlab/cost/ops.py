@@ -9,6 +9,7 @@ tensors, or NotImplemented for arguments that it leaves to torch's meta device.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from math import prod
@@ -19,9 +20,17 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from cnnlab import shapes
-from cnnlab.cost.receptive import Dims, Over, Pad, Placed, Resize, Slice, Window
-from cnnlab.cost.trace import NeedsValues, ShapeTensor, Trace, dimensions, inside, storage
-from cnnlab.cost.trace import is_tensor as _is_tensor
+from cnnlab.cost.receptive import Dims, Over, Placed, Resize, Slice, Window
+from cnnlab.cost.trace import (
+    CostError,
+    NeedsValues,
+    ShapeTensor,
+    Trace,
+    dimensions,
+    inside,
+    is_tensor,
+    storage,
+)
 
 COUNTED = ("conv", "linear", "matmul")  # the kinds in the first total; "pool" joins the second
 
@@ -51,6 +60,9 @@ class How:
     def __init__(self, record: Record, name: str, label: str, path: str | None = None):
         self.record, self.name, self.label, self.path = record, name, label, path
 
+    def as_(self, record: Record) -> How:
+        return How(record, self.name, self.label, self.path)
+
     def is_free(self) -> bool:
         """Whether it has a rule, or no MACs by definition."""
         return self.record is not UNKNOWN
@@ -69,18 +81,15 @@ class Handler(How):
     def __call__(self, trace: Trace, func, args, kwargs):
         """What the function returns for shape tensors."""
         rule = self.record.rule
-        if rule is not None:
-            result = rule(trace, self, *args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        return from_meta(trace, self, func, args, kwargs)
+        result = NotImplemented if rule is None else rule(trace, self, *args, **kwargs)
+        return from_meta(trace, self, func, args, kwargs) if result is NotImplemented else result
 
     def observed(self, trace: Trace, func, args, kwargs):
         """What the function really returns; the operation is written down with these shapes."""
-        if self.in_place and _is_tensor(args[0]):
+        if self.in_place and is_tensor(args[0]):
             old = trace.node(args[0])
         result = func(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(result) if _is_tensor(leaf)]
+        outputs = [leaf for leaf in tree_leaves(result) if is_tensor(leaf)]
         tensors = tensors_in((args, kwargs))
         if not outputs or all(trace.node(t).root.role == "constant" for t in tensors):
             return result
@@ -112,102 +121,84 @@ class Handler(How):
         geometry = None
         if self.record.geometry is not None and len(made) == 1:
             geometry = self.record.geometry(made[0], *args, **kwargs)
-        how, macs = How(VIEW, self.name, self.label) if views else self, 0
+        how, macs = self.as_(VIEW) if views else self, 0
         if self.name in RECURRENT:  # every weight meets every element of the sequences once
             weights = [t for t in tensors if trace.node(t).root.number is not None and t.dim() == 2]
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
-            how = How(_COUNTED, self.name, self.label)
+            how = self.as_(_COUNTED)
         if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
             geometry = Dims([dimensions(tensors[0], output) for output in outputs])
-        trace.emit(
-            how, tensors, made, macs, geometry, views or macs > 0 or self.is_free(),
-            fresh=not (views or self.in_place),
-        )  # fmt: skip
+        counted = views or macs > 0 or self.is_free()
+        fresh = not (views or self.in_place)
+        trace.emit(how, tensors, made, macs, geometry, counted, fresh)
         return made
 
 
 # --- convolution, linear, matrix products -----------------------------------------------------
 
 
-def conv(
-    trace, how, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
-):  # fmt: skip
+def conv(trace, how, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *extra):
+    """A convolution; with ``extra``, the output padding, a transposed one."""
     x, w = input.shape, weight.shape
     axes = len(w) - 2
-    if len(x) - axes not in (1, 2) or x[-axes - 1] != w[1] * groups:
-        raise _wrong_map(trace, how, input, w[1] * groups, axes)
-    kernel, sizes = tuple(w[2:]), x[-axes:]
+    channels, out_channels = (w[0], w[1] * groups) if extra else (w[1] * groups, w[0])
+    if len(x) - axes not in (1, 2) or x[-axes - 1] != channels:
+        raise _wrong_map(trace, how, input, channels, axes)
+    kernel, sizes = tuple(w[2:]), tuple(x[-axes:])
     stride, dilation = _each(stride, axes), _each(dilation, axes)
+    left = None if isinstance(padding, str) else _each(padding, axes)
     try:
-        if isinstance(padding, str):
-            left = tuple(
-                shapes._sides(k, s, padding, d)[0]
-                for k, s, d in zip(kernel, stride, dilation, strict=True)
+        if extra:
+            out = shapes.conv_transpose_output_size(
+                sizes, kernel, stride, left, _each(*extra, axes), dilation
             )
-            out = shapes.output_size(tuple(sizes), kernel, stride, padding, dilation)
+        elif left is None:
+            each = zip(kernel, stride, dilation, strict=True)
+            left = tuple(shapes._sides(k, s, padding, d)[0] for k, s, d in each)
+            out = shapes.output_size(sizes, kernel, stride, padding, dilation)
         else:
-            left = padding = _each(padding, axes)
             out = [
                 (n + 2 * p - d * (k - 1) - 1) // s + 1
-                for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True)
+                for n, k, s, p, d in zip(sizes, kernel, stride, left, dilation, strict=True)
             ]
-            if min(out) < 1 or min(stride) < 1 or min(padding) < 0 or min(dilation) < 1:
-                shapes.output_size(tuple(sizes), kernel, stride, padding, dilation)
+            if min(out) < 1 or min(stride) < 1 or min(left) < 0 or min(dilation) < 1:
+                shapes.output_size(sizes, kernel, stride, left, dilation)
     except (ValueError, ZeroDivisionError) as error:
-        raise trace.error(
-            how.path, how.label, f"cannot slide over {brackets(x)}: {error}"
-        ) from None
+        raise trace.error(how, f"cannot slide over {brackets(x)}: {error}") from None
+    shape = (*x[: -axes - 1], out_channels, *out)
+    macs = prod(x if extra else shape) * w[1] * prod(kernel)
+    geometry = Window(kernel, stride, left, dilation, groups, bool(extra))
     dtype = _multiplied(trace, how, input, weight)
-    output = trace.tensor((*x[: -axes - 1], w[0], *out), dtype, input.device)
-    trace.emit(
-        how, (input, weight, bias), (output,), prod(output.shape) * w[1] * prod(kernel),
-        Window(kernel, stride, left, dilation, groups),
-    )  # fmt: skip
-    return output
+    return trace.new(how, (input, weight, bias), shape, input, macs, geometry, dtype)
 
 
 def conv_transpose(
     trace, how, input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1,
     dilation=1,
 ):  # fmt: skip
-    x, w = input.shape, weight.shape
-    axes = len(w) - 2
-    if len(x) - axes not in (1, 2) or x[-axes - 1] != w[0]:
-        raise _wrong_map(trace, how, input, w[0], axes)
-    kernel = tuple(w[2:])
-    stride, padding, dilation = (_each(v, axes) for v in (stride, padding, dilation))
-    try:
-        out = shapes.conv_transpose_output_size(
-            tuple(x[-axes:]), kernel, stride, padding, _each(output_padding, axes), dilation
-        )
-    except ValueError as error:
-        raise trace.error(how.path, how.label, f"cannot take {brackets(x)}: {error}") from None
-    dtype = _multiplied(trace, how, input, weight)
-    output = trace.tensor((*x[: -axes - 1], w[1] * groups, *out), dtype, input.device)
-    trace.emit(
-        how, (input, weight, bias), (output,), prod(x) * w[1] * prod(kernel),
-        Window(kernel, stride, padding, dilation, groups, True),
-    )  # fmt: skip
-    return output
+    return conv(trace, how, input, weight, bias, stride, padding, dilation, groups, output_padding)
+
+
+def deformed_conv(trace, how, input, weight, offset, mask, bias, *sizes):
+    """A convolution whose taps lie where the offsets say, one for each place of the output."""
+    w, shape = weight.shape, (input.shape[0], weight.shape[0], *offset.shape[-2:])
+    return trace.new(
+        how, (input, weight, offset, mask, bias), shape, input, prod(shape) * prod(w[1:])
+    )
 
 
 def linear(trace, how, input, weight, bias=None):
     x, w = input.shape, weight.shape
     if not x or x[-1] != w[-1]:
-        raise trace.error(
-            how.path,
-            how.label,
-            f"expects {w[-1]} features, gets {_factors(trace, input, x[-1] if x else 1)}: "
-            + (
-                "flatten what comes before it, nn.Flatten() does"
-                if len(x) > 2 and prod(x[1:]) == w[-1]
-                else f"set in_features={x[-1] if x else 1}"
-            ),
-        )
-    dtype = _multiplied(trace, how, input, weight)
-    output = trace.tensor((*x[:-1], *w[:-1]), dtype, input.device)
-    trace.emit(how, (input, weight, bias), (output,), prod(output.shape) * w[-1])
-    return output
+        got = x[-1] if x else 1
+        flat = len(x) > 2 and prod(x[1:]) == w[-1]
+        hint = "flatten what comes before it, nn.Flatten() does" if flat else (
+            f"set in_features={got}"
+        )  # fmt: skip
+        got = _factors(trace, input, got)
+        raise trace.error(how, f"expects {w[-1]} features, gets {got}: {hint}")
+    shape, dtype = (*x[:-1], *w[:-1]), _multiplied(trace, how, input, weight)
+    return trace.new(how, (input, weight, bias), shape, input, prod(shape) * w[-1], None, dtype)
 
 
 def matmul(trace, how, input, other, **kwargs):
@@ -215,17 +206,12 @@ def matmul(trace, how, input, other, **kwargs):
     if kwargs:
         return NotImplemented
     if len(a) == 0 or len(b) == 0 or a[-1] != b[-2 if len(b) > 1 else 0]:
-        raise trace.error(
-            None,
-            how.label,
-            f"cannot multiply {brackets(a)} by {brackets(b)}: the inner sizes disagree",
-        )
+        both = f"{brackets(a)} by {brackets(b)}"
+        raise trace.error(how, f"cannot multiply {both}: the inner sizes disagree")
     batch = _broadcast(trace, how, [a[:-2], b[:-2]])
     shape = (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
-    dtype = _low(input) or input.dtype
-    output = trace.tensor(shape, dtype, _device(input, other))
-    trace.emit(how, (input, other), (output,), prod(shape) * a[-1])
-    return output
+    macs, dtype = prod(shape) * a[-1], _low(input) or input.dtype
+    return trace.new(how, (input, other), shape, _first(input, other), macs, None, dtype)
 
 
 def attention(
@@ -234,42 +220,38 @@ def attention(
 ):  # fmt: skip
     q, k, v = query.shape, key.shape, value.shape
     if q[-1] != k[-1] or k[-2] != v[-2]:
-        raise trace.error(
-            None,
-            how.label,
-            f"sizes of query {brackets(q)}, key {brackets(k)}, value {brackets(v)} disagree",
-        )
+        text = f"sizes of query {brackets(q)}, key {brackets(k)}, value {brackets(v)} disagree"
+        raise trace.error(how, text)
     batch = q[:-2] if enable_gqa else _broadcast(trace, how, [q[:-2], k[:-2], v[:-2]])
-    output = trace.tensor((*batch, q[-2], v[-1]), _low(query) or query.dtype, query.device)
-    macs = prod(batch) * q[-2] * k[-2] * (q[-1] + v[-1])
-    trace.emit(how, (query, key, value, attn_mask), (output,), macs)
-    return output
+    macs, shape = prod(batch) * q[-2] * k[-2] * (q[-1] + v[-1]), (*batch, q[-2], v[-1])
+    return trace.new(how, (query, key, value, attn_mask), shape, query, macs, None, _low(query))
 
 
 def bilinear(trace, how, input1, input2, weight, bias=None):
     a, b, w = input1.shape, input2.shape, weight.shape
-    output = trace.tensor((*a[:-1], w[0]), input1.dtype, input1.device)
+    if a[:-1] != b[:-1]:
+        return NotImplemented
+    if (a[-1], b[-1]) != (w[1], w[2]):
+        text = f"expects {w[1]} and {w[2]} features, gets {a[-1]} and {b[-1]}"
+        raise trace.error(how, text)
     macs = prod(a[:-1]) * w[0] * w[1] * (w[2] + 1)  # x₁ᵀA, then its product with x₂
-    trace.emit(how, (input1, input2, weight, bias), (output,), macs)
-    return output if a[:-1] == b[:-1] else NotImplemented
+    return trace.new(how, (input1, input2, weight, bias), (*a[:-1], w[0]), input1, macs)
 
 
 def vector_product(trace, how, input, other):
     """Inner and outer products of vectors."""
     a, b = input.shape, other.shape
     shape = (*a, *b) if how.name in ("outer", "ger") else ()
-    output = trace.tensor(shape, input.dtype, _device(input, other))
-    trace.emit(how, (input, other), (output,), prod(a) * (prod(b) if shape else 1))
-    return output
+    macs = prod(a) * (prod(b) if shape else 1)
+    return trace.new(how, (input, other), shape, _first(input, other), macs)
 
 
 def sparse_product(trace, how, input, other):
     """A sparse matrix by a dense one: one MAC for each stored element and column."""
     if type(input) is ShapeTensor or not (input.is_sparse or input.layout != torch.strided):
         return matmul(trace, how, input, other)
-    output = trace.tensor((input.shape[0], other.shape[-1]), other.dtype, other.device)
-    trace.emit(how, (input, other), (output,), input._nnz() * other.shape[-1])
-    return output
+    shape = (input.shape[0], other.shape[-1])
+    return trace.new(how, (input, other), shape, other, input._nnz() * shape[1])
 
 
 # --- pooling ----------------------------------------------------------------------------------
@@ -281,38 +263,29 @@ def pool(
 ):  # fmt: skip
     x, axes = input.shape, _axes(how.name)
     if len(x) - axes not in (1, 2):
-        raise trace.error(how.path, how.label, rank(axes, "C", input, how))
+        raise trace.error(how, rank(axes, "C", input, how))
     kernel = _each(kernel_size, axes)
-    no_stride = stride is None or (isinstance(stride, list) and not stride)
-    stride = kernel if no_stride else _each(stride, axes)
+    stride = kernel if stride is None or stride == [] else _each(stride, axes)
     padding, dilation = _each(padding, axes), _each(dilation, axes)
     try:
         out = shapes.pool_output_size(
             tuple(x[-axes:]), kernel, stride, padding, dilation, ceil_mode
         )
     except ValueError as error:
-        raise trace.error(
-            how.path, how.label, f"cannot slide over {brackets(x)}: {error}"
-        ) from None
-    output = trace.tensor((*x[:-axes], *out), input.dtype, input.device)
+        raise trace.error(how, f"cannot slide over {brackets(x)}: {error}") from None
     geometry = Window(kernel, stride, padding, dilation)
-    macs = prod(output.shape) * prod(kernel)
-    return _pooled(trace, how, input, output, macs, geometry, return_indices)
+    shape = (*x[:-axes], *out)
+    return _pooled(trace, how, input, shape, prod(shape) * prod(kernel), geometry, return_indices)
 
 
 def average_pool(
     trace, how, input, kernel_size, stride=None, padding=0, ceil_mode=False,
     count_include_pad=True, divisor_override=None,
 ):  # fmt: skip
-    x = input.shape
-    if _axes(how.name) == 3 and any(
-        n < k for n, k in zip(x[-3:], _each(kernel_size, 3), strict=False)
-    ):
-        raise trace.error(  # of torch's average pools only this one does not count the padding
-            how.path,
-            how.label,
-            f"has a kernel {brackets(_each(kernel_size, 3))} larger than {brackets(x[-3:])}",
-        )
+    if _axes(how.name) == 3:  # of torch's average pools only this one does not count the padding
+        kernel, sizes = _each(kernel_size, 3), input.shape[-3:]
+        if any(n < k for n, k in zip(sizes, kernel, strict=False)):
+            raise trace.error(how, f"has a kernel {brackets(kernel)} larger than {brackets(sizes)}")
     return pool(trace, how, input, kernel_size, stride, padding, 1, ceil_mode)
 
 
@@ -320,40 +293,38 @@ def adaptive_pool(trace, how, input, output_size, return_indices=False):
     x, axes = input.shape, _axes(how.name)
     is_mean = axes > 1 and "avg" in how.name and set(_each(output_size, axes)) == {1}
     if len(x) < axes or (len(x) - axes not in (1, 2) and not is_mean):  # torch's mean takes any
-        raise trace.error(how.path, how.label, rank(axes, "C", input, how))
-    sizes = x[-axes:]
-    out = tuple(
-        n if wanted is None else wanted
-        for n, wanted in zip(sizes, _each(output_size, axes), strict=True)
-    )
+        raise trace.error(how, rank(axes, "C", input, how))
+    sizes = tuple(x[-axes:])
+    pairs = list(zip(sizes, _each(output_size, axes), strict=True))
+    pairs = [(n, n if wanted is None else wanted) for n, wanted in pairs]
+    out = tuple(m for _, m in pairs)
+    shape = (*x[:-axes], *out)
     if min(sizes) < 1 or min(out) < 0:
-        raise trace.error(how.path, how.label, f"cannot bring {brackets(x)} to {brackets(out)}")
-    output = trace.tensor((*x[:-axes], *out), input.dtype, input.device)
-    if tuple(sizes) == out:  # every window is one element
-        how = How(SAME, how.name, how.label, how.path)
-        return _pooled(trace, how, input, output, 0, None, return_indices)
+        raise trace.error(how, f"cannot bring {brackets(x)} to {brackets(out)}")
+    if sizes == out:  # every window is one element
+        return _pooled(trace, how.as_(SAME), input, shape, 0, None, return_indices)
     # window i of an axis reaches from floor(i*n/out) to ceil((i + 1)*n/out)
-    spans = [
-        sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
-        for n, m in zip(sizes, out, strict=True)
-    ]
+    spans = [sum(-(-(i + 1) * n // m) - i * n // m for i in range(m)) for n, m in pairs]
     geometry = None  # windows of different sizes
-    if all(m and n % m == 0 for n, m in zip(sizes, out, strict=True)):
-        window = tuple(n // m for n, m in zip(sizes, out, strict=True))
-        geometry = Window(window, window, (0,) * axes, (1,) * axes)
-    elif set(out) == {1}:
-        geometry = Window(tuple(sizes), tuple(sizes), (0,) * axes, (1,) * axes)
-    macs = prod(x[:-axes]) * prod(spans)
-    return _pooled(trace, how, input, output, macs, geometry, return_indices)
+    if set(out) == {1} or all(m and n % m == 0 for n, m in pairs):
+        geometry = _tiles([n // m for n, m in pairs])
+    return _pooled(trace, how, input, shape, prod(x[:-axes]) * prod(spans), geometry,
+                   return_indices)  # fmt: skip
 
 
-def _pooled(trace, how, input, output, macs, geometry, return_indices):
-    if return_indices or how.name.endswith("_with_indices"):
-        indices = trace.tensor(output.shape, torch.int64, input.device)
-        trace.emit(how, (input,), (output, indices), macs, geometry)
-        return output, indices
-    trace.emit(how, (input,), (output,), macs, geometry)
-    return output
+def _tiles(sizes) -> Window:
+    """Windows side by side."""
+    return Window(tuple(sizes), tuple(sizes), (0,) * len(sizes), (1,) * len(sizes))
+
+
+def _pooled(trace, how, input, shape, macs, geometry, return_indices):
+    if not return_indices and not how.name.endswith("_with_indices"):
+        return trace.new(how, (input,), shape, input, macs, geometry)
+    output, indices = (
+        trace.tensor(shape, dtype, input.device) for dtype in (input.dtype, torch.int64)
+    )
+    trace.emit(how, (input,), (output, indices), macs, geometry)
+    return output, indices
 
 
 def mean(trace, how, input, dim=None, keepdim=False, **kwargs):
@@ -366,10 +337,7 @@ def mean(trace, how, input, dim=None, keepdim=False, **kwargs):
     if trace.node(input).root.number is not None:
         return NotImplemented
     shape = (*x[:2], *(1,) * axes) if keepdim else x[:2]
-    output = trace.tensor(shape, input.dtype, input.device)
-    geometry = Window(tuple(x[2:]), tuple(x[2:]), (0,) * axes, (1,) * axes)
-    trace.emit(How(GLOBAL_MEAN, "mean", how.label), (input,), (output,), prod(x), geometry)
-    return output
+    return trace.new(how.as_(GLOBAL_MEAN), (input,), shape, input, prod(x), _tiles(x[2:]))
 
 
 # --- element by element -----------------------------------------------------------------------
@@ -377,145 +345,115 @@ def mean(trace, how, input, dim=None, keepdim=False, **kwargs):
 
 def same_shape(trace, how, input, *args, inplace=False, **kwargs):
     """Activations and normalizations: what comes out has the shape of what goes in."""
-    operands = (input, *args, *kwargs.values())
+    operands = [one for one in (input, *args, *kwargs.values()) if is_tensor(one)]
     dtype = kwargs.get("dtype") or input.dtype
     if how.record.single and _low(input) and dtype.is_floating_point:
         dtype = torch.float32
-    operands = [operand for operand in operands if _is_tensor(operand)]
-    return _alike(trace, how, input, inplace or how.in_place, dtype, operands)
+    return _alike(trace, how, input, inplace, dtype, operands)
 
 
 def activation(trace, how, input, inplace=False):
     """The same for a module, or a function that is given one tensor."""
-    return _alike(trace, how, input, inplace or how.in_place, input.dtype, (input,))
+    return _alike(trace, how, input, inplace, input.dtype, (input,))
 
 
 def _alike(trace, how, input, inplace, dtype, operands, geometry=None):
-    if inplace:
+    if inplace or how.in_place:
         before = trace.changed(input)
         operands = [before if operand is input else operand for operand in operands]
         if type(input) is ShapeTensor:
             trace.emit(how, operands, (input,), 0, geometry, fresh=False)
             return input
-    output = trace.tensor(input.shape, dtype, input.device)
-    trace.emit(how, operands, (output,), 0, geometry)
-    return output
+    return trace.new(how, operands, input.shape, input, 0, geometry, dtype)
 
 
 def batch_norm(
     trace, how, input, running_mean=None, running_var=None, weight=None, bias=None,
     training=False, momentum=0.1, eps=1e-5,
 ):  # fmt: skip
-    x = input.shape
+    x, vector = input.shape, running_mean if weight is None else weight
     channels = x[1] if len(x) > 1 else 0
-    for vector in (weight, running_mean):
-        if vector is not None:
-            if vector.shape[0] != channels:
-                raise trace.error(
-                    how.path,
-                    how.label,
-                    f"expects {vector.shape[0]} channels, gets {channels} in {brackets(x)}: "
-                    f"set num_features={channels}",
-                )
-            _same_place(trace, how, input, vector)
-            break
+    if vector is not None:
+        _expects(trace, how, input, vector, "num_features")
+        _same_place(trace, how, input, vector)
     if training and prod(x) == channels:
-        raise trace.error(
-            how.path,
-            how.label,
-            f"in training mode needs more than one value a channel, gets {brackets(x)}: "
-            "take batch_size=2, or model.eval()",
-        )
-    output = trace.tensor(x, input.dtype, input.device)
-    trace.emit(how, (input, weight, bias), (output,))
-    return output
+        text = f"in training mode needs more than one value a channel, gets {brackets(x)}"
+        raise trace.error(how, f"{text}: take batch_size=2, or model.eval()")
+    return trace.new(how, (input, weight, bias), x, input)
+
+
+def _expects(trace, how, input, vector, setting: str) -> int:
+    """The channels of a map, which are those of this vector."""
+    channels = input.shape[1] if len(input.shape) > 1 else 0
+    if vector is not None and vector.shape[0] != channels:
+        got = f"expects {vector.shape[0]} channels, gets {channels} in {brackets(input.shape)}"
+        raise trace.error(how, f"{got}: set {setting}={channels}")
+    return channels
 
 
 def layer_norm(trace, how, input, normalized_shape, weight=None, bias=None, *rest, **kwargs):
-    wanted = _tuple(normalized_shape)
-    if tuple(input.shape[-len(wanted) :]) != wanted:
-        raise trace.error(
-            None,
-            how.label,
-            f"expects inputs that end in {brackets(wanted)}, gets {brackets(input.shape)}",
-        )
+    wanted, x = _tuple(normalized_shape), input.shape
+    if tuple(x[-len(wanted) :]) != wanted:
+        text = f"expects inputs that end in {brackets(wanted)}, gets {brackets(x)}"
+        raise trace.error(how, text)
     dtype = torch.float32 if _low(input) else input.dtype
-    geometry = Over(len(wanted))
-    return _alike(trace, how, input, False, dtype, (input, weight, bias), geometry)
+    return trace.new(how, (input, weight, bias), x, input, 0, Over(len(wanted)), dtype)
 
 
 def group_norm(trace, how, input, num_groups, weight=None, bias=None, eps=1e-5):
-    channels = input.shape[1] if len(input.shape) > 1 else 0
-    if weight is not None and weight.shape[0] != channels:
-        raise trace.error(
-            None,
-            how.label,
-            f"expects {weight.shape[0]} channels, gets {channels} in {brackets(input.shape)}: "
-            f"set num_channels={channels}",
-        )
+    channels = _expects(trace, how, input, weight, "num_channels")
     if channels % num_groups or prod(input.shape) == input.shape[0] * num_groups:
         return NotImplemented
     return same_shape(trace, how, input, weight, bias)
 
 
 def dropout(trace, how, input, p=0.5, training=True, inplace=False):
-    if not training or not p:
-        root = trace.node(input).root
-        output = trace.tensor(input.shape, input.dtype, input.device, root)
-        trace.emit(How(VIEW, how.name, how.label, how.path), (input,), (output,), fresh=False)
-        return output
-    return _alike(trace, how, input, inplace or how.in_place, input.dtype, (input,))
+    if training and p:
+        return activation(trace, how, input, inplace)
+    output = trace.tensor(input.shape, input.dtype, input.device, trace.node(input).root)
+    trace.emit(how.as_(VIEW), (input,), (output,), fresh=False)
+    return output
 
 
 def elementwise(trace, how, input, other=None, *args, **kwargs):
     """Sums, products and the like of tensors that broadcast."""
-    tensors = [v for v in (input, other, *args) if _is_tensor(v)]
-    floats = "div" in how.name or any(isinstance(v, float) for v in (input, other, *args))
+    values = (input, other, *args)
+    tensors = [v for v in values if is_tensor(v)]
     if kwargs.keys() - {"alpha"} or len({tensor.dtype for tensor in tensors}) > 1:
         return NotImplemented
+    floats = "div" in how.name or any(isinstance(v, float) for v in values)
     if floats and not tensors[0].dtype.is_floating_point:
         return NotImplemented
     shape = tensors[0].shape
     if len(tensors) > 1 and any(tensor.shape != shape for tensor in tensors):
         shape = _broadcast(trace, how, [tensor.shape for tensor in tensors])
     _same_devices(trace, how, tensors)
-    if how.in_place and tuple(shape) != tuple(input.shape):
-        raise trace.error(
-            None,
-            how.name,
-            f"cannot write {brackets(shape)} in place into {brackets(input.shape)}",
-        )
     if how.in_place:
+        if tuple(shape) != tuple(input.shape):
+            text = f"cannot write {brackets(shape)} in place into {brackets(input.shape)}"
+            raise trace.error(how, text)
         return _alike(trace, how, input, True, input.dtype, tensors)
-    output = trace.tensor(shape, tensors[0].dtype, _device(*tensors))
-    trace.emit(how, tensors, (output,))
-    return output
+    return trace.new(how, tensors, shape, _first(*tensors))
 
 
 def concat(trace, how, tensors, dim=0, **kwargs):
     tensors = [tensor for tensor in tensors if tuple(tensor.shape) != (0,)] or list(tensors)
-    first = tensors[0]
-    dim, axes = kwargs.pop("axis", dim), len(first.shape)
+    first = tensors[0].shape
+    dim, axes = kwargs.pop("axis", dim), len(first)
     if kwargs or not isinstance(dim, int) or not -axes <= dim < axes:
         return NotImplemented
     dim %= axes
-    before, after, total = first.shape[:dim], first.shape[dim + 1 :], 0
+    before, after, total = first[:dim], first[dim + 1 :], 0
     for tensor in tensors:
         shape = tensor.shape
         if shape[:dim] != before or shape[dim + 1 :] != after:
-            raise trace.error(
-                None,
-                how.label,
-                f"cannot join {brackets(first.shape)} and {brackets(shape)} along dimension {dim}: "
-                f"{_disagreement(first.shape, shape, dim)}",
-            )
-        if tensor.dtype != first.dtype:
+            both = f"{brackets(first)} and {brackets(shape)} along dimension {dim}"
+            raise trace.error(how, f"cannot join {both}: {_disagreement(first, shape, dim)}")
+        if tensor.dtype != tensors[0].dtype:
             return NotImplemented
         total += shape[dim]
     _same_devices(trace, how, tensors)
-    output = trace.tensor((*before, total, *after), first.dtype, _device(*tensors))
-    trace.emit(how, tensors, (output,))
-    return output
+    return trace.new(how, tensors, (*before, total, *after), _first(*tensors))
 
 
 def to(trace, how, input, *args, **kwargs):
@@ -523,10 +461,10 @@ def to(trace, how, input, *args, **kwargs):
     dtype, device, name = input.dtype, input.device, how.name
     if name in ("cpu", "cuda"):
         device = torch.device(name, *args)
-    elif name == "type_as" or (args and _is_tensor(args[0])):
+    elif name == "type_as" or (args and is_tensor(args[0])):
         dtype, device = args[0].dtype, args[0].device
     elif name == "to":
-        kwargs = {key: value for key, value in kwargs.items() if key != "copy"}
+        kwargs.pop("copy", None)
         new_device, new_dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         dtype, device = new_dtype or dtype, new_device or device
     else:
@@ -546,8 +484,8 @@ CASTS = {
 
 def setitem(trace, how, input, index, value):
     """A part of a tensor is overwritten; the rest is what it was."""
-    if any(_is_tensor(i) and i.dtype == torch.bool and type(i) is ShapeTensor
-           for i in tensors_in(index)):  # fmt: skip
+    masks = [i for i in tensors_in(index) if i.dtype == torch.bool]
+    if any(type(i) is ShapeTensor for i in masks):
         raise _no_values(trace, "an assignment under a mask")
     geometry = Placed(_slices(input, index))
     before = trace.changed(input)
@@ -561,14 +499,12 @@ def _slices(input, index):
     """First element and step of each dimension, None unless the index has only slices."""
     index = list(index) if isinstance(index, tuple) else [index]
     axes = len(input.shape)
-    if not all(isinstance(item, (slice, int)) or item is Ellipsis for item in index):
+    if not all(type(item) in (slice, int, type(...)) for item in index):
         return None
-    if Ellipsis in index:
-        place = index.index(Ellipsis)
+    if ... in index:
+        place = index.index(...)
         index[place : place + 1] = [slice(None)] * (axes - len(index) + 1)
     index += [slice(None)] * (axes - len(index))
-    if any(isinstance(item, bool) for item in index):
-        return None
     pairs = zip(index, input.shape, strict=True)
     return tuple((i, 0) if isinstance(i, int) else i.indices(n)[::2] for i, n in pairs)
 
@@ -580,15 +516,15 @@ def _sliced(output, input, index):
 
 def _padded(output, input, pad, *_, **__):
     left = [*pad[0::2], *[0] * len(input.shape)][: len(input.shape)]
-    return Pad(tuple(left[::-1]))
+    return Slice(tuple((-n, 1) for n in reversed(left)))
 
 
 def _interpolated(
     output, input, size=None, scale_factor=None, mode="nearest", align_corners=None, *_,
     antialias=False, **__
 ):  # fmt: skip
-    return Resize(mode, tuple(input.shape[2:]), tuple(output.shape[2:]), bool(align_corners),
-                  antialias)  # fmt: skip
+    old, new = tuple(input.shape[2:]), tuple(output.shape[2:])
+    return Resize(mode, old, new, bool(align_corners), antialias)
 
 
 def _shuffled(output, input, factor):
@@ -596,7 +532,7 @@ def _shuffled(output, input, factor):
 
 
 def _unshuffled(output, input, factor):
-    return Window((factor,) * 2, (factor,) * 2, (0, 0), (1, 1))
+    return _tiles((factor, factor))
 
 
 def _reduced(output, input, *args, **kwargs):
@@ -618,8 +554,9 @@ def _stacked(output, tensors, dim=0, **_):
 
 
 def _rolled(output, input, shifts, dims=None):
-    dims = _tuple(dims) if dims is not None else tuple(range(len(input.shape)))
-    return Dims([tuple(range(len(input.shape)))], lost={d % len(input.shape) for d in dims})
+    n = len(input.shape)
+    dims = range(n) if dims is None else _tuple(dims)
+    return Dims([tuple(range(n))], lost={d % n for d in dims})
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -628,6 +565,7 @@ UNKNOWN = Record("other")  # by identity: no rule knows what it costs
 VIEW = Record("view", keeps="nothing")
 SAME = Record("other", reach="same", keeps="nothing")
 GLOBAL_MEAN = Record("pool", mean, keeps="nothing")
+_COUNTED = Record("matmul", None, "all", "product")
 FACTORIES = {"zeros", "ones", "full", "empty", "rand", "randn", "randint", "arange", "linspace"}
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 VALUES = {  # operations whose result depends on values
@@ -637,119 +575,82 @@ VALUES = {  # operations whose result depends on values
 }  # fmt: skip
 ITSELF = {"requires_grad_", "detach_", "retain_grad", "share_memory_", "pin_memory", "rename"}
 
-
-def _spread(record: Record, names: str) -> dict[str, Record]:
-    return dict.fromkeys(names.split(), record)
-
-
-def _ranks(record: Record, *patterns: str) -> dict[str, Record]:
-    return {pattern.format(n): record for pattern in patterns for n in (1, 2, 3)}
-
-
 _ACT = Record("activation", same_shape, "same")
-_SUM = Record("add", elementwise, "same", "nothing")
+_MOVED = Record("other", None, "unknown", "nothing")
+_SAME_PLACE = Record("other", None, "same")
 _REDUCED = Record("other", None, "unknown", "inputs", _reduced)
-RECORDS: dict[str, Record] = {
-    **_ranks(Record("conv", conv, keeps="weight"), "conv{}d"),
-    **_ranks(Record("conv", conv_transpose, keeps="weight"), "conv_transpose{}d"),
-    "linear": Record("linear", linear, keeps="weight"),
-    **_spread(Record("matmul", matmul, "all", "product"), "matmul mm bmm mv"),
-    "_sparse_mm": Record("matmul", sparse_product, "all", "product"),
-    "sparse_mm": Record("matmul", sparse_product, "all", "product"),
-    "scaled_dot_product_attention": Record("matmul", attention, "all", "attention"),
-    "bilinear": Record("linear", bilinear, "same"),
-    **_spread(Record("matmul", vector_product, "all", "product"), "outer ger dot vdot inner"),
-    **_ranks(Record("pool", pool, keeps="max"), "max_pool{}d", "max_pool{}d_with_indices"),
-    **_ranks(Record("pool", average_pool), "avg_pool{}d"),
-    **_ranks(Record("pool", adaptive_pool, keeps="mean"), "adaptive_avg_pool{}d"),
-    **_ranks(
-        Record("pool", adaptive_pool, keeps="max"),
-        "adaptive_max_pool{}d",
-        "adaptive_max_pool{}d_with_indices",
-    ),
-    "mean": Record("other", mean, "unknown", "nothing", _reduced),
-    "batch_norm": Record("norm", batch_norm, "same", "batch norm"),
-    "layer_norm": Record("norm", layer_norm, "same", "layer norm"),
-    "group_norm": Record("norm", group_norm, "all", single=True),
-    "instance_norm": Record("norm", same_shape, "all"),
-    **_spread(Record("norm", same_shape, "same"), "rms_norm local_response_norm normalize"),
-    **_spread(_ACT._replace(keeps="output"), "relu sigmoid tanh"),
-    **_spread(
-        _ACT._replace(keeps="output", single=True), "exp sqrt rsqrt reciprocal"
-    ),
-    **_spread(_ACT._replace(keeps="output in place"), "leaky_relu elu celu rrelu"),
-    **_spread(_ACT._replace(keeps="nothing"), "neg"),
-    **_spread(
-        _ACT,
-        """relu6 selu gelu silu mish hardsigmoid hardswish hardtanh softplus softsign logsigmoid
+_TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
+    (Record("conv", conv, keeps="weight"), "conv{}d"),
+    (Record("conv", conv_transpose, keeps="weight"), "conv_transpose{}d"),
+    (Record("conv", deformed_conv), "deform_conv2d"),
+    (Record("linear", linear, keeps="weight"), "linear"),
+    (Record("matmul", matmul, "all", "product"), "matmul mm bmm mv"),
+    (Record("matmul", sparse_product, "all", "product"), "_sparse_mm sparse_mm"),
+    (Record("matmul", attention, "all", "attention"), "scaled_dot_product_attention"),
+    (Record("linear", bilinear, "same"), "bilinear"),
+    (Record("matmul", vector_product, "all", "product"), "outer ger dot vdot inner"),
+    (Record("pool", pool, keeps="max"), "max_pool{}d max_pool{}d_with_indices"),
+    (Record("pool", average_pool), "avg_pool{}d"),
+    (Record("pool", adaptive_pool, keeps="mean"), "adaptive_avg_pool{}d"),
+    (Record("pool", adaptive_pool, keeps="max"),
+     "adaptive_max_pool{}d adaptive_max_pool{}d_with_indices"),
+    (Record("other", mean, "unknown", "nothing", _reduced), "mean"),
+    (Record("norm", batch_norm, "same", "batch norm"), "batch_norm"),
+    (Record("norm", layer_norm, "same", "layer norm"), "layer_norm"),
+    (Record("norm", group_norm, "all", single=True), "group_norm"),
+    (Record("norm", same_shape, "all"), "instance_norm"),
+    (Record("norm", same_shape, "same"), "rms_norm local_response_norm normalize"),
+    (_ACT._replace(keeps="output"), "relu sigmoid tanh"),
+    (_ACT._replace(keeps="output", single=True), "exp sqrt rsqrt reciprocal"),
+    (_ACT._replace(keeps="output in place"), "leaky_relu elu celu rrelu"),
+    (_ACT._replace(keeps="nothing"), "neg"),
+    (_ACT, """relu6 selu gelu silu mish hardsigmoid hardswish hardtanh softplus softsign logsigmoid
         threshold tanhshrink hardshrink softshrink log log1p abs sin cos erf square clamp clamp_min
-        clamp_max clip""",
-    ),
-    **_spread(Record("activation", None, "same"), "prelu glu logit"),
-    **_spread(
-        Record("activation", None, "same", "output", single=True), "softmax log_softmax softmin"
-    ),
-    **_spread(
-        Record("activation", dropout, "same", "mask"),
-        """dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
-        feature_alpha_dropout""",
-    ),
-    **_spread(_SUM, "add sub rsub subtract"),
-    **_spread(
-        Record("elementwise", elementwise, "same", "product"),
-        "mul multiply div divide true_divide rdiv maximum minimum",
-    ),
-    **_spread(Record("concat", concat, "same", "nothing"), "cat concat concatenate"),
-    **_spread(
-        Record("other", to, "same", "nothing"), " ".join(("to", "type_as", "cpu", "cuda", *CASTS))
-    ),
-    "setitem": Record("other", setitem, "same", "nothing"),
+        clamp_max clip"""),
+    (_ACT._replace(rule=None), "prelu glu logit"),
+    (_ACT._replace(rule=None, keeps="output", single=True), "softmax log_softmax softmin"),
+    (_ACT._replace(rule=dropout, keeps="mask"), """dropout dropout{}d alpha_dropout feature_dropout
+        feature_alpha_dropout"""),
+    (Record("add", elementwise, "same", "nothing"), "add sub rsub subtract"),
+    (Record("elementwise", elementwise, "same", "product"),
+     "mul multiply div divide true_divide rdiv maximum minimum"),
+    (Record("concat", concat, "same", "nothing"), "cat concat concatenate"),
+    (_SAME_PLACE._replace(rule=to, keeps="nothing"), " ".join(("to type_as cpu cuda", *CASTS))),
+    (_SAME_PLACE._replace(rule=setitem, keeps="nothing"), "setitem"),
     # without a rule: torch's meta device has the shape, and there are no MACs by definition
-    "getitem": Record("other", None, "unknown", "nothing", _sliced),
-    **_spread(Record("other", None, "unknown", "nothing", _padded), "pad constant_pad_nd"),
-    **_spread(Record("other", None, "unknown", "nothing", _interpolated), "interpolate upsample"),
-    "pixel_shuffle": Record("other", None, "unknown", "nothing", _shuffled),
-    "pixel_unshuffle": Record("other", None, "unknown", "nothing", _unshuffled),
-    **_spread(Record("other", None, "unknown", "nothing", _stacked), "stack"),
-    "roll": Record("other", None, "unknown", "nothing", _rolled),
-    **_spread(_REDUCED._replace(keeps="nothing"), "sum"),
-    **_spread(
-        _REDUCED,
-        """amax amin max min prod norm vector_norm linalg_vector_norm linalg_norm logsumexp var std
-        argmax argmin any all median""",
-    ),
-    **_spread(
-        Record("other", None, "same", "nothing"),
-        """contiguous clone type copy masked_fill where sign floor ceil round trunc zeros_like
-        ones_like full_like empty_like rand_like randn_like channel_shuffle native_channel_shuffle
-        eq ne lt gt le ge isnan isinf isfinite logical_and logical_or logical_not and or xor invert
-        fill zero bernoulli nan_to_num""",
-    ),
-    **_spread(
-        Record("other", None, "same"),
-        """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2 expm1 log2
-        log10 erfinv sinh cosh tan asin acos atan atan2 native_dropout""",
-    ),
-    **_spread(
-        Record("other", None, "unknown", "nothing"),
-        """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
+    (_MOVED._replace(geometry=_sliced), "getitem"),
+    (_MOVED._replace(geometry=_padded), "pad constant_pad_nd"),
+    (_MOVED._replace(geometry=_interpolated), "interpolate upsample"),
+    (_MOVED._replace(geometry=_shuffled), "pixel_shuffle"),
+    (_MOVED._replace(geometry=_unshuffled), "pixel_unshuffle"),
+    (_MOVED._replace(geometry=_stacked), "stack"),
+    (_MOVED._replace(geometry=_rolled), "roll"),
+    (_REDUCED._replace(keeps="nothing"), "sum"),
+    (_REDUCED, """amax amin max min prod norm vector_norm linalg_vector_norm linalg_norm logsumexp
+        var std argmax argmin any all median"""),
+    (_SAME_PLACE._replace(keeps="nothing"), """contiguous clone type copy masked_fill where sign
+        floor ceil round trunc zeros_like ones_like full_like empty_like rand_like randn_like
+        channel_shuffle native_channel_shuffle eq ne lt gt le ge isnan isinf isfinite logical_and
+        logical_or logical_not and or xor invert fill zero bernoulli nan_to_num"""),
+    (_SAME_PLACE, """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2
+        expm1 log2 log10 erfinv sinh cosh tan asin acos atan atan2 native_dropout"""),
+    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
         dstack column_stack gather scatter scatter_add index_select take take_along_dim embedding
         one_hot unfold im2col fold col2im new_zeros new_ones new_full new_empty new_tensor tril triu
         meshgrid diagonal diag_embed zeros ones full empty rand randn _pack_padded_sequence
-        _pad_packed_sequence""",
-    ),
-    **_spread(
-        Record("other", None, "unknown", "inputs"),
-        """aminmax std_mean var_mean cumsum cumprod mode quantile topk sort argsort logical_xor
-        bitwise_and bitwise_or bitwise_not bitwise_xor masked_scatter rpow sgn dist renorm
-        _weight_norm index_add index_copy index_put embedding_bag randint_like uniform normal random
-        grid_sample affine_grid grid_sampler combinations split chunk unbind max_unpool1d
-        max_unpool2d max_unpool3d roi_align ps_roi_align roi_pool ps_roi_pool nms fft_fftshift
-        fft_ifftshift view_as_real view_as_complex polar complex
-        fractional_max_pool2d fractional_max_pool3d lp_pool1d lp_pool2d lp_pool3d searchsorted
-        bucketize histc cross kron_ pdist cosine_similarity pairwise_distance""",
-    ),
-}  # fmt: skip
+        _pad_packed_sequence"""),
+    (_MOVED._replace(keeps="inputs"), """aminmax std_mean var_mean cumsum cumprod mode quantile topk
+        sort argsort logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor masked_scatter rpow
+        sgn dist renorm _weight_norm index_add index_copy index_put embedding_bag randint_like
+        uniform normal random grid_sample affine_grid grid_sampler combinations split chunk unbind
+        max_unpool{}d roi_align ps_roi_align roi_pool ps_roi_pool nms fft_fftshift fft_ifftshift
+        view_as_real view_as_complex polar complex fractional_max_pool2d fractional_max_pool3d
+        lp_pool{}d searchsorted bucketize histc cross kron_ pdist cosine_similarity
+        pairwise_distance"""),
+)  # fmt: skip
+RECORDS: dict[str, Record] = {
+    name.format(n): record for record, names in _TABLE for name in names.split() for n in (1, 2, 3)
+}
 
 
 # --- functions --------------------------------------------------------------------------------
@@ -766,7 +667,7 @@ def handler(func):
         return _Special(lambda trace, func, args, kwargs: iter(args[0].unbind(0)))
     if name in ITSELF:
         return _Special(lambda trace, func, args, kwargs: args[0])
-    label = plain(name)
+    label = name.strip("_") if name.startswith("__") else name.rstrip("_")
     record = RECORDS.get(label)
     if record is None and getattr(func, "__module__", "") in (
         "torch.nn.functional", "torch.functional", "torch._jit_internal",
@@ -815,10 +716,9 @@ _OPERATOR = re.compile(
 _WORDS = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}
 
 
-def _no_values(trace, label):
-    return trace.error(
-        None, label, "needs the values of a tensor, and a trace has only shapes", NeedsValues
-    )
+def _no_values(trace, label: str):
+    text = "needs the values of a tensor, and there are only shapes"
+    return trace.error(label, text, NeedsValues)
 
 
 def _value(trace, func, args, kwargs):
@@ -853,14 +753,11 @@ def from_meta(trace, how, func, args, kwargs):
     except Exception as error:
         if isinstance(error, (NotImplementedError, RecursionError)):
             raise _no_values(trace, how.label) from error
-        shapes = ", ".join(brackets(tensor.shape) for tensor in tensors)
         text = " ".join(str(error).split("\n")[0].split())
         if "scalar types: Long" in text:
             text = "its indices are whole numbers: give dtype=torch.long, or a tensor"
-        kind = NeedsValues if "meta" in text else None
-        raise trace.error(
-            None, how.label, f"cannot take {shapes}: {text}", *((kind,) if kind else ())
-        ) from error
+        text = f"cannot take {', '.join(brackets(tensor.shape) for tensor in tensors)}: {text}"
+        raise trace.error(how, text, NeedsValues if "meta" in text else CostError) from error
     if not outputs:
         return result
     if how.in_place and type(args[0]) is ShapeTensor:
@@ -871,17 +768,13 @@ def from_meta(trace, how, func, args, kwargs):
     geometry = None
     if how.record.geometry is not None and len(outputs) == 1:
         geometry = how.record.geometry(outputs[0], *args, **kwargs)
-    fresh = not how.in_place
+    fresh = not (how.in_place or views)
     if views:
-        geometry, fresh = geometry or Dims(views), False
-        how = How(VIEW, how.name, how.label)
+        how, geometry = how.as_(VIEW), geometry or Dims(views)
     elif macs:
-        how = How(_COUNTED, how.name, how.label)
+        how = how.as_(_COUNTED)
     trace.emit(how, tensors, outputs, macs, geometry, free or macs > 0 or bool(views), fresh)
     return result
-
-
-_COUNTED = Record("matmul", None, "all", "product")
 
 
 # --- modules ----------------------------------------------------------------------------------
@@ -890,24 +783,20 @@ _COUNTED = Record("matmul", None, "all", "product")
 def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
     """What a call of this module runs if its forward is one operation."""
     kind, own = type(module), module.__dict__
-    if kind.__module__ == "cnnlab.layers.normalization":  # as the papers write it
-        kind = getattr(nn, kind.__name__, kind) if kind.__name__ == "LocalResponseNorm" else kind
+    if kind.__name__ == "LocalResponseNorm" and kind.__module__ == "cnnlab.layers.normalization":
+        kind = nn.LocalResponseNorm  # as the paper writes it
     found = LEAVES.get(kind)
     if found is None or "forward" in own or own.get("padding_mode", "zeros") != "zeros":
         return None
-    name, adapter = found
+    name, rule, attributes = found
     parameters = own["_parameters"]
-    if adapter in _WEIGHTED and "weight" not in parameters:
+    if (parameters or rule in (conv, linear)) and [*parameters] != ["weight", "bias"]:
         return None  # a weight that comes from elsewhere
-    weight, hooks, pre_hooks = (
-        parameters.get("weight"),
-        own["_forward_hooks"],
-        own["_forward_pre_hooks"],
-    )
-    held = trace.held_of
+    weight = parameters.get("weight")
+    hooks, pre_hooks = own["_forward_hooks"], own["_forward_pre_hooks"]
+    held, call = trace.held_of, trace.call
     operands = [None if p is None else held[id(p)] for p in parameters.values()]
     how = How(RECORDS[name], name, type(module).__name__, path)
-    call = trace.call
 
     def run(*args, **kwargs):
         if (
@@ -919,7 +808,7 @@ def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
             or parameters.get("weight") is not weight
         ):
             return call(module, path, *args, **kwargs)
-        return adapter(trace, how, args[0], own, operands)
+        return rule(trace, how, args[0], *operands, *[own[name] for name in attributes])
 
     return run
 
@@ -930,122 +819,64 @@ def wrapped(module: nn.Module) -> nn.Module | None:
 
 
 _WRAPPERS = {
-    "OptimizedModule": "_orig_mod",
-    "DataParallel": "module",
-    "DistributedDataParallel": "module",
-}
+    "OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module",
+}  # fmt: skip
 
 
-def _conv(trace, how, input, own, held):
-    return conv(
-        trace, how, input, *held, own["stride"], own["padding"], own["dilation"], own["groups"]
-    )
-
-
-def _linear(trace, how, input, own, held):
-    return linear(trace, how, input, *held)
-
-
-def _batch_norm(trace, how, input, own, held):
-    axes = int(how.label[-2])
+def _batch_norm(trace, how, input, weight, bias, channels, training, buffers):
+    axes, mean = int(how.label[-2]), buffers.get("running_mean")
     if len(input.shape) != axes + 2 and (axes > 1 or len(input.shape) != 2):
-        text = rank(axes, own["num_features"], input, how)
-        raise trace.error(how.path, how.label, text)
-    channels = input.shape[1]
-    if channels == own["num_features"] and not own["training"]:
-        output = trace.tensor(input.shape, input.dtype, input.device)
-        trace.emit(how, (input, *held), (output,))
-        return output
-    mean = own["_buffers"].get("running_mean")
-    given = held if own["affine"] else (None, None)
-    if channels != own["num_features"] and (mean is not None or own["affine"]):
-        mean = torch.empty(own["num_features"], device="meta") if not own["affine"] else None
-    elif mean is not None and not own["affine"]:
-        mean = None
-    return batch_norm(
-        trace, how, input, mean, None, *given,
-        own["training"] or own["_buffers"].get("running_mean") is None,
-    )  # fmt: skip
+        raise trace.error(how, rank(axes, channels, input, how))
+    return batch_norm(trace, how, input, mean, None, weight, bias, training or mean is None)
 
 
-def _activation(trace, how, input, own, held):
-    return _alike(trace, how, input, own.get("inplace", False), input.dtype, (input,))
-
-
-def _dropout(trace, how, input, own, held):
-    return dropout(trace, how, input, own["p"], own["training"], own["inplace"])
-
-
-def _max_pool(trace, how, input, own, held):
-    return pool(
-        trace, how, input, own["kernel_size"], own["stride"], own["padding"], own["dilation"],
-        own["ceil_mode"], own["return_indices"],
-    )  # fmt: skip
-
-
-def _average_pool(trace, how, input, own, held):
-    return average_pool(
-        trace, how, input, own["kernel_size"], own["stride"], own["padding"], own["ceil_mode"]
-    )
-
-
-def _adaptive_pool(trace, how, input, own, held):
-    return adaptive_pool(trace, how, input, own["output_size"])
-
-
-def _identity(trace, how, input, own, held):
+def _itself(trace, how, input):
     return input
 
 
-_WEIGHTED = (_conv, _linear)
-LEAVES: dict[type, tuple[str, Callable]] = {
-    nn.Linear: ("linear", _linear),
-    nn.Identity: ("to", _identity),
-    nn.ReLU: ("relu", _activation),
-    nn.ReLU6: ("relu6", _activation),
-    nn.LeakyReLU: ("leaky_relu", _activation),
-    nn.ELU: ("elu", _activation),
-    nn.GELU: ("gelu", _activation),
-    nn.SiLU: ("silu", _activation),
-    nn.Mish: ("mish", _activation),
-    nn.Sigmoid: ("sigmoid", _activation),
-    nn.Hardsigmoid: ("hardsigmoid", _activation),
-    nn.Hardswish: ("hardswish", _activation),
-    nn.Tanh: ("tanh", _activation),
-    nn.LocalResponseNorm: ("local_response_norm", _activation),
-    nn.Dropout: ("dropout", _dropout),
-    nn.Dropout2d: ("dropout2d", _dropout),
+_IN_PLACE = {
+    "ReLU": "relu", "ReLU6": "relu6", "LeakyReLU": "leaky_relu", "ELU": "elu", "SiLU": "silu",
+    "Mish": "mish", "Hardsigmoid": "hardsigmoid", "Hardswish": "hardswish",
+}  # fmt: skip
+_APART = {
+    "GELU": "gelu", "Sigmoid": "sigmoid", "Tanh": "tanh",
+    "LocalResponseNorm": "local_response_norm",
+}  # fmt: skip
+# class: function, its rule, the module's attributes that it is given behind the parameters
+LEAVES: dict[type, tuple[str, Callable, list[str]]] = {
+    nn.Linear: ("linear", linear, []),
+    nn.Identity: ("to", _itself, []),
+    **{getattr(nn, kind): (name, activation, ["inplace"]) for kind, name in _IN_PLACE.items()},
+    **{getattr(nn, kind): (name, activation, []) for kind, name in _APART.items()},
+    nn.Dropout: ("dropout", dropout, ["p", "training", "inplace"]),
+    nn.Dropout2d: ("dropout2d", dropout, ["p", "training", "inplace"]),
     **{
-        getattr(nn, f"{kind}{n}d"): (f"{name}{n}d", adapter)
-        for kind, name, adapter in (
-            ("Conv", "conv", _conv),
-            ("MaxPool", "max_pool", _max_pool),
-            ("AvgPool", "avg_pool", _average_pool),
-            ("AdaptiveAvgPool", "adaptive_avg_pool", _adaptive_pool),
+        getattr(nn, f"{kind}{n}d"): (name.format(n), rule, attributes.split())
+        for kind, name, rule, attributes in (
+            ("Conv", "conv{}d", conv, "stride padding dilation groups"),
+            ("MaxPool", "max_pool{}d", pool,
+             "kernel_size stride padding dilation ceil_mode return_indices"),
+            ("AvgPool", "avg_pool{}d", average_pool, "kernel_size stride padding ceil_mode"),
+            ("AdaptiveAvgPool", "adaptive_avg_pool{}d", adaptive_pool, "output_size"),
+            ("BatchNorm", "batch_norm", _batch_norm, "num_features training _buffers"),
         )
         for n in (1, 2, 3)
     },
-    **{getattr(nn, f"BatchNorm{n}d"): ("batch_norm", _batch_norm) for n in (1, 2, 3)},
-}
-del LEAVES[nn.AvgPool1d]  # whose sizes are tuples
-_EXAMPLES = {nn.Linear: (1, 1), nn.Dropout2d: (), nn.LocalResponseNorm: (1,)} | {
-    getattr(nn, f"Conv{n}d"): (1, 1, 1) for n in (1, 2, 3)
-}
-with torch.device("meta"):
-    KNOWN = {  # attributes that a module of this class has
-        kind: len(
-            kind(*_EXAMPLES.get(kind, (1,) * kind.__name__.endswith(("1d", "2d", "3d")))).__dict__
-        )
-        for kind in LEAVES
-    }
+}  # fmt: skip
+
+
+def _attributes(kind: type) -> int:
+    """How many attributes a module of this class has."""
+    parameters = inspect.signature(kind).parameters.values()
+    needed = [1 for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    with torch.device("meta"):
+        return len(vars(kind(*needed)))
+
+
+KNOWN = {kind: _attributes(kind) for kind in LEAVES}
 
 
 # --- words and small sums ---------------------------------------------------------------------
-
-
-def plain(name: str) -> str:
-    """``add`` for ``add_``, ``getitem`` for ``__getitem__``."""
-    return name.strip("_") if name.startswith("__") else name.rstrip("_")
 
 
 def _axes(name: str) -> int:
@@ -1073,7 +904,7 @@ def rank(axes: int, channels, input, how) -> str:
     names, shape = ", ".join(["L"] if axes == 1 else ["D", "H", "W"][-axes:]), input.shape
     text = f"expects an input (N, {channels}, {names}), gets {brackets(shape)}"
     given = type(input) is ShapeTensor and input.node.root.role == "input"
-    if given and len(shape) == axes + 3 and shape[0] == 1:
+    if given and len(shape) == axes + 3 and (shape[1] == 1 or shape[2] == channels):
         return text + ": give input_size without the batch"
     if len(shape) - 2 in (1, 2, 3) and how.label[-2:-1].isdigit():
         return text + f": take {how.label[:-2]}{len(shape) - 2}d"
@@ -1082,16 +913,14 @@ def rank(axes: int, channels, input, how) -> str:
 
 def _wrong_map(trace, how, input, channels, axes):
     x = input.shape
-    if len(x) - axes not in (1, 2):
-        return trace.error(how.path, how.label, rank(axes, channels, input, how))
+    if len(x) - axes not in (1, 2) or (len(x) - axes == 1 and x[1] == channels):
+        return trace.error(how, rank(axes, channels, input, how))
     got = x[-axes - 1]
-    text = f"expects {channels} input channels, gets {_factors(trace, input, got)} in {brackets(x)}"
+    hint = f"set in_channels={got}"
     if x[-1] == channels:
-        size = (x[-1], *x[-axes - 1 : -1])
-        return trace.error(
-            how.path, how.label, f"{text}: the channels come first, as in {brackets(size)}"
-        )
-    return trace.error(how.path, how.label, f"{text}: set in_channels={got}")
+        hint = f"the channels come first, as in {brackets((x[-1], *x[-axes - 1 : -1]))}"
+    got = f"gets {_factors(trace, input, got)} in {brackets(x)}"
+    return trace.error(how, f"expects {channels} input channels, {got}: {hint}")
 
 
 def _factors(trace, tensor, size: int) -> str:
@@ -1108,18 +937,15 @@ def _factors(trace, tensor, size: int) -> str:
 def _disagreement(a, b, skip: int | None = None) -> str:
     if len(a) != len(b):
         return f"{len(a)} and {len(b)} dimensions"
-    pairs = [
-        f"{x} and {y} in dimension {i}"
-        for i, (x, y) in enumerate(zip(a, b, strict=True))
-        if x != y and i != skip
-    ]
+    apart = [i for i in range(len(a)) if a[i] != b[i] and i != skip]
+    pairs = [f"{a[i]} and {b[i]} in dimension {i}" for i in apart]
     hint = ""
     if len(a) == 4:
-        channels, sizes = a[1] != b[1] and skip != 1, a[2:] != b[2:]
+        sizes = a[2:] != b[2:]
         strided = any(max(x, y) >= 1.5 * min(x, y) for x, y in zip(a[2:], b[2:], strict=True))
-        if channels and sizes and strided:
+        if 1 in apart and sizes and strided:
             hint = "; a 1×1 convolution with the same stride makes channels and size equal"
-        elif channels:
+        elif 1 in apart:
             hint = "; a 1×1 convolution makes the channels equal"
         elif sizes:
             hint = "; give both branches the same stride and padding"
@@ -1135,12 +961,11 @@ def _broadcast(trace, how, all_shapes) -> tuple[int, ...]:
         for i in range(1, len(short) + 1):
             a, b = short[-i], result[-i]
             if a != b and a != 1 and b != 1:
-                raise trace.error(
-                    None,
-                    how.label,
-                    f"cannot combine {' and '.join(map(brackets, all_shapes))}: "
-                    f"{_disagreement(*all_shapes[:2])}",
-                )
+                both = " and ".join(map(brackets, all_shapes))
+                x, y = ((*[1] * (len(result) - len(s)), *s) for s in all_shapes[:2])
+                x = tuple(n if m == 1 else m for m, n in zip(x, y, strict=True))
+                y = tuple(m if n == 1 else n for m, n in zip(x, y, strict=True))
+                raise trace.error(how, f"cannot combine {both}: {_disagreement(x, y)}")
             result[-i] = b if a == 1 else a
     return tuple(result)
 
@@ -1149,9 +974,8 @@ def _multiplied(trace, how, input, weight):
     """The type of a product with weights; raises where they are in another place."""
     low = _low(input)
     if low is None and trace.dtype is None and input.dtype != weight.dtype:
-        raise trace.error(
-            how.path, how.label, f"has weights of {weight.dtype}, gets an input of {input.dtype}"
-        )
+        text = f"has weights of {weight.dtype}, gets an input of {input.dtype}"
+        raise trace.error(how, text)
     if input.device != weight.device:
         _same_place(trace, how, input, weight)
     return low or input.dtype
@@ -1159,12 +983,8 @@ def _multiplied(trace, how, input, weight):
 
 def _same_place(trace, how, input, weight) -> None:
     if input.device != weight.device and not trace.values:
-        raise trace.error(
-            how.path,
-            how.label,
-            f"has its weights on {weight.device}, gets an input on {input.device}: "
-            f"move the input with .to('{weight.device}')",
-        )
+        text = f"has its weights on {weight.device}, gets an input on {input.device}"
+        raise trace.error(how, f"{text}: move the input with .to('{weight.device}')")
 
 
 def _low(input) -> torch.dtype | None:
@@ -1178,15 +998,13 @@ def _low(input) -> torch.dtype | None:
 def _same_devices(trace, how, tensors) -> None:
     devices = {tensor.device for tensor in tensors if tensor.shape}
     if len(devices) > 1 and not trace.values:
-        raise trace.error(
-            None,
-            how.label,
-            f"gets tensors on {' and '.join(map(str, devices))}: move one with .to()",
-        )
+        both = " and ".join(map(str, devices))
+        raise trace.error(how, f"gets tensors on {both}: move one with .to()")
 
 
-def _device(*tensors):
-    return next((t.device for t in tensors if type(t) is ShapeTensor), tensors[0].device)
+def _first(*tensors):
+    """The first that comes from the input."""
+    return next((t for t in tensors if type(t) is ShapeTensor), tensors[0])
 
 
 def is_plain(tensor) -> bool:
@@ -1195,17 +1013,11 @@ def is_plain(tensor) -> bool:
 
 
 def tensors_in(tree) -> list:
-    found = []
-
-    def visit(value):
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, dict):
-            for item in value.values():
-                visit(item)
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                visit(item)
-
-    visit(tree)
-    return found
+    """The tensors in lists, tuples and dicts."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (list, tuple)):
+        return []
+    return [tensor for item in tree for tensor in tensors_in(item)]

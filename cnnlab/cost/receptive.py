@@ -37,7 +37,7 @@ class Dims:
 
 
 class Slice(NamedTuple):
-    """First element and step of each dimension."""
+    """First element and step of each dimension; padding begins before the first, at -1 or less."""
 
     parts: tuple[tuple[int, int], ...]
 
@@ -46,12 +46,6 @@ class Placed(NamedTuple):
     """Where in the first input the second is written; None: where nobody knows."""
 
     parts: tuple[tuple[int, int], ...] | None
-
-
-class Pad(NamedTuple):
-    """Elements in front of each dimension."""
-
-    left: tuple[int, ...]
 
 
 class Over(NamedTuple):
@@ -95,11 +89,9 @@ class Span(NamedTuple):
         """After a convolution or a pooling layer."""
         period = len(self.first)
         if period == 1:
-            start = -padding * self.jump
-            reach = dilation * (kernel_size - 1) * self.jump
-            return Span(
-                (self.first[0] + start,), (self.last[0] + start + reach,), self.jump * stride
-            )
+            (first,), (last,), jump = self
+            last += (dilation * (kernel_size - 1) - padding) * jump
+            return Span((first - padding * jump,), (last,), jump * stride)
         steps = period // gcd(period, stride)
         taps = [
             [o * stride - padding + dilation * k for k in range(kernel_size)] for o in range(steps)
@@ -182,7 +174,7 @@ class Pooled(NamedTuple):
 State = Field | Pooled | str | None  # None: nothing of the image is in it
 
 
-def pixels(state: State, last_map: bool = False):
+def seen(state: State, last_map: bool = False):
     """Input pixels on a side: inf for all of them, None when there is no image.
 
     ``last_map``: behind a gathered image what a unit of the last map saw.
@@ -230,13 +222,9 @@ def _after(op, before: list, output, index: int) -> State:
         return _windowed(op, state, node, output)
     if kind is Dims:
         return _viewed(geometry, index, state, node, output)
-    if kind is Slice or kind is Pad:
-        numbers = [geometry[0][dim] for dim in state.dims]
-        moves = [(1, 1, n, 1) for n in numbers] if kind is Pad else [
-            (1, step, -start, 1) for start, step in numbers
-        ]  # fmt: skip
-        spans = [span.window(*move) for span, move in zip(state.spans, moves, strict=True)]
-        return Field(tuple(spans), state.dims)
+    if kind is Slice:
+        moves = zip(state.spans, [geometry.parts[dim] for dim in state.dims], strict=True)
+        return Field(tuple(s.window(1, step, -start, 1) for s, (start, step) in moves), state.dims)
     if kind is Resize:
         return _resized(geometry, state)
     if kind is Over:
@@ -258,13 +246,11 @@ def _placed(op, geometry: Placed, before: list) -> State:
         if isinstance(state, Field) and op.inputs and node is not op.inputs[0]:
             if geometry.parts is None:
                 return UNKNOWN
-            spans = []
-            for span, dim in zip(state.spans, state.dims, strict=True):
-                start, step = geometry.parts[dim]
-                if step != 1:
-                    return UNKNOWN
-                spans.append(span.window(1, 1, start, 1))
-            state = Field(tuple(spans), state.dims)
+            parts = [geometry.parts[dim] for dim in state.dims]
+            if any(step != 1 for _, step in parts):
+                return UNKNOWN
+            pairs = zip(state.spans, parts, strict=True)
+            state = Field(tuple(s.window(1, 1, start, 1) for s, (start, _) in pairs), state.dims)
         states.append(state)
     return joined(states)
 
@@ -305,17 +291,13 @@ def _windowed(op, state: Field, node, output) -> State:
 
 def _resized(geometry: Resize, state: Field) -> State:
     axes = len(state.dims)
+    mode = geometry.mode
     if state.dims != tuple(range(-len(geometry.old), 0)) or geometry.antialias:
         return UNKNOWN
-    if (
-        geometry.mode not in ("nearest", "nearest-exact", "bicubic")
-        and "linear" not in geometry.mode
-    ):
+    if mode not in ("nearest", "nearest-exact", "bicubic") and "linear" not in mode:
         return UNKNOWN
     pairs = zip(state.spans, geometry.old[-axes:], geometry.new[-axes:], strict=True)
-    spans = tuple(
-        span.resized(geometry.mode, old, new, geometry.align_corners) for span, old, new in pairs
-    )
+    spans = tuple(s.resized(mode, old, new, geometry.align_corners) for s, old, new in pairs)
     return UNKNOWN if None in spans else Field(spans, state.dims)
 
 

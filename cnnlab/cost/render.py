@@ -7,12 +7,12 @@ import difflib
 import html
 import io
 import math
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cnnlab.cost.table import Row, Summary
@@ -24,6 +24,17 @@ _DISPENSABLE = (
 )  # fmt: skip
 _PAGE = 112  # characters of a table in a notebook
 _BARS = {"memory": "#56b4e9", "params": "#e69f00", "macs": "#009e73"}  # distinct for every eye
+_PAPER = "background:var(--jp-layout-color0,#fff);color:var(--jp-ui-font-color1,#000)"
+_STYLE = (
+    ".cnnlab-cost{max-height:32em;overflow:auto;width:fit-content;max-width:100%}"
+    ".cnnlab-cost table{font-size:12px;font-variant-numeric:tabular-nums;margin:0;"
+    "white-space:nowrap;border-collapse:separate;border-spacing:0}"
+    ".cnnlab-cost :is(td,th){padding:2px 6px;text-align:right}"
+    "LEFT{text-align:left}"
+    f".cnnlab-cost th{{position:sticky;top:0;z-index:2;{_PAPER}}}"
+    f".cnnlab-cost :is(td,th):first-child{{position:sticky;left:0;{_PAPER}}}"
+    ".cnnlab-cost th:first-child{z-index:3}"
+)
 
 
 class Table:
@@ -49,37 +60,42 @@ class Table:
         ----------
         width : int, optional
             Characters of a line: what can be left out is, and long names are shortened.
-        columns : list of str, optional
+        columns : list of str, or str with commas, optional
             Which columns, such as ``["name", "params", "macs"]``; default: all that say something.
         units : bool
             ``3.9 M`` and ``12.5 MB`` in the place of whole numbers.
         """
+        if width is not None and (not isinstance(width, int) or width < 1):
+            raise ValueError(f"width must be a positive whole number, got {width!r}")
+        columns = (
+            [key.strip() for key in columns.split(",")] if isinstance(columns, str) else columns
+        )
         chosen = [column(key) for key in columns] if columns else self._columns()
-        cells = {c.key: [c.show(row, units) for row in self.rows] for c in chosen}
-        headings = {c.key: c.heading(units) for c in chosen}
-        widths = {k: max(map(len, [headings[k], *cells[k]])) for k in cells}
-        room = width or 10**9
+        cells = {c.key: [c.heading(units), *(c.show(r, units) for r in self.rows)] for c in chosen}
+        widths = {key: max(map(len, column)) for key, column in cells.items()}
         longest = widths.get("name", 0)
-        if longest and sum(widths.values()) + 2 * len(widths) - 2 > room:
-            widths["name"] = min(longest, max(20, room * 2 // 5))
+
+        def over() -> int:
+            return sum(widths.values()) + 2 * len(widths) - 2 - (width or math.inf)
+
+        if longest and over() > 0:
+            widths["name"] = min(longest, max(20, width * 2 // 5))
         for key in () if columns else _DISPENSABLE:
-            if sum(widths.values()) + 2 * len(widths) - 2 <= room:
-                break
-            widths.pop(key, None)
+            if key == "type" and longest and over() > 0:
+                widths["name"] = min(longest, max(20, width // 3))
+            if over() > 0:
+                widths.pop(key, None)
         if longest:
-            spare = room - sum(widths.values()) - 2 * len(widths) + 2
-            widths["name"] = max(min(longest, widths["name"] + spare), 8)
-            cells["name"] = [_shortened(name, widths["name"]) for name in cells["name"]]
-        shown = [c for c in chosen if c.key in widths]
+            widths["name"] = room = int(min(longest, max(widths["name"] - over(), 8)))
+            cells["name"] = [_shortened(name, room) for name in cells["name"]]
         lines = []
-        for c in shown:
-            n = widths[c.key]
-            just = str.ljust if c.side == "left" else str.rjust
-            lines.append([just(cell, n) for cell in (headings[c.key], "─" * n, *cells[c.key])])
-        body = [
-            ("──" if i == 1 else "  ").join(line).rstrip()
-            for i, line in enumerate(zip(*lines, strict=True))
-        ]
+        for c in chosen:
+            if c.key in widths:
+                n, (heading, *column_) = widths[c.key], cells[c.key]
+                just = str.ljust if c.side == "left" else str.rjust
+                lines.append([just(cell, n) for cell in (heading, "─" * n, *column_)])
+        body = ["  ".join(line).rstrip() for line in zip(*lines, strict=True)]
+        body[1] = body[1].replace(" ", "─")
         footer = self._footer()
         if width:
             footer = [part for line in footer for part in textwrap.wrap(line, width) or [""]]
@@ -94,54 +110,43 @@ class Table:
 
     def sorted(self, key: str = "macs", count: int | None = None) -> Table:
         """The rows with the most of a column first, ``"macs"``, ``"params"``, ``"memory"``."""
-        one = column(key)
-        rows = sorted(self.rows, key=lambda row: order(one.value(row)), reverse=True)
+        if count is not None and not isinstance(count, int):
+            raise ValueError(f"count must be a whole number, got {count!r}")
+        value = column(key).value
+        rows = sorted(self.rows, key=lambda row: _order(value(row)), reverse=True)
         return Table(rows[:count], self.summary, self.chosen)
 
     def _repr_html_(self) -> str:
         columns = self._columns()
+        cells = {c.key: [c.show(row) for row in self.rows] for c in columns}
+        widths = {c.key: max(map(len, [c.heading(), *cells[c.key]])) + 2 for c in columns}
         for key in _DISPENSABLE:
-            if self._page_width(columns) <= _PAGE:
-                break
-            columns = [c for c in columns if c.key != key]
-        most = {key: max((getattr(r, key) for r in self.rows), default=0) for key in _BARS}
-        left = ",".join(
-            f".cnnlab-cost :is(td,th):nth-child({i})"
-            for i, c in enumerate(columns, 1)
-            if c.side == "left"
-        )
-        tint = "".join(
-            f".cnnlab-cost td:nth-child({i}){{background:linear-gradient(to right,"
-            f"{_BARS[c.key]}88 var(--w,0),transparent var(--w,0))}}"
-            for i, c in enumerate(columns, 1)
-            if c.key in _BARS
-        )
-        page = "background:var(--jp-layout-color0,#fff);color:var(--jp-ui-font-color1,#000)"
-        style = (
-            ".cnnlab-cost{max-height:32em;overflow:auto;width:fit-content;max-width:100%}"
-            ".cnnlab-cost table{font-size:12px;font-variant-numeric:tabular-nums;margin:0;"
-            "white-space:nowrap;border-collapse:separate;border-spacing:0}"
-            ".cnnlab-cost :is(td,th){padding:2px 6px;text-align:right}"
-            f"{left}{{text-align:left}}"
-            f".cnnlab-cost th{{position:sticky;top:0;z-index:2;{page}}}"
-            f".cnnlab-cost :is(td,th):first-child{{position:sticky;left:0;{page}}}"
-            ".cnnlab-cost th:first-child{z-index:3}" + tint
-        )
-        head = "".join(f"<th>{html.escape(c.heading(False))}" for c in columns)
-        body = "".join(
-            f"<tr>{''.join([_html_cell(c, row, most) for c in columns])}\n" for row in self.rows
-        )
+            if sum(widths.values()) > _PAGE:
+                widths.pop(key, None)
+        columns = [c for c in columns if c.key in widths]
+        columns = list(enumerate(columns, 1))
+        left = [f".cnnlab-cost :is(td,th):nth-child({i})" for i, c in columns if c.side == "left"]
+        style, shown = _STYLE.replace("LEFT", ",".join(left)), []
+        for place, c in columns:
+            texts, ends = map(html.escape, cells[c.key]), [0] * len(self.rows)
+            if c.key in _BARS:
+                fill = f"{_BARS[c.key]}88 var(--w,0),transparent var(--w,0)"
+                style += f".cnnlab-cost td:nth-child({place})"
+                style += f"{{background:linear-gradient(to right,{fill})}}"
+                values = [getattr(row, c.key) for row in self.rows]
+                most = max(values, default=0) or 1
+                ends = [round(100 * value / most) for value in values]
+            shown.append([
+                f"<td style=--w:{end}%>{text}" if end else f"<td>{text}"
+                for text, end in zip(texts, ends, strict=True)
+            ])  # fmt: skip
+        head = "".join(f"<th>{html.escape(c.heading())}" for _, c in columns)
+        body = "".join(f"<tr>{''.join(line)}\n" for line in zip(*shown, strict=True))
         footer = "".join(f"<div>{html.escape(line)}</div>" for line in self._footer())
         return (
             f"<style>{style}</style><div><b>{html.escape(self._title())}</b></div>"
             f"<div class=cnnlab-cost><table><thead><tr>{head}</thead><tbody>{body}</tbody></table>"
             f"</div><div style='font-size:90%'>{footer}</div>"
-        )
-
-    def _page_width(self, columns) -> int:
-        return sum(
-            max([len(c.heading(False)), *(len(c.show(row)) for row in self.rows)]) + 2
-            for c in columns
         )
 
     def to_dict(self) -> dict:
@@ -175,27 +180,24 @@ class Table:
     def to_markdown(self, path=None) -> str:
         """Markdown table with the totals below it, written to ``path`` if it is given."""
         columns = self._columns()
-        lines = [
-            "| " + " | ".join(column.heading() for column in columns) + " |",
-            "|" + "|".join("--:" if c.side == "right" else ":--" for c in columns) + "|",
-        ]
-        for row in self.rows:
-            cells = (column.show(row).replace("|", "\\|") for column in columns)
-            lines.append("| " + " | ".join(cells) + " |")
-        return _write("\n".join([*lines, "", *(f"{line}  " for line in self._footer()), ""]), path)
+        lines = [[column.heading() for column in columns]]
+        lines += [[c.show(row).replace("|", "\\|") for c in columns] for row in self.rows]
+        table = ["| " + " | ".join(line) + " |" for line in lines]
+        table.insert(
+            1, "|" + "|".join("--:" if c.side == "right" else ":--" for c in columns) + "|"
+        )
+        return _write("\n".join([*table, "", *(f"{line}  " for line in self._footer()), ""]), path)
 
     def to_latex(self, path=None) -> str:
         """LaTeX tabular (package booktabs), written to ``path`` if it is given."""
         columns = self._columns()
-        sides = "".join("r" if column.side == "right" else "l" for column in columns)
-        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
-        lines += [" & ".join(_tex(column.heading()) for column in columns) + r" \\", r"\midrule"]
-        lines += [" & ".join(_tex(c.show(row)) for c in columns) + r" \\" for row in self.rows]
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [f"% {line}" for line in self._footer()]
-        return _write("\n".join([*lines, ""]), path)
-
-    # --- parts --------------------------------------------------------------------------------
+        lines = [[column.heading() for column in columns]]
+        lines += [[column.show(row) for column in columns] for row in self.rows]
+        table = [" & ".join(map(_tex, line)) + r" \\" for line in lines]
+        sides = "".join(column.side[0] for column in columns)
+        table = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", table[0], r"\midrule", *table[1:]]
+        footer = [f"% {line}" for line in self._footer()]
+        return _write("\n".join([*table, r"\bottomrule", r"\end{tabular}", *footer, ""]), path)
 
     def _columns(self) -> list[Column]:
         """The columns that say something about these rows."""
@@ -218,10 +220,8 @@ class Table:
             f"{_kilobytes(s.total_memory)} KB",
         ]
         if "pool" in kinds:
-            lines.append(
-                f"with pools: {s.total_macs_with_pools:,} MACs, "
-                f"{_kilobytes(s.total_memory_with_pools)} KB"
-            )
+            kilobytes = _kilobytes(s.total_memory_with_pools)
+            lines.append(f"with pools: {s.total_macs_with_pools:,} MACs, {kilobytes} KB")
         lines += _fields(s.receptive_field)
         lines.append(
             "1 MAC is a multiplication and an addition, 2 FLOPs; biases, norms, activations and "
@@ -237,32 +237,36 @@ class Table:
         return lines
 
 
-class Column:
-    """One column: where its value comes from and how it is written."""
+class Column(NamedTuple):
+    """One column: a row's attribute, or ``take`` of the row, and how it is written."""
 
-    def __init__(self, key, heading, show: Callable, side="right", unit="", value=None):
-        self.key, self._heading, self.side, self.unit = key, heading, side, unit
-        self.export = "memory_bytes" if key == "memory" else key
-        self._show, self._value = show, value
+    key: str
+    title: str
+    write: Callable = str
+    side: str = "right"
+    unit: str = ""
+    take: Callable | None = None
+
+    @property
+    def export(self) -> str:
+        return "memory_bytes" if self.key == "memory" else self.key
 
     def value(self, row: Row):
-        if self._value is not None:
-            return self._value(row)
+        if self.take is not None:
+            return self.take(row)
         if self.key in ("macs", "flops") and not row.counted:
             return None
         return getattr(row, self.key)
 
     def heading(self, units: bool = False) -> str:
-        return "memory" if units and self.key == "memory" else self._heading
+        return "memory" if units and self.key == "memory" else self.title
 
     def show(self, row: Row, units: bool = False) -> str:
         """The cell as text."""
         value = self.value(row)
         if value is None or value == ():
             return "not counted" if self.key in ("macs", "flops") else ""
-        if units and self.unit:
-            return human(value, self.unit)
-        return self._show(value)
+        return human(value, self.unit) if units and self.unit else self.write(value)
 
     def useful(self, row: Row) -> bool:
         """Whether the cell holds more than the default."""
@@ -275,15 +279,17 @@ class Column:
 
 
 def page() -> int | None:
-    """Characters that a line of the terminal has room for; None where there is no terminal."""
-    narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return shutil.get_terminal_size().columns if narrow else None
+    """Characters that a line of the terminal has room for; None where text goes elsewhere.
+
+    A file, a pipe and a notebook get every column, whatever COLUMNS says.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def column(key: str) -> Column:
     """The column of this name."""
     for one in (*_EXPORTED, *TREE):
-        if key in (one.key, one._heading):
+        if key in (one.key, one.title):
             return one
     known = [one.key for one in _EXPORTED]
     near = difflib.get_close_matches(str(key), known, n=1)
@@ -291,13 +297,11 @@ def column(key: str) -> Column:
     raise ValueError(f"no column is called {key!r}{hint}")
 
 
-def order(value):
+def _order(value) -> tuple:
     """What to sort by: nothing comes before everything."""
-    if isinstance(value, tuple):
-        return (1, math.prod(value), "")
-    return (
-        (0, 0, "") if value is None else (1, 0, value) if isinstance(value, str) else (1, value, "")
-    )
+    if value is None:
+        return False, 0
+    return True, math.prod(value) if isinstance(value, tuple) else value
 
 
 def human(value: float, unit: str) -> str:
@@ -305,12 +309,11 @@ def human(value: float, unit: str) -> str:
     step, names = (1024, ("", "K", "M", "G", "T", "P")) if unit == "B" else (
         1000, ("", "k", "M", "G", "T", "P")
     )  # fmt: skip
-    for name in names:
-        if abs(value) < 999.5 or name == "P":
-            digits = f"{value:.3g}" if isinstance(value, float) or name else str(value)
-            return f"{digits} {name}{unit if unit == 'B' else ''}".rstrip()
-        value = value / step
-    raise AssertionError
+    place = 0
+    while abs(value) >= 999.5 and place < 5:
+        value, place = value / step, place + 1
+    digits = f"{value:.3g}" if place else str(value)
+    return f"{digits} {names[place]}{unit if unit == 'B' else ''}".rstrip()
 
 
 def by(sizes: Sequence[int]) -> str:
@@ -318,44 +321,41 @@ def by(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes))
 
 
-def _short(sizes: Sequence[int]) -> str:
+def short(sizes: Sequence[int]) -> str:
     """``2`` of ``(2, 2)``."""
     return str(sizes[0]) if len(set(sizes)) == 1 else by(sizes)
 
 
+def pixels(value) -> str:
+    """A receptive field."""
+    if isinstance(value, (tuple, list)):
+        return by(value)
+    return "all" if value == math.inf else str(value)
+
+
 def _count(value: int) -> str:
-    return f"{value:,}" if value else "0"
+    return f"{value:,}"
 
 
 def _kilobytes(value: int) -> str:
     return f"{value / 1024:,.2f}".rstrip("0").rstrip(".") if value else "0"
 
 
-def _pixels(value) -> str:
-    if isinstance(value, (tuple, list)):
-        return by(value)
-    return "all" if value == math.inf else str(value)
-
-
 def _fields(field) -> list[str]:
     """The line about the receptive field, or fields."""
+    if _is_field(field):
+        return [f"receptive field (RF) of the last spatial layer: {pixels(field)}"]
     if isinstance(field, dict):
-        seen = [f"{key} {_pixels(value)}" for key, value in field.items() if _is_field(value)]
-    elif isinstance(field, (tuple, list)) and not all(type(n) is int for n in field):
-        seen = [_pixels(value) for value in field if _is_field(value)]
+        seen = [f"{key} {pixels(value)}" for key, value in field.items() if _is_field(value)]
     else:
-        text = "receptive field (RF) of the last spatial layer"
-        return [] if field is None else [f"{text}: {_pixels(field)}"]
+        seen = [pixels(value) for value in field or () if _is_field(value)]
     return [f"receptive fields (RF) of the outputs: {', '.join(seen)}"] if seen else []
 
 
 def _is_field(value) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, tuple) and value
-                                               and all(type(n) is int for n in value))  # fmt: skip
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"
+    if isinstance(value, tuple):
+        return bool(value) and all(type(n) is int for n in value)
+    return isinstance(value, (int, float))
 
 
 def _shortened(name: str, room: int | None) -> str:
@@ -365,57 +365,43 @@ def _shortened(name: str, room: int | None) -> str:
 COLUMNS = [
     Column("name", "name", str, "left"),
     Column("type", "type", str, "left"),
-    Column("input_channels", "C in", str),
+    Column("input_channels", "C in"),
     Column("input_size", "H×W in", by),
-    Column("filters", "filters", str),
+    Column("filters", "filters"),
     Column("kernel_size", "kernel", by),
-    Column("stride", "stride", _short),
-    Column("padding", "pad", _short),
-    Column("dilation", "dilation", _short),
-    Column("groups", "groups", str),
-    Column("output_channels", "C out", str),
+    Column("stride", "stride", short),
+    Column("padding", "pad", short),
+    Column("dilation", "dilation", short),
+    Column("groups", "groups"),
+    Column("output_channels", "C out"),
     Column("output_size", "H×W out", by),
     Column("memory", "KB", _kilobytes, unit="B"),
     Column("params", "params", _count, unit="1"),
     Column("macs", "MACs", _count, unit="1"),
     Column("flops", "FLOPs", _count, unit="1"),
-    Column("receptive_field", "RF", _pixels),
+    Column("receptive_field", "RF", pixels),
 ]
+_BY_KEY = {column.key: column for column in COLUMNS}
+_TRAINABLE = Column("trainable", "trainable", _count, unit="1")
+_EXPORTED = [
+    *COLUMNS, Column("kind", "kind", str, "left"), _TRAINABLE, Column("counted", "counted"),
+    Column("operations", "operations"),
+]  # fmt: skip
 TREE = [
-    Column("name", "module", str, "left", value=lambda row: "  " * row.depth + row.name),
+    Column("name", "module", str, "left", take=lambda row: "  " * row.depth + row.name),
     Column("type", "class", str, "left"),
     Column("output_shape", "output", by),
-    Column("params", "params", _count, unit="1"),
-    Column("trainable", "trainable", _count, unit="1"),
-    Column("memory", "KB", _kilobytes, unit="B"),
-    Column("macs", "MACs", _count, unit="1"),
-    Column("share", "share", _share, value=lambda row: row.share),
-]
-_EXPORTED = [
-    *COLUMNS,
-    Column("kind", "kind", str, "left"),
-    Column("trainable", "trainable", _count, unit="1"),
-    Column("counted", "counted", str),
-    Column("operations", "operations", str),
-]
-
-
-def _html_cell(column: Column, row: Row, most: dict) -> str:
-    text = html.escape(column.show(row))
-    if column.key in _BARS and most[column.key]:
-        end = round(100 * getattr(row, column.key) / most[column.key])
-        if end:
-            return f"<td style=--w:{end}%>{text}"
-    return f"<td>{text}"
+    _BY_KEY["params"], _TRAINABLE, _BY_KEY["memory"], _BY_KEY["macs"],
+    Column("share", "share", "{:.1%}".format),
+]  # fmt: skip
 
 
 def _shapes(shape) -> str:
     if isinstance(shape, dict):
         return ", ".join(f"{name} {_shapes(value)}" for name, value in shape.items())
     if isinstance(shape, (tuple, list)) and shape:
-        if isinstance(shape, tuple) and all(type(size) is int for size in shape):
-            return by(shape)
-        return " and ".join(map(_shapes, shape))
+        one = isinstance(shape, tuple) and all(type(size) is int for size in shape)
+        return by(shape) if one else " and ".join(map(_shapes, shape))
     return str(shape)
 
 
@@ -424,9 +410,9 @@ def _plain(value):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return "all" if value == math.inf else value if isinstance(value, float) else str(value)
+    if value == math.inf:
+        return "all"
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
 def _joined(value) -> str:
@@ -443,6 +429,5 @@ def _tex(text: str) -> str:
 
 def _write(text: str, path) -> str:
     if path is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        Path(path).write_text(text, encoding="utf-8")
     return text

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Sequence
 from functools import cached_property
 
-from cnnlab.cost import memory, render
-from cnnlab.cost.inputs import has_shape, mapped, shapes, tensors_in
+from cnnlab.cost import explain, memory, render
+from cnnlab.cost.inputs import mapped, shapes, tensors_in
 from cnnlab.cost.ops import COUNTED
-from cnnlab.cost.receptive import Window, pixels, receptive_fields
-from cnnlab.cost.trace import Op, Trace
+from cnnlab.cost.receptive import Window, receptive_fields, seen
+from cnnlab.cost.trace import Op, Trace, is_tensor
 
 
 class Row:
@@ -34,10 +34,15 @@ class Row:
         Bytes of the output; 0 for a view, and for an operation in place.
     params, trainable : int
         Parameters that this operation is the first to use, and those that require a gradient.
-    macs : int
-        Multiply-adds without biases; for a pool one for each element of a window.
+    macs, flops : int
+        Multiply-adds without biases, for a pool one for each element of a window; twice that.
     counted : bool
         False where the MACs are not known.
+    filters : int or None
+        Filters of a convolution, units of a linear layer.
+    input_channels, output_channels : int or None
+    input_size, output_size : tuple of int
+        Height and width.
     operations : int
         How many it stands for.
     """
@@ -52,17 +57,19 @@ class Row:
     kind = property(lambda self: self._op.record.kind)
     params = property(lambda self: self._op.params)
     macs = property(lambda self: self._op.macs)
+    flops = property(lambda self: 2 * self.macs)
     counted = property(lambda self: self._op.counted)
+    memory = property(lambda self: self._op.nbytes)
     output_shape = property(lambda self: tuple(self._op.outputs[0].shape))
     kernel_size = property(lambda self: self._window(0))
     stride = property(lambda self: self._window(1))
     padding = property(lambda self: self._window(2))
     dilation = property(lambda self: self._window(3))
     groups = property(lambda self: self._window(4))
-
-    def _window(self, place: int):
-        geometry = self._op.geometry
-        return geometry[place] if type(geometry) is Window else None
+    input_channels = property(lambda self: self._channels(self.input_shape))
+    output_channels = property(lambda self: self._channels(self.output_shape))
+    input_size = property(lambda self: self._size(self.input_shape))
+    output_size = property(lambda self: self._size(self.output_shape))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -70,50 +77,30 @@ class Row:
         return tuple(inputs[0].shape) if inputs else ()
 
     @property
-    def memory(self) -> int:
-        return sum(node.nbytes for node in self._op.outputs) if self._op.fresh else 0
-
-    @property
     def trainable(self) -> int:
-        held = self._op.held
-        if not self._op.params or all(one.trained for one in held):
-            return self._op.params
-        return min(self._op.params, sum(one.numel for one in held if one.trained))
-
-    @property
-    def flops(self) -> int:
-        """Twice the MACs: a multiplication and an addition each."""
-        return 2 * self.macs
+        trained = [held.numel for held in self._op.held if held.trained]
+        return self.params if len(trained) == len(self._op.held) else min(self.params, sum(trained))
 
     @property
     def filters(self) -> int | None:
-        """Filters of a convolution, units of a linear layer."""
-        if self.kind == "linear":
-            return self.output_shape[-1]
-        return self.output_shape[1] if self.kind == "conv" else None
-
-    @property
-    def input_channels(self) -> int | None:
-        return _channels(self.input_shape, self.kind)
-
-    @property
-    def input_size(self) -> tuple[int, ...]:
-        """Height and width."""
-        return _size(self.input_shape, self.kind)
-
-    @property
-    def output_channels(self) -> int | None:
-        return _channels(self.output_shape, self.kind)
-
-    @property
-    def output_size(self) -> tuple[int, ...]:
-        """Height and width."""
-        return _size(self.output_shape, self.kind)
+        return self.output_channels if self.kind in ("conv", "linear") else None
 
     @property
     def receptive_field(self) -> int | tuple[int, ...] | float | None:
         """Input pixels on a side that one output unit sees; inf: all of them, None: no image."""
-        return pixels(self._fields()[self.index])
+        return seen(self._fields()[self.index])
+
+    def _window(self, place: int):
+        geometry = self._op.geometry
+        return geometry[place] if type(geometry) is Window else None
+
+    def _channels(self, shape: tuple[int, ...]) -> int | None:
+        if len(shape) < 2:
+            return None
+        return shape[-1] if self.kind == "linear" else shape[1]
+
+    def _size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[1:-1] if self.kind == "linear" else shape[2:]
 
     def __eq__(self, other):
         if not isinstance(other, Row):
@@ -156,14 +143,17 @@ class Summary(render.Table):
     Attributes
     ----------
     rows : list of Row
-    total_params : int
-        All of the model's parameters, used in this forward pass or not.
+    total_params, trainable_params, unused_params : int
+        All of the model's parameters; those that require a gradient; those that this forward pass
+        did not touch, such as auxiliary heads'.
     total_macs, total_flops : int
         Of convolutions, linear layers and matrix products ("conv + linear").
     total_memory : int
         Bytes of their outputs, one copy, forward only.
     total_macs_with_pools, total_memory_with_pools : int
         With pooling layers ("with pools"), as some slides count.
+    backward_macs, backward_flops : int
+        Of the backward pass: gradients of the weights that are trained, and of activations.
     input_shape, output_shape
         Tuple of int, or a list or dict of them where there are several.
     receptive_field : int, tuple, float or None
@@ -181,76 +171,44 @@ class Summary(render.Table):
         self.model_name = type(model).__name__
         self.training = trace.training
         self.complete, self.with_values = complete, why
-        self._ops = trace.ops
-        self._classes = trace.classes
-        self._held = trace.held
-        self._buffer_bytes = trace.buffer_bytes
+        self._ops, self._classes = trace.ops, trace.classes
+        self._held, self._buffer_bytes = trace.held, trace.buffer_bytes
         self._inputs = [trace.node(leaf) for leaf in tensors_in(inputs)]
-        self._outputs = mapped(output, lambda leaf: trace.node(leaf) if has_shape(leaf) else None)
-        self.input_shape = shapes(inputs)
-        self.output_shape = shapes(output)
+        self._outputs = mapped(output, lambda leaf: trace.node(leaf) if is_tensor(leaf) else None)
+        self.input_shape, self.output_shape = shapes(inputs), shapes(output)
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
             self.input_shape = self.input_shape[0]
         self.not_counted = sorted({op.label for op in trace.ops if not op.counted})
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows, seen, fields = [], {}, self._states
+        rows, times, fields = [], {}, self._states
         for index, op in enumerate(self._ops):
             name, label, frame = op.path, op.label, op.frame
             if frame is not None:
                 if frame.ops == 1 and name and not frame.has_children:
-                    label = frame.kind
+                    label = frame.label
                 else:
                     name = f"{name}.{label}" if name else label
-            times = seen[name] = seen.get(name, 0) + 1
-            rows.append(Row(op, name if times == 1 else f"{name} #{times}", label, index, fields))
+            number = times[name] = times.get(name, 0) + 1
+            rows.append(Row(op, name if number == 1 else f"{name} #{number}", label, index, fields))
         return rows
 
     # --- totals -------------------------------------------------------------------------------
 
-    @property
-    def total_params(self) -> int:
-        return sum([held.numel for held in self._held])
+    total_params = property(lambda self: sum([held.numel for held in self._held]))
+    trainable_params = property(lambda self: sum([h.numel for h in self._held if h.trained]))
+    unused_params = property(lambda self: sum([h.numel for h in self._held if not h.used]))
+    total_macs = property(lambda self: self._total("macs", COUNTED))
+    total_flops = property(lambda self: 2 * self.total_macs)
+    total_memory = property(lambda self: self._total("nbytes", COUNTED))
+    total_macs_with_pools = property(lambda self: self._total("macs", (*COUNTED, "pool")))
+    total_memory_with_pools = property(lambda self: self._total("nbytes", (*COUNTED, "pool")))
+    backward_macs = property(lambda self: memory.backward_macs(self._ops))
+    backward_flops = property(lambda self: 2 * self.backward_macs)
 
-    @property
-    def trainable_params(self) -> int:
-        """Parameters that require a gradient."""
-        return sum([held.numel for held in self._held if held.trained])
-
-    @property
-    def unused_params(self) -> int:
-        """Parameters that this forward pass did not touch, such as auxiliary heads'."""
-        return sum([held.numel for held in self._held if not held.used])
-
-    @property
-    def total_macs(self) -> int:
-        return sum([op.macs for op in self._ops if op.record.kind in COUNTED])
-
-    @property
-    def total_flops(self) -> int:
-        return 2 * self.total_macs
-
-    @property
-    def backward_macs(self) -> int:
-        """Of the backward pass: gradients of the weights that are trained, and of activations."""
-        return memory.backward_macs(self._ops)
-
-    @property
-    def backward_flops(self) -> int:
-        return 2 * self.backward_macs
-
-    @property
-    def total_memory(self) -> int:
-        return sum(row.memory for row in self.rows if row.kind in COUNTED)
-
-    @property
-    def total_macs_with_pools(self) -> int:
-        return sum(op.macs for op in self._ops if op.record.kind in (*COUNTED, "pool"))
-
-    @property
-    def total_memory_with_pools(self) -> int:
-        return sum(row.memory for row in self.rows if row.kind in (*COUNTED, "pool"))
+    def _total(self, what: str, kinds: tuple[str, ...]) -> int:
+        return sum([getattr(op, what) for op in self._ops if op.record.kind in kinds])
 
     @property
     def receptive_field(self):
@@ -259,14 +217,12 @@ class Summary(render.Table):
         states = self._all_states[1]
         return mapped(
             self._outputs,
-            lambda node: None if node is None else pixels(states.get(id(node)), last_map=True),
+            lambda node: None if node is None else seen(states.get(id(node)), last_map=True),
         )
 
     def forward_memory(self) -> dict[str, int]:
         """Bytes of a forward pass without gradients: what is stored, and the peak of the rest."""
-        stored = self._stored()
-        activations = memory.peak(self._inputs, self._ops)
-        return {**stored, "activations": activations, "total": sum(stored.values()) + activations}
+        return self._with_stored(activations=memory.peak(self._inputs, self._ops))
 
     def training_memory(self, optimizer: str = "sgd") -> dict[str, int]:
         """Bytes of a training step, estimated: parameters, gradients, optimizer, activations kept.
@@ -284,12 +240,15 @@ class Summary(render.Table):
                 f"optimizer must be one of {', '.join(memory.OPTIMIZERS)}, got {optimizer!r}"
             )
         gradients = sum(held.nbytes for held in self._held if held.trained)
-        parts = {
-            **self._stored(),
-            "gradients": gradients,
-            "optimizer": gradients * memory.OPTIMIZERS[optimizer],
-            "activations": memory.kept(self._inputs, self._ops),
-        }
+        return self._with_stored(
+            gradients=gradients,
+            optimizer=gradients * memory.OPTIMIZERS[optimizer],
+            activations=memory.kept(self._inputs, self._ops),
+        )
+
+    def _with_stored(self, **parts: int) -> dict[str, int]:
+        parameters = sum(held.nbytes for held in self._held)
+        parts = {"parameters": parameters, "buffers": self._buffer_bytes, **parts}
         return {**parts, "total": sum(parts.values())}
 
     # --- rows ---------------------------------------------------------------------------------
@@ -297,6 +256,8 @@ class Summary(render.Table):
     def __getitem__(self, name: str | int) -> Row:
         """The row with this name, or everything inside the module with this path as one row."""
         if isinstance(name, int):
+            if not -len(self) <= name < len(self):
+                raise IndexError(f"there are {len(self)} rows, counted from 0: no row {name}")
             return self.rows[name]
         if name in self._by_name:
             return self._by_name[name]
@@ -312,14 +273,19 @@ class Summary(render.Table):
 
         ``depth=1`` has one row for each child of the model.
         """
-        if not isinstance(depth, int) or depth < 1:
-            raise ValueError(f"depth must be at least 1, got {depth!r}")
         groups: dict[str, list[Row]] = {}
+        depth = _deep(depth)
         for row in self.rows:
             parts = row.path.split(".")
             key = ".".join(parts[:depth]) if row.path and len(parts) >= depth else row.name
             groups.setdefault(key, []).append(row)
-        return render.Table([self._grouped(key, rows) for key, rows in groups.items()], self)
+        return render.Table(
+            [
+                rows[0] if len(rows) == 1 else Group(key, self._classes.get(key, "Module"), rows)
+                for key, rows in groups.items()
+            ],
+            self,
+        )
 
     def tree(self, depth: int | None = None) -> render.Table:
         """The module tree: a row for each module with its class and all that is inside it.
@@ -327,12 +293,11 @@ class Summary(render.Table):
         ``depth`` cuts the tree off. Columns: name, class, output, parameters, those that are
         trained, memory, MACs and their share of the total.
         """
-        if depth is not None and (not isinstance(depth, int) or depth < 1):
-            raise ValueError(f"depth must be at least 1, got {depth!r}")
         inside: dict[str, list[Row]] = {}
+        deepest = len(self._ops) if depth is None else _deep(depth)
         for row in self.rows:
             parts = row.path.split(".") if row.path else []
-            for end in range(min(len(parts), depth or len(parts)) + 1):
+            for end in range(min(len(parts), deepest) + 1):
                 inside.setdefault(".".join(parts[:end]), []).append(row)
         rows, total = [], max(self.total_macs_with_pools, 1)
         for path, members in inside.items():
@@ -345,9 +310,7 @@ class Summary(render.Table):
 
     def explain(self, name: str | int):
         """The arithmetic of one row's size, parameters, MACs and receptive field."""
-        from cnnlab.cost.explain import explain
-
-        return explain(self, name)
+        return explain.explain(self, name)
 
     @property
     def sources(self) -> list[list[int]]:
@@ -378,21 +341,8 @@ class Summary(render.Table):
         derived = ("rows", "_by_name", "_all_states")
         return {key: value for key, value in self.__dict__.items() if key not in derived}
 
-    def _grouped(self, key: str, rows: list[Row]) -> Row:
-        return rows[0] if len(rows) == 1 else Group(key, self._classes.get(key, "Module"), rows)
 
-    def _stored(self) -> dict[str, int]:
-        return {
-            "parameters": sum(held.nbytes for held in self._held),
-            "buffers": self._buffer_bytes,
-        }
-
-
-def _channels(shape: tuple[int, ...], kind: str) -> int | None:
-    if len(shape) < 2:
-        return None
-    return shape[-1] if kind == "linear" else shape[1]
-
-
-def _size(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
-    return shape[1:-1] if kind == "linear" else shape[2:]
+def _deep(depth) -> int:
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth!r}")
+    return depth

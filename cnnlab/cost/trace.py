@@ -18,8 +18,10 @@ import contextlib
 import functools
 import gc
 import random
+import sys
 import types
 import weakref
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -126,40 +128,37 @@ class ShapeTensor(torch.Tensor):
     __hash__ = object.__hash__
 
 
+@dataclass(slots=True, eq=False)
 class Op:
     """One operation of the forward pass, as the rules write it down."""
 
-    __slots__ = (
-        "counted", "frame", "fresh", "geometry", "held", "inputs", "label", "macs", "outputs",
-        "params", "path", "record",
-    )  # fmt: skip
+    record: tuple  # what kind of operation it is (`cnnlab.cost.ops.Record`)
+    label: str  # "Conv2d", "add", ...
+    path: str  # of the module, "layer1.0.conv1"
+    frame: Frame | None  # the call it belongs to; None when it is all that a leaf module does
+    inputs: list[Node]  # without parameters and constants
+    outputs: list[Node]
+    macs: int
+    held: list[Held]  # the parameters among its operands
+    params: int  # numbers in those that no earlier operation has used
+    geometry: object  # how positions move (see `cnnlab.cost.receptive`)
+    counted: bool  # False: the operation has MACs or may have, and no rule
+    fresh: bool  # False: the output takes no new memory, it is a view or in place
 
-    def __init__(
-        self, record, label, path, frame, inputs, outputs, macs, held, params, geometry, counted,
-        fresh,
-    ):  # fmt: skip
-        self.record = record  # what kind of operation it is (`cnnlab.cost.ops.Record`)
-        self.label = label  # "Conv2d", "add", ...
-        self.path = path  # of the module, "layer1.0.conv1"
-        self.frame = frame  # the call it belongs to; None when it is all that a leaf module does
-        self.inputs = inputs  # nodes, without parameters and constants
-        self.outputs = outputs
-        self.macs = macs
-        self.held = held  # the parameters among its operands
-        self.params = params  # numbers in those that no earlier operation has used
-        self.geometry = geometry  # how positions move (see `cnnlab.cost.receptive`)
-        self.counted = counted  # False: the operation has MACs or may have, and no rule
-        self.fresh = fresh  # False: the output takes no new memory, it is a view or in place
+    @property
+    def nbytes(self) -> int:
+        """Of new memory."""
+        return sum([node.nbytes for node in self.outputs]) if self.fresh else 0
 
 
 class Frame:
     """One call of a module that is followed inside."""
 
-    __slots__ = ("has_children", "kind", "ops", "path")
+    __slots__ = ("has_children", "label", "ops", "path")
 
     def __init__(self, path: str, module: nn.Module):
-        self.path, self.kind = path, type(module).__name__
-        self.has_children = bool(module._modules)
+        self.path, self.label = path, type(module).__name__
+        self.has_children = bool(module.__dict__.get("_modules"))
         self.ops = 0
 
 
@@ -190,37 +189,30 @@ class Trace(TorchFunctionMode):
         self._read()
 
     def _read(self) -> None:
-        held_of, held, dtype, buffers = self.held_of, self.held, self.dtype, set()
+        """What the model holds; raises for modules that nobody can follow."""
+        held_of, buffers, lazy = self.held_of, {}, nn.parameter.UninitializedTensorMixin
         for path, module in self.modules:
             self.classes[path] = type(module).__name__
             if isinstance(module, torch.jit.ScriptModule):
-                raise self.error(path, type(module).__name__, "is TorchScript, give its source")
+                raise self.error(Frame(path, module), "is TorchScript, give its source")
             own = module.__dict__
-            try:
-                parameters, own_buffers = own["_parameters"], own["_buffers"]
-            except KeyError:
-                raise self.error(
-                    path, type(module).__name__, "was not set up: call super().__init__() first"
-                ) from None
-            for tensor in parameters.values():
+            if "_parameters" not in own or "_buffers" not in own:
+                text = "was not set up: call super().__init__() first"
+                raise self.error(Frame(path, module), text)
+            for tensor in own["_parameters"].values():
                 if tensor is not None and id(tensor) not in held_of:
-                    if type(tensor) is not nn.Parameter and isinstance(
-                        tensor, nn.parameter.UninitializedTensorMixin
-                    ):
-                        raise self.error(
-                            path, type(module).__name__,
-                            "cannot be followed: it is lazy and has no weights before its first "
-                            "call",
-                        )  # fmt: skip
-                    one = held_of[id(tensor)] = Held(tensor, len(held), dtype)
-                    held.append(one)
-            for tensor in own_buffers.values():
-                if tensor is not None and id(tensor) not in buffers:
-                    buffers.add(id(tensor))
-                    size = tensor.dtype.itemsize
-                    if dtype and tensor.is_floating_point():
-                        size = dtype.itemsize
-                    self.buffer_bytes += tensor.numel() * size
+                    if type(tensor) is not nn.Parameter and isinstance(tensor, lazy):
+                        text = "it is lazy and has no weights before its first call"
+                        raise self.error(Frame(path, module), f"cannot be followed: {text}")
+                    held_of[id(tensor)] = Held(tensor, len(held_of), self.dtype)
+            for tensor in own["_buffers"].values():
+                if tensor is not None:
+                    buffers[id(tensor)] = tensor
+        self.held = list(held_of.values())
+        for tensor in buffers.values():
+            own_type = self.dtype is None or not tensor.is_floating_point()
+            size = tensor.itemsize if own_type else self.dtype.itemsize
+            self.buffer_bytes += tensor.numel() * size
 
     # --- tensors ------------------------------------------------------------------------------
 
@@ -286,6 +278,12 @@ class Trace(TorchFunctionMode):
 
     # --- operations ---------------------------------------------------------------------------
 
+    def new(self, how, operands, shape, like, macs=0, geometry=None, dtype=None) -> ShapeTensor:
+        """The one tensor that an operation makes, which is written down."""
+        output = self.tensor(shape, dtype or like.dtype, like.device)
+        self.emit(how, operands, (output,), macs, geometry)
+        return output
+
     def emit(self, how, operands, outputs, macs=0, geometry=None, counted=True, fresh=True) -> None:
         """Write one operation down; operands are tensors of any kind, or nodes."""
         frame, path = None, how.path
@@ -320,10 +318,8 @@ class Trace(TorchFunctionMode):
             node = output.node
             node.op = place
             nodes.append(node)
-        self.ops.append(Op(
-            how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
-            counted, fresh,
-        ))  # fmt: skip
+        parts = inputs, nodes, macs, held, params, geometry, counted, fresh
+        self.ops.append(Op(how.record, how.label, path, frame, *parts))
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -381,12 +377,13 @@ class Trace(TorchFunctionMode):
         finally:
             self.frame = before
 
-    def error(self, path: str | None, label: str, text: str, kind=CostError) -> CostError:
-        """An error that names the layer; ``path`` is None for an operation inside a forward."""
-        if path is None:
+    def error(self, how, text: str, kind=CostError) -> CostError:
+        """An error that names the layer, or what happens inside the one that runs."""
+        label = how if isinstance(how, str) else how.label
+        if isinstance(how, str) or how.path is None:
             where = f" '{self.frame.path}'" if self.frame.path else ""
-            return kind(f"{label} in {self.frame.kind}{where} {text}")
-        return kind(f"{label} '{path}' {text}" if path else f"{label} {text}")
+            return kind(f"{label} in {self.frame.label}{where} {text}")
+        return kind(f"{label} '{how.path}' {text}" if how.path else f"{label} {text}")
 
     def run(self, func, args, kwargs, count):
         """Run an operation, on torch's meta device or, with values, as it is.
@@ -405,12 +402,8 @@ class Trace(TorchFunctionMode):
             first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            if value.strides is None:
-                meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
-            else:
-                meta = torch.empty_strided(
-                    value.shape, value.strides, dtype=value.dtype, device="meta"
-                )
+            strides = value.strides or _in_order(value.shape)
+            meta = torch.empty_strided(value.shape, strides, dtype=value.dtype, device="meta")
             shapes[meta.untyped_storage()._cdata] = value
             return meta
 
@@ -445,9 +438,8 @@ class Trace(TorchFunctionMode):
     @contextlib.contextmanager
     def following(self, model: nn.Module, training: bool | None = None):
         """The double of the model, whose calls come to this trace."""
-        double = Double(
-            self._real if self.values else _same, {} if self.values else self.rules.KNOWN
-        )
+        known = {} if self.values else self.rules.KNOWN
+        double = Double(self._real if self.values else lambda tensor: tensor, known)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
         copies, collects = [], gc.isenabled()
         gc.disable()  # thousands of small objects, which all go below: nothing to collect
@@ -465,7 +457,7 @@ class Trace(TorchFunctionMode):
             if training is not None:
                 twin.train(training)
             self.training, self.modules = twin.training, None
-            with self:
+            with self, _eagerly():
                 yield twin
         finally:
             for attributes in copies:
@@ -494,8 +486,10 @@ class Trace(TorchFunctionMode):
         return copy
 
 
-def _same(tensor):
-    return tensor
+def _eagerly():
+    """Where a forward that torch.compile decorates runs as it was written."""
+    compiling = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if compiling else contextlib.nullcontext()
 
 
 def is_tensor(value) -> bool:
@@ -521,16 +515,14 @@ def _any_shape(values) -> bool:
 def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
     strides = source.strides if type(source) is ShapeTensor else source.stride()
-    if strides is None:
-        strides = [prod(source.shape[i + 1 :]) for i in range(len(source.shape))]
-    found = {
-        (stride, size): dimension
-        for dimension, (stride, size) in enumerate(zip(strides, source.shape, strict=True))
-        if size > 1
-    }
-    return tuple(
-        found.get((stride, size)) for stride, size in zip(view.stride(), view.shape, strict=True)
-    )
+    pairs = zip(strides or _in_order(source.shape), source.shape, strict=True)
+    found = {(stride, size): place for place, (stride, size) in enumerate(pairs) if size > 1}
+    return tuple(map(found.get, zip(view.stride(), view.shape, strict=True)))
+
+
+def _in_order(shape) -> list[int]:
+    """Strides of elements that lie one behind the other."""
+    return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
 
 
 def _modules(model: nn.Module):
@@ -552,17 +544,14 @@ def _modules(model: nn.Module):
 @functools.cache
 def inside(func):
     """A Python function of torch that does not hand its tensors on but runs its own body."""
-    never = {name: _no for name in func.__globals__ if name.startswith("has_torch_function")}
+    names = [name for name in func.__globals__ if name.startswith("has_torch_function")]
+    never = dict.fromkeys(names, lambda *_: False)
     copy = types.FunctionType(
         func.__code__, {**func.__globals__, **never}, func.__name__, func.__defaults__,
         func.__closure__,
     )  # fmt: skip
     copy.__kwdefaults__ = func.__kwdefaults__
     return copy
-
-
-def _no(*_) -> bool:
-    return False
 
 
 _HANDLERS: dict = {}

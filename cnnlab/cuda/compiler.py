@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab import sandbox
-from cnnlab.cuda.source import CompileError, Source, split
+from cnnlab.cuda.source import CompileError, Source, place, split
 
 __all__ = ["Built", "CompilerMissing", "build", "launcher", "where_possible"]
 
@@ -91,7 +91,8 @@ def launcher() -> Path:
     source, compiler = SIM / "launcher.cpp", _compiler()
     flags = ["-std=c++17", "-O2", "-rdynamic", *os.environ.get("CNNLAB_SIM_FLAGS", "").split()]
     stamp = os.stat(compiler)
-    key = f"{source.read_text()} {compiler} {stamp.st_mtime_ns} {stamp.st_size} {flags}"
+    text = [path.read_text() for path in (source, *sorted(source.with_suffix("").glob("*.h")))]
+    key = f"{text} {compiler} {stamp.st_mtime_ns} {stamp.st_size} {flags}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
@@ -159,8 +160,9 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         text.write_text(source.host)
         alone, bare = compile("-fsyntax-only")
         if alone:
-            raise CompileError(_student_part(bare) or bare)
-        raise CompileError(_student_part(messages) or _unnamed(messages, name))
+            raise CompileError(_student_part(bare) or _asserted(bare, source) or bare)
+        said = _student_part(messages) or _asserted(messages, source) or _unnamed(messages, name)
+        raise CompileError(said)
     pattern = r"^kernel\.cu:(\d+):\d+: warning: .(\w+). (?:is|may be) used uninitialized"
     found = {(int(line), word) for line, word in re.findall(pattern, messages, flags=re.M)}
     return Built(target, tuple(sorted(found)))
@@ -170,7 +172,7 @@ def _student_part(messages: str) -> str:
     """The errors about the student's own lines; empty if there are none."""
     kept, keep, errors = [], False, False
     for line in messages.splitlines():
-        if re.match(r"\S+?:(\d+:)*", line) and not line.startswith(" "):
+        if re.match(r"\S+?:(\d+:)*|In file included ", line) and not line.startswith(" "):
             keep = line.startswith("kernel.cu:") and not re.search(
                 r"#include|: warning: |In instantiation of .*cnnlab_|candidate: |was declared here",
                 line,
@@ -179,6 +181,18 @@ def _student_part(messages: str) -> str:
         if keep:
             kept.append(line)
     return "\n".join(kept) if errors else ""
+
+
+def _asserted(messages: str, source: Source) -> str:
+    """What the simulator's headers say of a call that CUDA does not have, at the student's line."""
+    pattern = r"^kernel\.cu:(\d+):(\d+): +required from here$.*?static assertion failed: (.*?)$"
+    found = re.search(pattern, messages, flags=re.M | re.S)
+    if not found:
+        return ""
+    rows = source.text.splitlines(keepends=True)
+    return place(
+        source.text, sum(map(len, rows[: int(found[1]) - 1])) + int(found[2]) - 1, found[3]
+    )
 
 
 def _unnamed(messages: str, name: str) -> str:

@@ -50,8 +50,6 @@ class Array:
     argument: bool
     loads: int = 0
     stores: int = 0
-    load_bytes: int = 0
-    store_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,7 @@ class Counter:
     """
 
     array: Array
-    write: bool
-    address: int
     requests: int
-    lanes: int
     units: int
     least: int
 
@@ -315,7 +310,10 @@ def _outside(f: Finding) -> str:
         below = f.wrong_index and min(f.wrong_index) < 0
         if below:
             return "An index below zero: shift it by the halo, or test it first."
-        return "The array is too small or the loop too long; a tile with its halo has TILE + K - 1 rows and columns. The compiler does not stop at the end of a row: the access lands in the next one."
+        text = "The array is too small or the loop too long"
+        if f.wrong_index and len(f.wrong_index) == 1:
+            return f"{text}, or the index is not the one that is meant."
+        return f"{text}; a tile with its halo has TILE + K - 1 rows and columns. The compiler does not stop at the end of a row: the access lands in the next one."
     if f.array and not f.array.bytes:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:

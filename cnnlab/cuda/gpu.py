@@ -7,20 +7,12 @@ can be stopped. A ``"fast"`` launch is asynchronous, in this process.
 
 import functools
 
-import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
 
 from cnnlab.cuda.report import Report
 
 __all__ = ["GpuError", "launch"]
-
-_NUMPY = {
-    torch.bool: np.bool_, torch.int8: np.int8, torch.uint8: np.uint8, torch.int16: np.int16,
-    torch.uint16: np.uint16, torch.int32: np.int32, torch.uint32: np.uint32, torch.int64: np.int64,
-    torch.uint64: np.uint64, torch.float16: np.float16,
-    torch.float32: np.float32, torch.float64: np.float64,
-}  # fmt: skip
 
 
 class GpuError(RuntimeError):
@@ -152,7 +144,7 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
         if vectors:
             raise GpuError(f"{vectors[0]} is a vector by value, which only the CPU side can pass")
         arguments = [
-            a if p.pointer else _NUMPY[p.dtype](a)
+            a if p.pointer else torch.empty(0, dtype=p.dtype).numpy().dtype.type(a)
             for p, a in zip(launch.parameters, launch.arguments, strict=True)
         ]
         work = (

@@ -3,7 +3,7 @@
 
 from html import escape
 
-from cnnlab.cuda.findings import SHOWN, Finding
+from cnnlab.cuda.findings import Finding
 
 __all__ = ["report_html"]
 
@@ -27,21 +27,23 @@ _ORANGE, _BLUE, _GREY = "#d55e00", "#0072b2", "#d0d7de"
 def report_html(report) -> str:
     """The whole report as one HTML fragment."""
     tone = "ok" if report.ok else "bad"
-    parts = [
-        f'{_STYLE}<div class="cudalab"><div class="head">{escape(report._head)}: '
-        f'<span class="{tone}">{report._verdict}</span></div>'
-    ]
-    parts += [_finding(f) for f in report.findings[:SHOWN]]
-    parts += [f"<div>{escape(report._rest)}</div>"] if report._rest else []
-    parts += [f"<div>Note: {escape(note)}</div>" for note in report.notes]
-    if table := report._table():
-        rows = "".join(f"<tr><td>{escape(k)}</td><td>{v:g}</td></tr>" for k, v in table.items())
-        parts.append(f"<table>{rows}</table>")
-    if report.nvidia is not None:
-        parts.append(f"<div>{escape(str(report.nvidia))}</div>")
-    if report.printed:
-        parts.append(f"<div>printf:</div><pre>{escape(report.printed[:4000])}</pre>")
-    return "".join(parts) + "</div>"
+    head = f'{escape(report.head)}: <span class="{tone}">{report.verdict}</span>'
+    show = {"finding": _finding, "table": _table, "printed": _printed}
+    parts = [show.get(kind, _line)(what) for kind, what in report.parts()]
+    return f'{_STYLE}<div class="cudalab"><div class="head">{head}</div>{"".join(parts)}</div>'
+
+
+def _line(text: str) -> str:
+    return f"<div>{escape(text)}</div>"
+
+
+def _table(table: dict[str, str]) -> str:
+    rows = "".join(f"<tr><td>{escape(k)}</td><td>{v}</td></tr>" for k, v in table.items())
+    return f"<table>{rows}</table>"
+
+
+def _printed(text: str) -> str:
+    return f"<div>printf:</div><pre>{escape(text)}</pre>"
 
 
 def _finding(f: Finding) -> str:

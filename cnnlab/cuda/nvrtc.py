@@ -1,6 +1,6 @@
 """NVIDIA's own compiler, through cuda.core: it needs no GPU, and says what nvcc would say.
 
-Run as a program it reads requests (JSON, one a line) and answers them: so a compile bomb is the
+Run as a program (a `Worker`) it reads requests and answers them, as JSON: so a compile bomb is the
 sandbox's matter, and neither the notebook's nor the grader's.
 """
 
@@ -10,10 +10,9 @@ import importlib.util
 import io
 import json
 import re
-import select
-import subprocess
+import socket
 import sys
-import time
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ _PROBE = """
 template <class... A> __device__ const char* cnnlab_signature(void (*)(A...)) {{ return __PRETTY_FUNCTION__; }}
 extern "C" __global__ void cnnlab_types(const char** p) {{ *p = cnnlab_signature((decltype(&{name}))0); }}
 """  # noqa: E501
-_SECONDS = 20
+_SECONDS, _MOST = 20, 64 << 20  # for an answer, and its bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _sites() -> list[Path]:
 def _prelude(headers: tuple[str, ...]) -> str:
     """What precedes a source: CUDA's own headers that it includes, then what NVRTC lacks."""
     rows = [f"#include <{name}>" for name in headers]
-    for row in (_SIM / "sim_nvrtc.h").read_text().splitlines():
+    for row in (_SIM / "sim_names.h").read_text().splitlines():
         macro = re.match(r"#define (\w+)", row)
         rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
     return "\n".join([*rows, '#line 1 "kernel.cu"\n'])
@@ -88,8 +87,13 @@ def compile_cuda(source, name: str, arch: str = "sm_90", isolation: str = "prefe
     """
     headers = tuple(re.findall(r"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w./]+)", source.device, re.M))
     text = _prelude(headers) + source.device
-    with _pool().take(isolation) as worker:
-        answer = worker([text, name, arch])
+    with _pool().take(isolation) as worker, tempfile.TemporaryFile() as request:
+        request.write(json.dumps([text, name, arch]).encode())
+        request.seek(0)
+        out, stopped = worker(b"compile", [request.fileno()], _SECONDS, _MOST)
+    if stopped or not out:
+        raise ValueError("NVIDIA's compiler was stopped: it takes too much time or memory")
+    answer = json.loads(out)
     if "error" in answer:
         raise ValueError(answer["error"])
     cubin = base64.b64decode(answer["cubin"])
@@ -98,59 +102,18 @@ def compile_cuda(source, name: str, arch: str = "sm_90", isolation: str = "prefe
 
 @functools.cache
 def _pool():
-    from cnnlab.cuda.workers import Pool
+    from cnnlab import sandbox  # not in the worker, which has this file only
+    from cnnlab.cuda.workers import Pool, Worker
 
-    return Pool(_Worker)
-
-
-class _Worker:
-    """This file, running as a program in the sandbox."""
-
-    def __init__(self, isolation: str):
-        from cnnlab import sandbox
-
+    def start(isolation: str) -> Worker:
         places = {sys.prefix, sys.base_prefix, *map(str, _sites())}
         policy = sandbox.Policy(
             readable=[__file__, *sorted(p for p in places if not p.startswith("/usr"))],
             limits=sandbox.Limits(seconds=1e6, memory=8 << 30, file_bytes=0),
         )
-        self.process = subprocess.Popen(
-            sandbox.command([sys.executable, "-I", __file__], policy, isolation, tied=False),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            start_new_session=True,
-        )
-        self._line(60, "did not start")
+        return Worker("is NVIDIA's compiler", [sys.executable, "-I", __file__], policy, isolation)
 
-    def __call__(self, request: list) -> dict:
-        from cnnlab.cuda.workers import LabFailed
-
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError as error:
-            raise LabFailed(f"the process for NVIDIA's compiler is gone ({error})") from None
-        return json.loads(self._line(_SECONDS, ""))
-
-    def _line(self, seconds: float, problem: str) -> bytes:
-        import os
-
-        from cnnlab.cuda.workers import LabFailed, kill
-
-        out, end = bytearray(), time.monotonic() + seconds
-        pipe = self.process.stdout.fileno()
-        while not out.endswith(b"\n"):
-            left = max(end - time.monotonic(), 0)
-            chunk = os.read(pipe, 1 << 20) if select.select([pipe], [], [], left)[0] else b""
-            if not chunk or len(out) > 64 << 20:
-                kill(self.process)
-                if problem:
-                    raise LabFailed(f"the process for NVIDIA's compiler {problem}")
-                raise ValueError("NVIDIA's compiler was stopped: it takes too much time or memory")
-            out += chunk
-        return bytes(out)
+    return Pool(start)
 
 
 # ---- in the worker ------------------------------------------------------------------------------
@@ -241,14 +204,16 @@ def _compile(text: str, name: str, arch: str) -> Nvidia:
 def _serve() -> None:
     import cuda.core  # noqa: F401  (before it says that it is ready: its absence is no kernel's fault)
 
-    print("ready", flush=True)
-    for line in sys.stdin:
-        try:
-            made = asdict(_compile(*json.loads(line)))
-            made["cubin"] = base64.b64encode(made["cubin"]).decode()
-        except ValueError as error:
-            made = {"error": str(error)}
-        print(json.dumps(made), flush=True)
+    channel = socket.socket(fileno=0)
+    channel.send(b"ready")
+    while fds := socket.recv_fds(channel, 16, 2)[1]:
+        with open(fds[0]) as request, open(fds[1], "w") as answer:
+            try:
+                made = asdict(_compile(*json.load(request)))
+                made["cubin"] = base64.b64encode(made["cubin"]).decode()
+            except ValueError as error:
+                made = {"error": str(error)}
+            json.dump(made, answer)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a launch came to: as records, in a terminal, and as HTML in a notebook."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import prod
@@ -67,24 +68,21 @@ class Report:
         """`count` divided by the number of output elements."""
         return self.count(space, what, array) / max(self.outputs, 1)
 
-    def _ratio(self, space: str, write: bool | None, array: str | None, per: str) -> float:
-        chosen = [
-            c for c in self.counters
-            if c.array.space == space and write in (None, c.write) and array in (None, c.array.name)
-        ]  # fmt: skip
+    def _ratio(self, space: str, array: str | None, per: str) -> float:
+        chosen = [c for c in self.counters if c.array.space == space and array in (None, c.array.name)]  # fmt: skip  # noqa: E501
         return sum(c.units for c in chosen) / max(sum(getattr(c, per) for c in chosen), 1)
 
-    def sectors_per_request(self, write: bool | None = None, array: str | None = None) -> float:
+    def sectors_per_request(self, array: str | None = None) -> float:
         """32-byte sectors that a warp's global access touches: 4 for 32 floats in a row."""
-        return self._ratio("global", write, array, "requests")
+        return self._ratio("global", array, "requests")
 
-    def bank_conflict(self, write: bool | None = None, array: str | None = None) -> float:
+    def bank_conflict(self, array: str | None = None) -> float:
         """Passes through the shared memory's banks, against the fewest possible: 1 is none."""
-        return self._ratio("shared", write, array, "least")
+        return self._ratio("shared", array, "least")
 
     def constant_words(self, array: str | None = None) -> float:
         """Different constant words that a warp reads at once: 1 is a broadcast."""
-        return self._ratio("constant", None, array, "requests")
+        return self._ratio("constant", array, "requests")
 
     def raise_for_findings(self) -> "Report":
         """Raise a RuntimeError with the text of the report unless it is clean."""
@@ -127,46 +125,41 @@ class Report:
         return rows
 
     @property
-    def _head(self) -> str:
+    def head(self) -> str:
         grid, block = ("×".join(map(str, s)) for s in (self.grid, self.block))
         time = f", {self.milliseconds:.3g} ms" if self.milliseconds is not None else ""
         return f"{self.kernel}, grid {grid}, block {block}, {self.device}{time}"
 
     @property
-    def _verdict(self) -> str:
-        if self.ok:
-            return "no findings"
-        return f"{len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
+    def verdict(self) -> str:
+        count = len(self.findings)
+        return "no findings" if self.ok else f"{count} finding{'s' * (count != 1)}"
 
-    @property
-    def _rest(self) -> str:
-        """The findings that are not shown in full, in a line."""
-        rest = self.findings[SHOWN:]
-        titles = ", ".join(dict.fromkeys(f.title for f in rest))
-        return f"... and {len(rest)} more ({titles}); mend the first ones first" if rest else ""
+    def parts(self) -> Iterator[tuple[str, object]]:
+        """What follows the head, by kind and in order: the same in a terminal and as HTML."""
+        yield from (("finding", f) for f in self.findings[:SHOWN])
+        if rest := self.findings[SHOWN:]:
+            titles = ", ".join(dict.fromkeys(f.title for f in rest))
+            yield "rest", f"... and {len(rest)} more ({titles}); mend the first ones first"
+        yield from (("note", f"Note: {note}") for note in self.notes)
+        if table := self._table():
+            yield "table", {name: f"{value:g}" for name, value in table.items()}
+        if self.nvidia is not None:
+            yield "nvidia", str(self.nvidia)
+        if self.printed:
+            yield "printed", self.printed.rstrip("\n")[:4000]
 
     def __str__(self) -> str:
-        rows = [f"{self._head}: {self._verdict}"]
-        for f in self.findings[:SHOWN]:
-            line = f"kernel.cu:{f.line}: " if f.line else ""
-            rows.append(f"\n{line}{f.title}{f' ({f.count} times)' if f.count > 1 else ''}")
-            if f.source_line:
-                rows.append(f"    {f.source_line}")
-            rows += [f"  {f.message}", f"  {f.cause}"]
-            if f.also:
-                pairs = ", ".join(f"{a} and {b}" if a != b else str(a) for a, b in f.also[:6])
-                rows.append(f"  Also between lines {pairs}.")
-            rows += [f"  {row}" for row in _block_text(f)]
-        rows += ["", self._rest] if self._rest else []
-        rows += [f"  Note: {note}" for note in self.notes]
-        if table := self._table():
-            width = max(map(len, table))
-            rows += ["", *(f"  {name:<{width}}  {value:g}" for name, value in table.items())]
-        if self.nvidia is not None:
-            rows += ["", f"  {self.nvidia}"]
-        if self.printed:
-            rows += ["", "printf:", self.printed.rstrip("\n")[:4000]]
-        return "\n".join(rows)
+        show = {
+            "finding": _finding_text,
+            "rest": lambda text: ["", text],
+            "note": lambda text: [f"  {text}"],
+            "table": lambda t: ["", *(f"  {k:<{max(map(len, t))}}  {v}" for k, v in t.items())],
+            "nvidia": lambda text: ["", f"  {text}"],
+            "printed": lambda text: ["", "printf:", text],
+        }
+        rows = [row for kind, what in self.parts() for row in show[kind](what)]
+        return "\n".join([f"{self.head}: {self.verdict}", *rows])
 
     __repr__ = __str__
 
@@ -174,6 +167,17 @@ class Report:
         from cnnlab.cuda.html import report_html
 
         return report_html(self)
+
+
+def _finding_text(f: Finding) -> list[str]:
+    where = f"kernel.cu:{f.line}: " if f.line else ""
+    rows = [f"\n{where}{f.title}{f' ({f.count} times)' if f.count > 1 else ''}"]
+    rows += [f"    {f.source_line}"] if f.source_line else []
+    rows += [f"  {f.message}", f"  {f.cause}"]
+    if f.also:
+        pairs = ", ".join(f"{a} and {b}" if a != b else str(a) for a, b in f.also[:6])
+        rows.append(f"  Also between lines {pairs}.")
+    return rows + [f"  {row}" for row in _block_text(f)]
 
 
 def _block_text(f: Finding, widest: int = 64) -> list[str]:

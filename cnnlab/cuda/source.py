@@ -39,7 +39,7 @@ _ANYWHERE = [  # also inside a macro
     (r"\b(?:cuda::(?:pipeline|barrier|memcpy_async)|__pipeline_\w+|memcpy_async)\b", "asynchronous copies (cp.async) are not supported"),
     (r"\bwgmma|\b__cluster_dims__|\bcluster_group\b", "Hopper's clusters and wgmma are not supported"),
     (r"\b(?:this_grid|grid_group|this_multi_grid)\b", "grid-wide barriers (a cooperative launch) are not supported: blocks run one after another here"),
-    (r"\bcurand\w*", "cuRAND is not supported; make random numbers in Python and pass them"),
+    (r"(?<![<\"])\bcurand\w*", "cuRAND is not supported; make random numbers in Python and pass them"),
     (r"\b__managed__\b", "__managed__ variables are not supported"),
 ]  # fmt: skip
 _IN_CODE = [
@@ -63,7 +63,8 @@ def strip_comments(text: str) -> str:
     return re.sub(dead, _blank, "\n" + code)[1:] if re.search(r"#[ \t]*if[ \t]+0", code) else code
 
 
-def _place(text: str, position: int, why: str) -> str:
+def place(text: str, position: int, why: str) -> str:
+    """A message about a position: file, line and column, the line itself, a caret."""
     line = text.count("\n", 0, position) + 1
     row = text.splitlines()[line - 1] if text.strip() else ""
     column = position - (text.rfind("\n", 0, position) + 1)
@@ -197,28 +198,62 @@ def read(text: str) -> Source:
     """
     if "\0" in text or len(text) > 1 << 20:
         raise CompileError("the source is not text, or more than a megabyte of it")
+    code = strip_comments(text)
     problems: dict[int, str] = {}  # by position
     split = r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$"
     for found in re.finditer(split, text, re.M):
         problems[found.start()] = "a directive split over two lines is not supported"
-    code = strip_comments(text)
+    ours, useless = _includes(text, code, problems)
+    plain = re.sub(_DIRECTIVE, _blank, code, flags=re.M)
+    macros = [name for name, rest in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
+              if re.search(r"__(?:device|global)__", rest)]  # fmt: skip
+    kernels, host_part, host_functions = _declared(plain, macros)
+    for start, end in host_part:
+        plain = _blanked(plain, start, end)
+    for name, line in host_functions.items():
+        for at in _calls(plain, name):
+            problems[at] = (
+                f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
+            )
+    kept = plain
+    for found in re.finditer(_DIRECTIVE, code, flags=re.M):
+        kept = kept[: found.start()] + found[0] + kept[found.end() :]
+    _unsupported(kept, plain, problems)
+    if problems:
+        shown = [place(text, at, why) for at, why in sorted(problems.items())]
+        more = [f"... and {len(shown) - 8} more"] if len(shown) > 8 else []
+        raise CompileError("\n".join(shown[:8] + more))
     host = device = text
+    for start, end in useless + host_part:
+        host, device = _blanked(host, start, end), _blanked(device, start, end)
+    for start, end, name in reversed(ours):
+        host = f'{host[:start]}#include "{name}"{host[end:]}'
+    host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
+    host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
+    host = re.sub(_DYNAMIC, _pointer, host)
+    dynamic = {m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]}
+    name = dynamic.pop() if len(dynamic) == 1 else ""
+    return Source(text, host, device, tuple(kernels), name, bool(macros))
 
-    def blank(start: int, end: int) -> None:
-        nonlocal host, device
-        spaces = re.sub(r"[^\n]", " ", text[start:end])
-        host, device = (t[:start] + spaces + t[end:] for t in (host, device))
 
-    includes = []
+_DIRECTIVE = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
+
+
+def _blanked(text: str, start: int, end: int) -> str:
+    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+
+
+def _includes(text: str, code: str, problems: dict[int, str]):
+    """The includes for which there is a header of ours (with its name), and those that nobody needs."""
+    ours, useless = [], []
     directive = r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(include\w*|import|embed)\b([^\n]*)"
     for found in re.finditer(directive, code, flags=re.M):
-        name = re.match(
-            r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", text[found.start(2) : found.end()]
-        )
+        rest = text[found.start(2) : found.end()]
+        name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", rest)
         if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
-            includes.append((*found.span(), f'#include "{_CUDA_INCLUDES[name[1]]}"'))
+            ours.append((*found.span(), _CUDA_INCLUDES[name[1]]))
         elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
-            blank(*found.span())
+            useless.append(found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
             problems[found.start()] = (
                 f"the header {name[1]} is CUDA's, but this lab does not have it"
@@ -226,18 +261,18 @@ def read(text: str) -> Source:
         else:
             allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
             problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
-    directives = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
-    plain = re.sub(directives, _blank, code, flags=re.M)
-    macros = [m for m in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
-              if re.search(r"__(?:device|global)__", m[1])]  # fmt: skip
-    qualifier = (
-        rf"\b(?:__device__|__global__|constexpr|{'|'.join(m[0] for m in macros) or '__device__'})\b"
-    )
-    kernels, left_out = [], {}
+    return ours, useless
+
+
+def _declared(plain: str, macros: list[str]):
+    """The kernels, where the host's part lies, and the lines of its functions by their names."""
+    qualifier = rf"\b(?:{'|'.join(['__device__', '__global__', 'constexpr', *macros])})\b"
+    kernels, host_part, host_functions = [], [], {}
     for start, opened, end in _declarations(plain):
         head = plain[start : opened if opened >= 0 else end]
+        begin = start + len(head) - len(head.lstrip())
         function = opened >= 0 and _is_function(head)
-        if "__global__" in head and function:
+        if function and "__global__" in head:
             kernel = _kernel(
                 head[head.index("__global__") + 10 :]
                 if "template" not in head
@@ -245,58 +280,40 @@ def read(text: str) -> Source:
             )
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
-        elif (
+            continue
+        if (
             function
             and not re.search(qualifier, head)
             and not re.search(r"\boperator\b|__attribute__|\[\[", head)
         ):
             name = re.search(r"\b([A-Za-z_]\w*)\s*\(", _template(head)[1])
-            left_out[name[1] if name else ""] = (
-                plain.count("\n", 0, start + len(head) - len(head.lstrip())) + 1
-            )
+            host_functions[name[1] if name else ""] = plain.count("\n", 0, begin) + 1
         elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(
             _HOST, plain[start:end]
         ):
             continue
-        if "__global__" not in head:  # the host's part
-            begin = start + len(head) - len(head.lstrip())
-            blank(begin, end)
-            plain = plain[:begin] + re.sub(r"[^\n]", " ", plain[begin:end]) + plain[end:]
-    for name, line in left_out.items():
-        for found in re.finditer(rf"\b{name}\s*\(", plain) if name else ():
-            inside = plain[plain.rfind(";", 0, found.start()) + 1 : found.start()]
-            if (
-                re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", inside)
-                and plain[found.end() :].partition(")")[2].lstrip()[:1] == ";"
-                and "return" not in inside
-            ):
-                continue  # its declaration
-            problems[found.start()] = (
-                f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
-            )
-    kept = plain
-    for found in re.finditer(directives, code, flags=re.M):
-        kept = kept[: found.start()] + found[0] + kept[found.end() :]
+        host_part.append((begin, end))
+    return kernels, host_part, host_functions
+
+
+def _calls(plain: str, name: str) -> Iterator[int]:
+    """Where a function is called, and not only declared."""
+    for found in re.finditer(rf"\b{name}\s*\(", plain) if name else ():
+        before = plain[plain.rfind(";", 0, found.start()) + 1 : found.start()]
+        behind = plain[found.end() :].partition(")")[2].lstrip()[:1]
+        typed = re.fullmatch(r"[\s\w:*&<>,]*[\w*&>]\s+\**", before) and "return" not in before
+        if not (typed and behind == ";"):
+            yield found.start()
+
+
+def _unsupported(kept: str, plain: str, problems: dict[int, str]) -> None:
     joined = re.sub(r"\\[ \t]*\n", "", kept)  # a word split over two lines is still that word
     for rules, looked_at in ((_ANYWHERE, (kept, joined)), (_IN_CODE, (plain,))):
         for pattern, why in rules:
             for where in looked_at:
                 for found in re.finditer(pattern, where, flags=re.M):
                     if where is kept or where is plain or why not in problems.values():
-                        problems.setdefault(min(found.start(), len(text) - 1), why)
-    if problems:
-        shown = [_place(text, at, why) for at, why in sorted(problems.items())]
-        more = [f"... and {len(shown) - 8} more"] if len(shown) > 8 else []
-        raise CompileError("\n".join(shown[:8] + more))
-    names = [m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]]
-    for start, end, ours in reversed(includes):
-        host = host[:start] + ours + host[end:]
-    host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
-    host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
-    host = re.sub(_DYNAMIC, _pointer, host)
-    return Source(
-        text, host, device, tuple(kernels), names[0] if len(set(names)) == 1 else "", bool(macros)
-    )
+                        problems.setdefault(min(found.start(), len(kept) - 1), why)
 
 
 def _pointer(m: re.Match) -> str:

@@ -15,7 +15,7 @@ load(name)    MNIST, Fashion-MNIST,   10, 100  downloaded once               eac
 ============  ======================  =======  ============================  ======================
 """
 
-from cnnlab.data.augment import AUGMENTATIONS, augmentation, per_image
+from cnnlab.data.augment import AUGMENTATIONS, augmentation, moved, per_image
 from cnnlab.data.batches import Batches
 from cnnlab.data.bundled import digits
 from cnnlab.data.download import cache_folder
@@ -41,6 +41,7 @@ __all__ = [
     "image_folder",
     "load",
     "mnist",
+    "moved",
     "patterns",
     "per_image",
     "photograph",

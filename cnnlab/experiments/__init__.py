@@ -7,7 +7,7 @@
 
 from cnnlab.experiments.band import expect
 from cnnlab.experiments.catalogue import EXPERIMENTS, Bench, Experiment
-from cnnlab.experiments.networks import ConvStack, gradient_norms
+from cnnlab.experiments.networks import ConvStack, gradient_norms, scattered_digits
 from cnnlab.experiments.outcome import Measured, MeasuredTable, Outcome, measured, run
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "gradient_norms",
     "measured",
     "run",
+    "scattered_digits",
 ]

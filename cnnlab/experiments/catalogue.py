@@ -1,5 +1,6 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from cnnlab.experiments.looking import sanity, shortcut
 from cnnlab.experiments.networks import (
     ConvStack,
     gradient_norms,
+    scattered_digits,
     small_resnet,
     without_each_block,
 )
+from cnnlab.layers import CBAM, DropPath, SqueezeExcitation
 from cnnlab.models import get_model
 from cnnlab.models.lenet import LeNet
+from cnnlab.models.residual import BasicBlock
 from cnnlab.training import Recipe, evaluate, fit, predict
 
 __all__ = ["EXPERIMENTS", "Experiment"]
@@ -146,6 +150,255 @@ RESNETS = {
     "ResNet-20": (20, "A"),
     "ResNet-56": (56, "A"),
 }
+
+
+def _halved(images: torch.Tensor) -> torch.Tensor:
+    """28×28 to 14×14: where seconds matter more than detail."""
+    return F.avg_pool2d(images, 2)
+
+
+def _descend(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    bench: Bench,
+    rate: float,
+    epochs: int,
+    seed: int,
+    change: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+    adam: bool = False,
+) -> nn.Module:
+    """SGD with momentum 0.9 or Adam, batches of 50, a constant rate: lectures 3 to 8."""
+    model.to(bench.device).train()
+    generator = _seeded(seed)
+    sgd = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate) if adam else sgd
+    for _ in range(epochs):
+        for batch in torch.randperm(len(images), generator=generator).split(50):
+            shown = change(images[batch], generator) if change else images[batch]
+            loss = F.cross_entropy(model(shown.to(bench.device)), labels[batch].to(bench.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def _right(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, bench: Bench) -> float:
+    answers = model.eval()(images.to(bench.device)).argmax(1).cpu()
+    return (answers == labels).float().mean().item()
+
+
+class SixLayers(nn.Module):
+    """Six convolutions of 3×3 with 16 channels, and a classifier."""
+
+    def __init__(self, norm: bool = False, gain: float = 1.0):
+        super().__init__()
+        parts: list[nn.Module] = []
+        for layer in range(6):
+            conv = nn.Conv2d(16 if layer else 1, 16, 3, stride=1 if layer else 2, padding=1)
+            nn.init.normal_(conv.weight, std=gain * (2 / (9 * conv.in_channels)) ** 0.5)
+            nn.init.zeros_(conv.bias)
+            parts += [conv, nn.BatchNorm2d(16) if norm else nn.Identity(), nn.ReLU()]
+        self.features = nn.Sequential(*parts)
+        self.classifier = nn.Linear(16 * 7 * 7, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+def starts(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for gain in (0.0, 0.5, 1.0, 2.0):
+        torch.manual_seed(seed)
+        model = SixLayers(gain=gain)
+        _descend(model, _halved(train.images), train.labels, bench, 0.02, 2, seed)
+        values[f"gain {gain:g}"] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+def rates(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for norm in (True, False):
+        for rate in (0.01, 0.03, 0.1, 0.3):
+            torch.manual_seed(seed)
+            model = SixLayers(norm)
+            _descend(model, _halved(train.images), train.labels, bench, rate, 2, seed)
+            name = f"{'batch norm' if norm else 'no norm'}, rate {rate:g}"
+            values[name] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+def dropout(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    test_pixels = test.images.flatten(1)
+    for count, epochs in ((300, 60), (4000, 5)):
+        for p in (0.0, 0.5):
+            torch.manual_seed(seed)
+            layers = [nn.Linear(784, 300), nn.ReLU(), nn.Dropout(p)]
+            layers += [nn.Linear(300, 300), nn.ReLU(), nn.Dropout(p), nn.Linear(300, 10)]
+            model = nn.Sequential(*layers)
+            few = torch.randperm(4000, generator=_seeded(seed))[:count]
+            pixels, labels = train.images[few].flatten(1), train.labels[few]
+            _descend(model, pixels, labels, bench, 0.02, epochs, seed)
+            name = f"{count:,} images, {f'dropout {p:g}' if p else 'no dropout'}"
+            values[name] = _right(model, test_pixels, test.labels, bench)
+    return values
+
+
+RUNNERS = {
+    "ReLU, He": (nn.ReLU, nn.init.kaiming_normal_),
+    "ReLU, Xavier": (nn.ReLU, nn.init.xavier_normal_),
+    "tanh, Xavier": (nn.Tanh, nn.init.xavier_normal_),
+    "sigmoid, Xavier": (nn.Sigmoid, nn.init.xavier_normal_),
+}
+
+
+def race(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for name, (activation, start) in RUNNERS.items():
+        tried = []
+        for rate in (0.01, 0.03):
+            torch.manual_seed(seed)
+            layers, channels = [], 1
+            for width, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (32, 1)):
+                layers += [nn.Conv2d(channels, width, 3, stride, 1), activation()]
+                channels = width
+            model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))
+            for layer in model:
+                if hasattr(layer, "weight"):
+                    start(layer.weight)
+            _descend(model, _halved(train.images), train.labels, bench, rate, 2, seed)
+            tried.append(_right(model, _halved(test.images), test.labels, bench))
+        values[name] = max(tried)
+    return values
+
+
+def small_filters(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+    for name, sizes in {"one 7×7": (7,), "three 3×3": (3, 3, 3)}.items():
+        for relu in (True, False):
+            torch.manual_seed(seed)
+            layers: list[nn.Module] = [nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.ReLU()]
+            for size in sizes:
+                layers += [nn.Conv2d(12, 12, size, padding=size // 2)]
+                layers += [nn.BatchNorm2d(12), nn.ReLU() if relu else nn.Identity()]
+            model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(12 * 7 * 7, 10))
+            _descend(model, _halved(train.images), train.labels, bench, 0.02, 2, seed)
+            label = f"{name}, {'with' if relu else 'without'} ReLU"
+            values[label] = _right(model, _halved(test.images), test.labels, bench)
+    return values
+
+
+SIDES = (20, 28, 36, 48, 64)
+
+
+class SmallNiN(nn.Module):
+    """Three NiN blocks, the last without its last ReLU, and the average of ten class maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block(inputs: int, width: int, outputs: int, size: int, stride=1) -> list[nn.Module]:
+            return [
+                nn.Conv2d(inputs, width, size, stride, size // 2),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, outputs, 1),
+            ]
+
+        self.features = nn.Sequential(
+            *(*block(1, 12, 12, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(*block(12, 16, 16, 3), nn.ReLU()),
+            *block(16, 20, 10, 3),
+        )
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean((2, 3))
+
+
+def framed(images: torch.Tensor, side: int) -> torch.Tensor:
+    """A digit in a black frame of ``side`` pixels, or without a part of its own border."""
+    return F.pad(images, [(side - images.shape[-1]) // 2] * 4)
+
+
+def frames(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = mnist("train"), mnist("test"), {}
+
+    def any_frame(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return framed(images, SIDES[int(torch.randint(4, (), generator=generator))])
+
+    for name, change in {"28 pixels": None, "20 to 48 pixels": any_frame}.items():
+        torch.manual_seed(seed)
+        model = SmallNiN()
+        _descend(model, train.images, train.labels, bench, 0.005, 3, seed, change, adam=True)
+        for side in SIDES:
+            right = _right(model, framed(test.images, side), test.labels, bench)
+            values[f"trained at {name}, tested at {side}"] = right
+    return values
+
+
+BRANCHES = ("1×1", "3×3", "5×5", "pool")
+
+
+class SmallGoogLeNet(nn.Module):
+    """A stem, two Inception modules, the average of each map; without ``missing`` if given."""
+
+    def __init__(self, missing: str = ""):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.inception = nn.ModuleList(self.module(channels) for channels in (16, 40))
+        self.fc = nn.Linear(40, 10)
+        self.silent = {missing}
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+
+    @staticmethod
+    def module(channels: int) -> nn.ModuleDict:
+        def conv(inputs: int, outputs: int, size: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(inputs, outputs, size, padding=size // 2), nn.ReLU())
+
+        return nn.ModuleDict(
+            {
+                "1×1": conv(channels, 10, 1),
+                "3×3": nn.Sequential(conv(channels, 8, 1), conv(8, 14, 3)),
+                "5×5": nn.Sequential(conv(channels, 4, 1), conv(4, 8, 5)),
+                "pool": nn.Sequential(nn.MaxPool2d(3, 1, padding=1), conv(channels, 8, 1)),
+            }
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for module in self.inception:
+            parts = {name: branch(x) for name, branch in module.items()}
+            x = torch.cat([p * (name not in self.silent) for name, p in parts.items()], 1)
+        return self.fc(x.mean((2, 3)))
+
+
+def branches(seed: int, bench: Bench) -> dict[str, float]:
+    train, test = mnist("train"), mnist("test")
+
+    def trained(missing: str = "") -> SmallGoogLeNet:
+        torch.manual_seed(seed)
+        model = SmallGoogLeNet(missing)
+        images = _halved(train.images)
+        return _descend(model, images, train.labels, bench, 0.01, 2, seed, adam=True)
+
+    def right(model: nn.Module) -> float:
+        return _right(model, _halved(test.images), test.labels, bench)
+
+    whole = trained()
+    values = {"whole": right(whole)}
+    for name in BRANCHES:
+        whole.silent = {name}
+        values[f"{name} silenced after training"] = right(whole)
+    values["trained without 5×5"] = right(trained("5×5"))
+    return values
 
 
 def degradation(seed: int, bench: Bench) -> dict[str, float]:
@@ -315,6 +568,49 @@ def neighbours(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+def large_batches(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    for label, batch_size, rate, warmup in (
+        ("batch 24, rate 0.02", 24, 0.02, 0),
+        ("batch 192, rate 0.02", 192, 0.02, 0),
+        ("batch 192, rate 0.16", 192, 0.16, 0),
+        ("batch 192, rate 0.16, warm-up", 192, 0.16, 2),
+    ):
+        model = ConvStack(4, batch_norm=True, generator=_seeded(seed))
+        recipe = Recipe(
+            8, batch_size, learning_rate=rate, momentum=0, schedule="constant", warmup=warmup,
+            seed=seed,
+        )  # fmt: skip
+        values[label] = bench.accuracy(bench.train(model, train, recipe), test)
+    return values
+
+
+def short_numbers(seed: int, bench: Bench) -> dict[str, float]:
+    recipe, values = Recipe(8, 32, learning_rate=0.05, seed=seed), {}
+    model = ConvStack(4, batch_norm=True, generator=_seeded(seed))
+    model = bench.train(model, digits("train"), recipe)
+    for bits in (23, 10, 7, 3, 1):
+        short = _shortened(model, bits)
+        values[f"{bits} bits" if bits > 1 else "1 bit"] = bench.accuracy(short, digits("test"))
+    return values
+
+
+def _shortened(model: nn.Module, bits: int) -> nn.Module:
+    """A copy whose convolutions multiply numbers with so many bits after the leading one."""
+    drop = 23 - bits
+
+    def rounded(x: torch.Tensor) -> torch.Tensor:
+        whole = x.contiguous().view(torch.int32) + (1 << drop >> 1)
+        return (whole >> drop << drop).view(torch.float32)
+
+    model = copy.deepcopy(model)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = rounded(layer.weight.data)
+            layer.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0]),))
+    return model
+
+
 VIEWS = {15: (1, 1, 1, 1), 23: (1, 1, 2, 2), 31: (1, 2, 4, 1), 51: (1, 2, 4, 6)}
 
 
@@ -351,6 +647,186 @@ def views(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+@torch.no_grad()
+def _rise_of_each_cut(network: nn.Module, block: nn.Module, images, labels, width: int):
+    """Rise of the loss when a layer no longer sees some channels: (first of them, rise).
+
+    For all layers of the block but the first, which can read the block's input only.
+    """
+    whole = F.cross_entropy(network(images), labels)
+    for layer in [*block][1:]:
+        for first in range(0, layer.conv1.in_channels, width):
+
+            def cut(_, inputs, cut=slice(first, first + width)):
+                x = inputs[0].clone()
+                x[:, cut] = x[:, cut].mean((0, 2, 3), keepdim=True)
+                return (x,)
+
+            with layer.conv1.register_forward_pre_hook(cut):
+                rise = F.cross_entropy(network(images), labels) - whole
+            yield first, rise.item()
+
+
+def dense_reuse(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _half(mnist("train"), 2000), _half(mnist("test"), 250), {}
+    network = get_model(
+        "densenet40_cifar",
+        in_channels=1,
+        layers=(3, 3, 3),
+        growth_rate=8,
+        generator=_seeded(seed),
+    )
+    network = bench.train(network, train, Recipe(3, 50, learning_rate=0.1, seed=seed)).eval()
+    images, labels = test.images.to(bench.device), test.labels.to(bench.device)
+    for number in (1, 2, 3):
+        block = getattr(network.features, f"denseblock{number}")
+        start = block[0].conv1.in_channels
+        cuts = [*_rise_of_each_cut(network, block, images, labels, 8)]
+        entered = [rise for first, rise in cuts if first < start]
+        made = [rise for first, rise in cuts if first >= start]
+        values[f"block {number}, 8 channels of its input"] = sum(entered) / len(entered)
+        values[f"block {number}, 8 channels of a layer"] = sum(made) / len(made)
+    return values
+
+
+def _half(data: ImageSet, count: int | None = None) -> ImageSet:
+    """The first images at half their size, by averages of 2×2 pixels."""
+    images = F.avg_pool2d(data.images[:count], 2)
+    return ImageSet(images, data.labels[:count], data.classes, data.name)
+
+
+def fractal_columns(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = digits("train"), digits("test"), {}
+    for label, drop in (("dropped paths", 0.15), ("nothing dropped", 0.0)):
+        network = get_model(
+            "fractalnet20_cifar",
+            in_channels=1,
+            channels=(16, 32, 64),
+            dropout=(0.0, 0.0, 0.0),
+            drop=drop,
+            generator=_seeded(seed),
+        )
+        network = bench.train(network, train, Recipe(8, 64, learning_rate=0.05, seed=seed))
+        values[f"{label}, all columns"] = bench.accuracy(network, test)
+        for module in network.eval().modules():
+            if isinstance(module, DropPath):
+                module.train()  # a join chooses only while training
+        x = test.images.to(bench.device)
+        for column in range(3):
+            maps, chosen = x, torch.full((len(x),), column, device=x.device)
+            with torch.no_grad():
+                for block, pool in zip(network.blocks, network.pools, strict=True):
+                    maps = pool(block(maps, chosen))
+                right = network.fc(maps.mean((2, 3))).argmax(1).cpu() == test.labels
+            values[f"{label}, column of {3 * 2**column}"] = right.double().mean().item()
+    return values
+
+
+class SelfAttention(nn.Module):
+    """Each position asks all others, and adds the mixture of their answers: lecture 11's."""
+
+    def __init__(self, channels: int, device=None, dtype=None):
+        super().__init__()
+        kw = {"device": device, "dtype": dtype}
+        self.qkv = nn.Linear(channels, 3 * channels, **kw)
+        self.out = nn.Linear(channels, channels, **kw)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).chunk(3, dim=-1)
+        mixed = self.out(F.scaled_dot_product_attention(q, k, v))
+        return x + mixed.transpose(1, 2).view_as(x)
+
+
+GATES: dict[str, str | Callable[..., nn.Module] | None] = {
+    "no gate": None,
+    "SE": lambda channels, **kw: SqueezeExcitation(channels, channels // 4, **kw),
+    "ECA": "eca",
+    "CBAM": lambda channels, **kw: CBAM(channels, 4, **kw),
+    "self-attention": SelfAttention,
+}
+
+
+def _gated(gate: str | Callable[..., nn.Module] | None) -> nn.Sequential:
+    """Lecture 11's small ResNet, with a gate at the end of both branches."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(BasicBlock(16, 16, attention=gate), BasicBlock(16, 32, 2, attention=gate)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
+    )
+
+
+class SmallViT(nn.Module):
+    """Patches of 4×4 pixels as words, three transformer layers, the average of all: lecture 11's.
+
+    ``(N, 1, 24, 24)`` to scores ``(N, 10)``.
+    """
+
+    def __init__(self, width: int = 32, depth: int = 3):
+        super().__init__()
+        self.patches = nn.Conv2d(1, width, kernel_size=4, stride=4)
+        self.places = nn.Parameter(0.02 * torch.randn(36, width))
+        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        layers = [nn.TransformerEncoderLayer(width, 4, 2 * width, **options) for _ in range(depth)]
+        self.layers, self.norm = nn.Sequential(*layers), nn.LayerNorm(width)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        words = self.patches(images).flatten(2).transpose(1, 2) + self.places
+        return self.head(self.norm(self.layers(words)).mean(1))
+
+
+SCATTERED = Recipe(6, 25, optimizer="adamw", learning_rate=0.004, weight_decay=0.01)
+
+
+def _scattered(split: str, count: int, centred: bool = False) -> ImageSet:
+    images, labels, _ = scattered_digits(split, count, centred=centred)
+    return ImageSet(images, labels, tuple("0123456789"), f"scattered digits ({split})")
+
+
+def gates(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _scattered("train", 800), _scattered("test", 500), {}
+    for name in (*GATES, "ViT"):
+        torch.manual_seed(seed)
+        model = SmallViT() if name == "ViT" else _gated(GATES[name])
+        model = bench.train(model, train, replace(SCATTERED, seed=seed))
+        values[name] = bench.accuracy(model, test)
+    return values
+
+
+def gate_places(seed: int, bench: Bench) -> dict[str, float]:
+    values = {}
+    for label, centred in (("centred", True), ("anywhere", False)):
+        torch.manual_seed(seed)
+        model = bench.train(
+            _gated(GATES["CBAM"]),
+            _scattered("train", 800, centred),
+            replace(SCATTERED, seed=seed),
+        )
+        images, _, corners = scattered_digits("test", 500, centred=centred)
+        kept = []
+        with (
+            torch.no_grad(),
+            model[3].attention.spatial.register_forward_hook(
+                lambda _, __, scores, kept=kept: kept.append(scores.sigmoid().cpu())
+            ),
+        ):
+            model.eval()(images.to(bench.device))
+        maps = kept[0][:, 0]
+        values[f"{label}, its own gate"] = _openness(maps, corners)
+        average = maps.mean(0).expand_as(maps)
+        values[f"{label}, the average gate"] = _openness(average, corners)
+    return values
+
+
+def _openness(maps: torch.Tensor, corners: torch.Tensor) -> float:
+    """How much more open a gate of 12×12 is where the digit lies than elsewhere."""
+    rows = torch.arange(12)
+    inside = (rows >= corners[:, :1] // 2) & (rows < corners[:, :1] // 2 + 7)
+    across = (rows >= corners[:, 1:] // 2) & (rows < corners[:, 1:] // 2 + 7)
+    digit = inside[:, :, None] & across[:, None, :]
+    return (maps[digit].mean() - maps[~digit].mean()).item()
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -360,6 +836,81 @@ EXPERIMENTS: dict[str, Experiment] = {
         "rate 0.05 with a cosine schedule, batches of 64.",
         "The same network without the softmax, under the same seeds, images and recipe.",
         softmax_first,
+    ),
+    "starts": Experiment(
+        "From which first weights does a network without normalization learn?",
+        "A standard deviation of the square root of 2/n keeps the signal's scale (He et al. 2015); "
+        "zeros never learn.",
+        "test accuracy",
+        "Six convolutions 3×3 with 16 channels and ReLUs and a linear classifier; He's deviation "
+        "times a gain; 4,000 MNIST digits halved to 14×14, SGD with momentum 0.9, rate 0.02, 2 "
+        "epochs, batches of 50. Tested on 1,000 digits.",
+        "The same network, rate and order of images for each gain. Another rate may suit another "
+        "gain, which is not tried.",
+        starts,
+    ),
+    "rates": Experiment(
+        "Which learning rates work with and without batch norm, in two epochs?",
+        "With batch norm training takes higher rates (Ioffe and Szegedy 2015, section 3.3).",
+        "test accuracy",
+        "The network of *starts* with He's weights, with a batch norm after each convolution or "
+        "without, the same digits and recipe.",
+        "The same network without its norms, at the same four rates and seeds.",
+        rates,
+    ),
+    "dropout": Experiment(
+        "When does dropout help?",
+        "It is a remedy against overfitting (Srivastava et al. 2014).",
+        "test accuracy",
+        "784-300-300-10 fully connected units with ReLU, dropout after both hidden layers; SGD "
+        "with momentum 0.9, rate 0.02, batches of 50, 60 epochs on 300 MNIST digits or 5 on 4,000. "
+        "Tested on 1,000 digits.",
+        "The same network, images and steps without dropout.",
+        dropout,
+    ),
+    "race": Experiment(
+        "Does a ReLU learn faster than tanh and sigmoid?",
+        "Six times faster than tanh on CIFAR-10 (Krizhevsky et al. 2012, figure 1).",
+        "test accuracy",
+        "Five convolutions 3×3 with 16 and 32 channels and a linear layer on 4,000 MNIST digits "
+        "halved to 14×14; SGD with momentum 0.9, 2 epochs, batches of 50, the better of the rates "
+        "0.01 and 0.03. Tested on 1,000 digits, which also choose the rate.",
+        "The same layers, images and rates; ReLU with Xavier's weights separates the start from "
+        "the activation.",
+        race,
+    ),
+    "small_filters": Experiment(
+        "One filter of 7×7, or three of 3×3 one after the other?",
+        "Three see as far with 27 weights instead of 49, and with ReLUs between they compute more "
+        "(Simonyan and Zisserman 2015, section 2.3).",
+        "test accuracy",
+        "A 3×3 convolution with stride 2 to 12 channels, then the one or the three with 12 "
+        "channels and batch norm, and a linear classifier; 4,000 MNIST digits halved to 14×14, SGD "
+        "with momentum 0.9, rate 0.02, 2 epochs, batches of 50. Tested on 1,000 digits.",
+        "The same view, images and recipe; each with ReLUs and without. Depth and number of ReLUs "
+        "differ together, as they do in VGG.",
+        small_filters,
+    ),
+    "frames": Experiment(
+        "Is a network with global average pooling indifferent to the size of its input?",
+        "It takes any size (Lin et al. 2014).",
+        "test accuracy",
+        "A network of three NiN blocks on 4,000 MNIST digits of 28×28; Adam, rate 0.005, 3 epochs, "
+        "batches of 50. Tested on the same 1,000 digits in black frames of other sizes.",
+        "The same network, images and steps, each training batch in a frame of 20, 28, 36 or 48 "
+        "pixels. 64 is new to both.",
+        frames,
+    ),
+    "branches": Experiment(
+        "Which branch of an Inception module is needed?",
+        "Silencing a part of a trained network shows what it relies on, not what it needs.",
+        "test accuracy",
+        "A convolution, a pool, two Inception modules with 10, 14, 8 and 8 channels, the mean of "
+        "each map, a linear classifier; 4,000 MNIST digits halved to 14×14, Adam, rate 0.01, 2 "
+        "epochs, batches of 50. Tested on 1,000 digits.",
+        "The whole network; and the same network trained without its 5×5 branches, under the same "
+        "seed and recipe. The other three were not trained without.",
+        branches,
     ),
     "neighbours": Experiment(
         "Does a layer that looks at neighbouring pixels help because they are neighbours?",
@@ -383,6 +934,28 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Only the dilations differ: the same weights and multiply-adds. Larger dilations also "
         "sample more sparsely, which this does not separate.",
         views,
+    ),
+    "large_batches": Experiment(
+        "Eight times the batch: must the learning rate change?",
+        "k times the batch wants k times the learning rate, after a warm-up (Goyal et al. 2017, "
+        "section 2.1).",
+        "test accuracy",
+        "A stack of 4 convolutions 3×3 with 16 channels and batch norm on 1,266 digits of 8×8; "
+        "plain SGD without momentum at a constant rate, 8 epochs, with or without 2 of warm-up.",
+        "The small batch, and the large one at the small batch's rate, under the same seeds. All "
+        "see each image eight times; the large batch takes an eighth of the steps.",
+        large_batches,
+    ),
+    "short_numbers": Experiment(
+        "How many bits does a convolution need to multiply?",
+        "TF32 keeps 10 bits after the leading one, bfloat16 keeps 7; float32 has 23.",
+        "test accuracy",
+        "A stack of 4 convolutions 3×3 with 16 channels and batch norm, trained in float32 on "
+        "1,266 digits of 8×8 (SGD, rate 0.05, 8 epochs, batches of 32). In testing, inputs and "
+        "weights of each convolution are rounded, and sums are taken in float32.",
+        "The same trained network with all 23 bits. Only testing is rounded; to train with so few "
+        "bits is another question.",
+        short_numbers,
     ),
     "degradation": Experiment(
         "Does a plain network train better when it is deeper, and a residual one?",
@@ -493,6 +1066,54 @@ EXPERIMENTS: dict[str, Experiment] = {
         "The mean of the seven alone, and the best of them, which no one knows without the "
         "test set.",
         ensemble,
+    ),
+    "dense_reuse": Experiment(
+        "Which channels does a trained dense block read: those that entered it, or its own?",
+        "All layers of a block use early features (Huang et al. 2017, figure 5, by the size of "
+        "the weights).",
+        "rise of the test loss",
+        "DenseNet with three blocks of 3 layers and 8 new channels a layer, on 2,000 MNIST digits "
+        "of half the size (14×14); SGD, rate 0.1 with a cosine schedule, 3 epochs, batches of 50. "
+        "What one layer reads from 8 channels is replaced by its mean, on 250 test images; the "
+        "mean over all groups of 8 channels and all layers but the first, which has no choice.",
+        "Always 8 channels at a time. The input of a block has 16, 40 and 64: cut as a whole, it "
+        "costs more for its size alone.",
+        dense_reuse,
+        percent=False,
+        logarithmic=True,
+    ),
+    "fractal_columns": Experiment(
+        "Is each column of a trained fractal a network by itself?",
+        "Drop-path makes each column a working network (Larsson et al. 2017, section 4.2).",
+        "test accuracy",
+        "Three fractals of 3 columns with 16, 32 and 64 channels on 1,266 digits of 8×8; SGD, rate "
+        "0.05 with a cosine schedule, 8 epochs, batches of 64. Half of the images lose each input "
+        "of a join with a chance of 0.15, the other half all columns but one.",
+        "The same network and recipe with no path dropped.",
+        fractal_columns,
+    ),
+    "gates": Experiment(
+        "Does a gate, or self-attention, help a small network?",
+        "On ImageNet, gates are worth one to two points (Hu et al. 2018, table 2; Wang et al. "
+        "2020, table 3).",
+        "test accuracy",
+        "A ResNet of two basic blocks with 16 and 32 channels, and a ViT with 36 patches, width 32 "
+        "and 3 layers, on 800 MNIST digits of 14×14 anywhere on a noisy ground of 24×24; AdamW, "
+        "rate 0.004 with a cosine schedule, weight decay 0.01, 6 epochs, batches of 25. Tested on "
+        "500 others.",
+        "The same network without a gate, under the same recipe and seeds. A gate adds "
+        "parameters, which this does not equalize.",
+        gates,
+    ),
+    "gate_places": Experiment(
+        "Does CBAM's spatial gate find the digit?",
+        "Gates are often shown as maps of where a network looks.",
+        "how much more open the gate is on the digit than beside it",
+        "The network of *gates* with CBAM, trained and tested on digits in the middle, or on "
+        "digits anywhere; the gate of its first block, 12×12, over 500 test images.",
+        "The average of all test images' gates, which cannot know where the digit is in this one.",
+        gate_places,
+        percent=False,
     ),
     "borrowed_features": Experiment(
         "Five patches of each texture: from which numbers does a linear classifier read them best?",

@@ -4,12 +4,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnlab.data import mnist
 from cnnlab.device import draw_into
 from cnnlab.models.residual import BasicBlock
 
-__all__ = ["ConvStack", "gradient_norms", "small_resnet", "without_each_block"]
+__all__ = [
+    "ConvStack",
+    "gradient_norms",
+    "scattered_digits",
+    "small_resnet",
+    "without_each_block",
+]
 
 
 class ConvStack(nn.Module):
@@ -116,3 +124,38 @@ def without_each_block(network: nn.Sequential) -> Iterator[nn.Sequential]:
             network[index] = nn.Identity()
             yield network
             network[index] = block
+
+
+def scattered_digits(
+    split: str, count: int, *, centred: bool = False, size: int = 24, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """MNIST digits of half the size (14×14), each somewhere on a larger noisy ground.
+
+    Parameters
+    ----------
+    split, count
+        Of `cnnlab.data.mnist`, and how many of its images.
+    centred
+        All in the middle instead.
+    size
+        Height and width of the ground, in pixels.
+    seed
+        Of the places and the noise.
+
+    Returns
+    -------
+    images, labels, corners : Tensor
+        ``(count, 1, size, size)``, ``(count,)``, and the upper left corner ``(y, x)`` of each
+        digit, ``(count, 2)``.
+    """
+    data, generator = mnist(split), torch.Generator().manual_seed(seed)
+    free = size - 14
+    small, labels = F.avg_pool2d(data.images[:count], 2), data.labels[:count]
+    corners = torch.randint(free + 1, (len(small), 2), generator=generator)
+    if centred:
+        corners = torch.full_like(corners, free // 2)
+    images = 0.4 * torch.rand(len(small), 1, size, size, generator=generator)
+    for image, digit, (y, x) in zip(images, small, corners.tolist(), strict=True):
+        window = image[:, y : y + 14, x : x + 14]
+        window.copy_(torch.maximum(window, digit))
+    return images, labels, corners

@@ -242,6 +242,8 @@ class JudgeOutside(Execute):
 
     def _show(self, cell: NotebookNode, verdict: Verdict) -> None:
         self.record["tasks"][verdict.task] = verdict.to_dict()
+        if verdict.doubt:
+            self.record["evidence"].append(f"{verdict.task}: {verdict.doubt}")
         cell.execution_count = None
         cell.outputs = [
             new_output("stream", name="stdout", text=verdict.text() + "\n"),

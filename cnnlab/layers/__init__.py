@@ -27,6 +27,7 @@ from cnnlab.layers.blocks import (
     ChannelShuffle,
     ConvNormAct,
     DepthwiseSeparableConv2d,
+    Residual,
     channel_shuffle,
     grouped_conv2d,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "LocalResponseNorm",
     "MaxPool2d",
+    "Residual",
     "SqueezeExcitation",
     "StochasticDepth",
     "avg_pool2d",

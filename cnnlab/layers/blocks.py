@@ -9,6 +9,7 @@ __all__ = [
     "ChannelShuffle",
     "ConvNormAct",
     "DepthwiseSeparableConv2d",
+    "Residual",
     "channel_shuffle",
     "grouped_conv2d",
 ]
@@ -137,3 +138,19 @@ class ChannelShuffle(nn.Module):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
+
+
+class Residual(nn.Module):
+    """A branch and a shortcut, added and rectified: ``relu(branch(x) + shortcut(x))``.
+
+    The shortcut is the identity unless it is told (He et al. 2016, figure 2). Both have to give the
+    same shape.
+    """
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None):
+        super().__init__()
+        self.branch = branch
+        self.shortcut = nn.Identity() if shortcut is None else shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.branch(x) + self.shortcut(x)).relu()

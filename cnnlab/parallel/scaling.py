@@ -44,10 +44,14 @@ class Scaling:
 
     @property
     def predicted(self) -> tuple[float, float]:
-        """Least and most images/s: communication hidden behind the backward pass, or after it."""
+        """Least and most images/s: communication after the backward pass, or hidden behind it.
+
+        Only the backward pass hides it, two thirds of the computing.
+        """
         images = self.processes * self.batch_size
         longest = self.compute + self.communicate
-        return images / longest, images / max(self.compute, self.communicate)
+        shortest = self.compute / 3 + max(2 * self.compute / 3, self.communicate)
+        return images / longest, images / shortest
 
     @property
     def images_per_second(self) -> float:

@@ -940,7 +940,24 @@ SLIDE = Task(
 
 # --- training ---
 
-TRAIN = digits_task("a3-train", side=16, points=(4, 4, 4), accuracies=(0.5, 0.88, 0.94))
+
+def _small_vgg():
+    def layer(inputs, outputs):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+
+    return nn.Sequential(
+        *(layer(1, 8), layer(8, 16), layer(16, 32), nn.Flatten(), nn.Linear(128, 10))
+    )
+
+
+TRAIN = digits_task(
+    "a3-train",
+    _small_vgg,
+    points=(4, 4, 4),
+    accuracies=(0.7, 0.8, 0.86),
+    structure=("convolutions",),
+)
 
 TASKS = (
     ACCURACY,

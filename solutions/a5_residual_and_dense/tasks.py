@@ -6,6 +6,7 @@ from torch import nn
 
 from cnnlab.assignments.authoring import altered, between, digits_task, draw
 from cnnlab.checks.task import Case, Misconception, Task
+from cnnlab.layers import Residual
 
 
 def _as_is(x):
@@ -1122,7 +1123,30 @@ DEEP = Task(
 
 # --- training ---
 
-TRAIN = digits_task("a5-train", side=8, points=(3, 3, 2), accuracies=(0.5, 0.85, 0.92))
+
+def _small_resnet():
+    def block(inputs, outputs):
+        branch = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        shortcut = nn.Conv2d(inputs, outputs, 1, 2, bias=False)
+        return Residual(branch, nn.Sequential(shortcut, nn.BatchNorm2d(outputs)))
+
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(block(1, 16), block(16, 32), pool, nn.Flatten(), nn.Linear(32, 10))
+
+
+TRAIN = digits_task(
+    "a5-train",
+    _small_resnet,
+    points=(3, 3, 2),
+    accuracies=(0.7, 0.8, 0.86),
+    structure=("convolutions", "shortcut"),
+)
 
 TASKS = (
     JOIN,

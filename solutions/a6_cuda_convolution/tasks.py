@@ -1,7 +1,7 @@
 # ruff: noqa: E501 (pieces of kernels)
 """Tasks of assignment 6: convolution in CUDA C++.
 
-The rungs are those of `cnnlab.cuda.ladder`, with its sizes, blocks and limits, but each asks for
+The rungs are those of `cnnlab.assignments.ladder`, with its sizes, blocks and limits, but each asks for
 another kernel than the one that the ladder holds.
 """
 
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.assignments.kernels import altered_source, kernel_task
+from cnnlab.assignments.ladder import LADDER
+from cnnlab.assignments.sources import SourceCase, SourceSpec
 from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Misconception, Task
-from cnnlab.cuda.grading import SourceCase, SourceSpec
-from cnnlab.cuda.ladder import LADDER
 
 
 def _variant(rung: str, change: Callable[[SourceCase], SourceCase]) -> SourceSpec:
@@ -35,9 +35,32 @@ def _sums(image, taps, mode):
     return F.conv2d(padded, weight)[0, 0], F.conv2d(padded.abs(), weight.abs())[0, 0]
 
 
+def _with_largest_filter(spec: SourceSpec) -> SourceSpec:
+    """One case of the 7×7 filters gets one of 15×15, the largest that the text promises."""
+    taps = torch.cos(torch.arange(225.0) ** 2).reshape(15, 15)
+
+    def enlarged(case):
+        image, out, *numbers = case.arguments
+        arguments = (image, out, *(15 if n == 7 else n for n in numbers))
+        return _with_edges_repeated(
+            replace(
+                case,
+                label=case.label.replace("7×7", "15×15"),
+                name=case.name.replace("<7", "<15"),
+                arguments=arguments,
+                constants={"filter": taps},
+            )
+        )
+
+    def cases(seed):
+        return [enlarged(case) if i == 25 else case for i, case in enumerate(spec.cases(seed))]
+
+    return replace(spec, cases=cases)
+
+
 def _with_edges_repeated(case: SourceCase) -> SourceCase:
     expected, scale = _sums(case.arguments[0], case.constants["filter"], "replicate")
-    return replace(case, expected=expected, scale=scale, alternatives={})
+    return replace(case, expected=expected, scale=scale)
 
 
 # --- the warm-up: which element is mine? ---
@@ -151,7 +174,6 @@ def _signed(case: SourceCase) -> SourceCase:
         case,
         arguments=(image, taps, out, *sizes),
         expected=sums.clamp(0, 255),
-        alternatives={},
     )
 
 
@@ -296,7 +318,7 @@ CONSTANT = kernel_task(
     "a6-constant",
     "constant_source",
     {"correct": 8, "clean": 4, "global loads": 2, "broadcast": 2},
-    _variant("constant", _with_edges_repeated),
+    _with_largest_filter(_variant("constant", _with_edges_repeated)),
     _CONSTANT,
     {
         "zeros around the image": (
@@ -538,8 +560,8 @@ def _tiled(*changes):
 TILED = kernel_task(
     "a6-tiled",
     "tiled_source",
-    {"correct": 8, "clean": 8, "global loads": 6},
-    _variant("tiled", _with_edges_repeated),
+    {"correct": 5, "clean": 5, "global loads": 12},
+    _with_largest_filter(_variant("tiled", _with_edges_repeated)),
     _TILED,
     {
         "barrier missing": (_tiled((_BARRIER, "")), _NO_BARRIER),
@@ -689,8 +711,8 @@ def _coarsened(*changes):
 COARSENED = kernel_task(
     "a6-coarsened",
     "coarsened_source",
-    {"correct": 4, "clean": 2, "global loads": 1, "shared loads": 1},
-    _variant("coarsened", _with_edges_repeated),
+    {"correct": 2, "clean": 1, "global loads": 2, "loads": 3},
+    _with_largest_filter(_variant("coarsened", _with_edges_repeated)),
     _COARSENED,
     {
         "barrier missing": (_coarsened((_BARRIER, "")), _NO_BARRIER),

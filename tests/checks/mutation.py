@@ -44,10 +44,11 @@ def mutants(answer: Callable) -> Iterator[tuple[str, Callable]]:
         in_module = isinstance(tree.body[0], ast.ClassDef)
         changes = [*_variants(node), *(_learning_variants(node) if in_module else ())]
         for changed in changes:
+            changed = ast.fix_missing_locations(ast.copy_location(changed, node))
             before, after = (ast.unparse(n) for n in (node, changed))
             if before == after:
                 continue
-            put(ast.fix_missing_locations(ast.copy_location(changed, node)))
+            put(changed)
             namespace = dict(names)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SyntaxWarning)

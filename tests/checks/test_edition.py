@@ -14,6 +14,7 @@ from cnnlab.assignments.edition import MAX_BYTES, read_edition, write_edition
 from cnnlab.checks import TasksError, judge, seed_for, wire
 from cnnlab.checks.runner import answer
 from cnnlab.checks.sealed import Sealed, seal
+from cnnlab.checks.task import READ
 
 FOLDER = {task_id: folder for folder in ASSIGNMENTS for task_id in load_tasks(folder)}
 
@@ -33,16 +34,17 @@ def editions(generated_course):
 def verdict(task, given):
     """What `check` says of an answer."""
     cases = task.make_cases(seed_for(task.id))
-    namespace = {task.entry: given() if task.kind in ("value", "source") else given}
+    namespace = {task.entry: given() if task.kind in READ else given}
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
     return judge(task, cases, report, lambda name: None, reveal=True)
 
 
-QUICK = [pytest.param(t.id, id=t.id) for t in TASKS if t.kind != "source"]
-KERNELS = [pytest.param(t.id, id=t.id, marks=pytest.mark.slow) for t in TASKS if t.kind == "source"]
+SLOW = ("source", "weights")
+QUICK = [pytest.param(t.id, id=t.id) for t in TASKS if t.kind not in SLOW]
+OTHERS = [pytest.param(t.id, id=t.id, marks=pytest.mark.slow) for t in TASKS if t.kind in SLOW]
 
 
-@pytest.mark.parametrize("task_id", [*QUICK, *KERNELS])
+@pytest.mark.parametrize("task_id", [*QUICK, *OTHERS])
 def test_it_gives_the_points_and_the_words_of_the_tasks_themselves(editions, task_id):
     task, read = BY_ID[task_id], editions(FOLDER[task_id])[task_id]
     answers = [*right_answers(task), task.reference, *(m.answer for m in task.misconceptions)]

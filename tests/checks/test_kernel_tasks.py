@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.assignments import load_tasks
+from cnnlab.assignments import load_tasks, sources
 from cnnlab.assignments.course import load_module
 from cnnlab.assignments.kernels import altered_source
 from cnnlab.checks import examine, judge, seed_for
 from cnnlab.checks.runner import answer
-from cnnlab.cuda import CompilerMissing, compiler, grading
+from cnnlab.cuda import CompilerMissing, compiler
 
 pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
 )
 SOURCE = next(Path(__file__).parents[2].glob("solutions/a6_*"))
-MIRROR, BYTES, CONSTANT, TILED = (
-    load_tasks(SOURCE)[f"a6-{name}"] for name in ("mirror", "bytes", "constant", "tiled")
+MIRROR, BYTES, CONSTANT, TILED, COARSENED = (
+    load_tasks(SOURCE)[f"a6-{name}"]
+    for name in ("mirror", "bytes", "constant", "tiled", "coarsened")
 )
 right = load_module(SOURCE / "right_answers.py")
 
@@ -68,6 +69,42 @@ def test_each_aspect_earns_its_own_points():
     slow = changed(right.constant_fused, ("__constant__", "__device__"))
     earned = {part.name: bool(part.earned) for part in at_home(CONSTANT, slow).parts}
     assert earned == {"correct": True, "clean": True, "global loads": False, "broadcast": True}
+
+
+WITHOUT_A_TILE = """
+__constant__ float filter[15 * 15];
+
+template <int K, int WIDTH, int STRIPS, int ROWS>
+__global__ void conv2d(const float* in, float* out, int h, int w) {
+    int col = blockIdx.x * WIDTH + threadIdx.x;
+    if (col >= w) return;
+    for (int o = 0; o < ROWS; ++o) {
+        int row = (blockIdx.y * STRIPS + threadIdx.y) * ROWS + o;
+        if (row >= h) return;
+        float sum = 0.0f;
+        for (int j = 0; j < K; ++j) {
+            int r = min(max(row - K / 2 + j, 0), h - 1);
+            for (int i = 0; i < K; ++i) {
+                int c = min(max(col - K / 2 + i, 0), w - 1);
+                sum += filter[j * K + i] * in[r * w + c];
+            }
+        }
+        out[row * w + col] = sum;
+    }
+}
+"""
+
+
+def test_a_kernel_without_a_tile_earns_what_its_right_results_are_worth():
+    earned = {part.name: bool(part.earned) for part in at_home(COARSENED, WITHOUT_A_TILE).parts}
+    assert earned == {"correct": True, "clean": True, "global loads": False, "loads": False}
+    assert at_home(COARSENED, WITHOUT_A_TILE).points == 3
+
+
+def test_the_largest_filter_that_the_text_promises_is_asked():
+    small = changed(right.constant_fused, ("filter[225]", "filter[49]"))
+    found = at_home(CONSTANT, small)
+    assert found.points == 0 and "15×15" in found.text()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +169,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 
     monkeypatch.setattr(compiler, "_compiler", missing)
     monkeypatch.setattr(compiler, "launcher", missing)
-    grading.behaviour.cache_clear()
+    sources.behaviour.cache_clear()
     found = at_home(MIRROR, right.mirror_swapped())
     assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
     with pytest.raises(CompilerMissing):
@@ -142,7 +179,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
 def test_others_code_is_refused_where_it_cannot_be_confined(monkeypatch):
     asked = []
     for name in ("judge_source", "explain"):
-        real = getattr(grading, name)
+        real = getattr(sources, name)
         monkeypatch.setattr(
             f"cnnlab.assignments.kernels.{name}",
             lambda *args, real=real, **how: asked.append(how["isolation"]) or real(*args, **how),

@@ -5,19 +5,8 @@ from grader_quality import BY_ID
 from stranger_answers import bank, interval, tried
 
 # What is judged otherwise, and why it stays so.
-UNSEEN = (
-    "a training task asks for right answers, and does not see what gives them: its text says so"
-)
 MENDED_TEXT = "wrong by the text as it is now, which did not say so when the answer was written"
 OTHERWISE = {
-    "one, a3-train: nearest neighbour": UNSEEN,
-    "one, a3-train: MLP": UNSEEN,
-    "one, a4-train: large fully connected layer": UNSEEN,
-    "one, a5-train: no shortcuts": UNSEEN,
-    "one, a5-train: nearest of three": UNSEEN,
-    "two, a3-train: scikit-learn": UNSEEN,
-    "two, a3-train: a decorative convolution": UNSEEN,
-    "two, a4-train: logistic regression": UNSEEN,
     "two, a7-head: subclass-free setattr": MENDED_TEXT,
     "two, a7-freeze: prefixes": MENDED_TEXT,
 }
@@ -33,7 +22,7 @@ def answers():
                 yield pytest.param(given, id=title, marks=marks)
 
 
-@pytest.mark.parametrize("given", answers())
+@pytest.mark.parametrize("given", list(answers()))
 def test_an_answer_of_a_stranger_is_judged_as_it_was_meant(given):
     full = {verdict.points == verdict.max_points for verdict in tried(given)}
     assert full == {given.right}, given.why

@@ -71,7 +71,7 @@ def test_what_is_released_holds_questions_and_no_tasks(example):
 def test_a_student_checks_with_the_release_alone(example, tmp_path, monkeypatch):
     shutil.copytree(example.folder / "assignments" / NAME, tmp_path / "mine")
     student = Course(tmp_path / "mine")
-    blank = student.run("cnnlab", "check", f"{NAME}.ipynb")
+    blank = student.run("cnnlab", "check", f"{NAME}.ipynb", status=1)
     assert earned(blank) == dict.fromkeys(POINTS, 0)
     wrong = notebook(example, "assignments")
     for cell in wrong.cells:
@@ -80,7 +80,7 @@ def test_a_student_checks_with_the_release_alone(example, tmp_path, monkeypatch)
             "s-counted-answer": "counted = {'comparisons': 52 * 51, 'halvings': 10}",
         }.get(cell.id, cell.source)
     nbformat.write(wrong, tmp_path / "mine" / f"{NAME}.ipynb")
-    printed = " ".join(student.run("cnnlab", "check", f"{NAME}.ipynb").split())
+    printed = " ".join(student.run("cnnlab", "check", f"{NAME}.ipynb", status=1).split())
     assert "Hint: This says which value stands at each place" in printed
     assert "Hint: A pair is compared once, not from both sides." in printed
     assert "`counted['comparisons']`: 2652 is not right." in printed
@@ -129,7 +129,9 @@ def test_a_variant_has_other_numbers_and_last_years_table_earns_nothing(
         shutil.copy(path, tmp_path)
     student = Course(tmp_path)
     (tmp_path / f"{NAME}.ipynb").write_text(solved(next_year))  # the default's numbers
-    assert earned(student.run("cnnlab", "check", f"{NAME}.ipynb")) == POINTS | {"s-counted": 0}
+    assert earned(student.run("cnnlab", "check", f"{NAME}.ipynb", status=1)) == POINTS | {
+        "s-counted": 0
+    }
     (tmp_path / f"{NAME}.ipynb").write_text(solved(next_year, changes))
     assert earned(student.run("cnnlab", "check", f"{NAME}.ipynb")) == POINTS
 
@@ -146,7 +148,7 @@ def test_a_variant_is_graded_by_its_own_numbers(next_year):
 def test_a_file_of_another_variant_is_told(example, next_year, tmp_path):
     shutil.copy(example.folder / "assignments" / NAME / f"{NAME}.ipynb", tmp_path)
     shutil.copy(next_year.folder / "assignments" / NAME / f"{NAME}.checks", tmp_path)
-    printed = " ".join(Course(tmp_path).run("cnnlab", "check", f"{NAME}.ipynb").split())
+    printed = " ".join(Course(tmp_path).run("cnnlab", "check", f"{NAME}.ipynb", status=1).split())
     assert (
         "is of another variant than the notebook beside it (2027, and the default one)" in printed
     )

@@ -22,10 +22,20 @@ FOLDED = {"house": {"source_hidden": True}, "answer": {"outputs_hidden": True}}
 IN_THE_PATTERN = [
     "01_convolution",
     "02_shapes",
+    "03_pooling_activations_normalization",
     "04_lenet",
+    "05_alexnet",
+    "06_vgg",
+    "07_nin",
+    "08_googlenet",
     "09_resnet",
+    "10_wider_denser",
+    "11_attention",
+    "14_convolution_on_the_gpu",
+    "15_more_than_one_gpu",
     "16_transfer_learning",
     "17_what_does_it_see",
+    "00_start_here",
 ]
 
 

@@ -67,23 +67,32 @@ class Graded:
     """A course in which ada solved everything, bob nothing, and eve the first half."""
 
     course: Course
+    names: list  # of the assignments that were submitted
     due: dict  # points by assignment and student
     stock: dict  # scores after nbgrader's autograde, which runs the cells as a student would
     judged: dict  # scores after `cnnlab grade`
     printed: dict  # what `cnnlab grade` printed, by assignment
 
 
-@pytest.fixture(scope="module")
-def graded(generated_course, tmp_path_factory) -> Graded:
-    """All assignments submitted and graded both ways; the first one through the exchange."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(ASSIGNMENTS[:1], id="the first"),
+        pytest.param(ASSIGNMENTS[1:], id="the others", marks=pytest.mark.slow),
+    ],
+)
+def graded(request, generated_course, tmp_path_factory) -> Graded:
+    """Assignments submitted and graded both ways; the first one through the exchange."""
+    names = request.param
     course = Course(tmp_path_factory.mktemp("grading") / "course")
     shutil.copytree(generated_course, course.folder)
     exchange = tmp_path_factory.mktemp("exchange")
     exchange.chmod(0o777)
     common = [f"--Exchange.root={exchange}", "--course", "cnnlab"]
-    course.run("nbgrader", "release_assignment", "a1_convolution", *common)
+    if "a1_convolution" in names:
+        course.run("nbgrader", "release_assignment", "a1_convolution", *common)
     due = {}
-    for name in ASSIGNMENTS:
+    for name in names:
         solution, release = (
             (course.folder / folder / name / f"{name}.ipynb").read_text()
             for folder in ("solutions", "assignments")
@@ -99,20 +108,25 @@ def graded(generated_course, tmp_path_factory) -> Graded:
             folder.mkdir()
             (folder / f"{name}.ipynb").write_text(text)
             course.run("nbgrader", "submit", str(folder), "--student", student, *common)
-    course.run("nbgrader", "collect", "a1_convolution", *common)
+    if "a1_convolution" in names:
+        course.run("nbgrader", "collect", "a1_convolution", *common)
     config = course.folder / "nbgrader_config.py"
     ours = config.read_text()
     config.write_text(ours.partition("# Grading, whoever starts it")[0])
-    for name in ASSIGNMENTS:
+    for name in names:
         course.run("nbgrader", "autograde", name)
     stock = scores(course)
     config.write_text(ours)
-    printed = {name: course.run("cnnlab", "grade", name) for name in ASSIGNMENTS}
-    return Graded(course, due, stock, scores(course), printed)
+    printed = {name: course.run("cnnlab", "grade", name) for name in names}
+    return Graded(course, names, due, stock, scores(course), printed)
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
-def test_solved_blank_and_half_solved_earn_what_is_due(graded, name):
+def test_solved_blank_and_half_solved_earn_what_is_due(graded):
+    for name in graded.names:
+        earn_what_is_due(graded, name)
+
+
+def earn_what_is_due(graded, name):
     for found in (graded.stock, graded.judged):
         points = {
             student: sum(v or 0 for (a, s, _), v in found.items() if (a, s) == (name, student))
@@ -133,14 +147,16 @@ def test_both_ways_of_grading_agree(graded):
 
 def test_feedback_and_export(graded):
     course = graded.course
-    course.run("nbgrader", "generate_feedback", "a1_convolution")
-    page = (course.folder / "feedback/eve/a1_convolution/a1_convolution.html").read_text()
-    assert "a1-padding: 6 of 12 points" in page
-    assert "Hint: With stride s only every s-th row and column of windows is taken." in page
-    assert "`best_match` is not written yet." in page
+    if "a1_convolution" in graded.names:
+        course.run("nbgrader", "generate_feedback", "a1_convolution")
+        page = (course.folder / "feedback/eve/a1_convolution/a1_convolution.html").read_text()
+        assert "a1-padding: 6 of 12 points" in page
+        assert "Hint: With stride s only every s-th row and column of windows is taken." in page
+        assert "`best_match` is not written yet." in page
 
     course.run("nbgrader", "export", "--to", "grades.csv")
     rows = list(csv.DictReader((course.folder / "grades.csv").open()))
+    rows = [row for row in rows if row["assignment"] in graded.names]
     exported = {(r["assignment"], r["student_id"]): float(r["score"]) for r in rows}
     assert exported == {
         (name, student): points

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cnnlab import cuda
 from cnnlab.cuda import compiler
 from cnnlab.cuda import nvrtc as nvidia
-from cnnlab.cuda.kernel import MAX_SHARED
+from cnnlab.cuda.launching import MAX_SHARED
 
 FILL = "__global__ void fill(float* out, float value, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = value; }"
 COPY = "__global__ void copy(const float* in, float* out, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = in[i]; }"
@@ -256,11 +256,14 @@ def test_a_bad_launch_is_refused_in_a_sentence(copy, grid, block, args, options,
         copy.launch(grid, block, *args, **options)
 
 
-def test_too_much_shared_memory_is_refused():
+@pytest.mark.parametrize("count", [13000, 1 << 28])
+def test_too_much_shared_memory_is_refused(count):
     kernel = build(
-        "__global__ void k(float* out) { __shared__ float s[13000]; s[threadIdx.x] = 0; out[0] = s[0]; }"
+        f"__global__ void k(float* out) {{ __shared__ float s[{count}]; s[threadIdx.x] = 0; out[0] = s[0]; }}"
     )
-    with pytest.raises(cuda.KernelFailed, match="take 52000 bytes; a block has at most 49152"):
+    with pytest.raises(
+        cuda.KernelFailed, match=f"take {4 * count} bytes; a block has at most 49152"
+    ):
         kernel[1, 1](torch.zeros(1))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cnnlab import cuda, sandbox
-from cnnlab.cuda.grading import SourceCase, SourceSpec, judge_source
+from cnnlab.assignments.sources import SourceCase, SourceSpec, judge_source
 
 pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"

@@ -277,6 +277,7 @@ def cluster():
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_grades(course, cluster):
     submit(course, ada={}, bob=WRONG, eve={}, joe=WRONG)
     printed = course.run("cnnlab", "grade", "a1", "--scheduler", cluster(2))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -50,9 +51,6 @@ assert output_size(41, 3) == 39
 ### END HIDDEN TESTS"""
 
 
-# In the place of MathJax, which comes from the network; formgrader's scripts wait for it.
-MATHJAX = """window.MathJax = {Hub: {Config() {}, Queue(f) {}, Startup: {signal: {Interest(f) {
-f('End') }}}}}"""
 DRAWING = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
     "rkJggg=="
@@ -143,16 +141,28 @@ def server(course):
         yield address
 
 
+def submission_page(course, server) -> str:
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        (submission,) = gradebook.notebook_submissions(NAME, NAME)
+    return f"{server}/formgrader/submissions/{submission.id}/"
+
+
+@contextmanager
+def logged_in(browser, server):
+    """A tab that has the cookie of an instructor."""
+    with lab.new_page(browser) as tab:
+        tab.goto(f"{server}/login?token=token")
+        yield tab
+
+
 @lab.needs_chromium
 @pytest.mark.parametrize("through", ["the sanitizer", "no sanitizer"])
 def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, server, through):
     """Once as it is, once with a page whose sanitizer let everything through."""
-    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
-        (submission,) = gradebook.notebook_submissions(NAME, NAME)
-        place = f"{server}/formgrader/submissions/{submission.id}/?token=token"
     asked: list[str] = []
-    with lab.chromium() as browser, lab.new_page(browser) as tab:
+    with lab.chromium() as browser, logged_in(browser, server) as tab:
         tab.on("request", lambda request: asked.append(request.url))
+        tab.on("requestfailed", lambda r: r.failure == "csp" and asked.remove(r.url))
         if through == "no sanitizer":
 
             def spoil(route):
@@ -163,8 +173,7 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
                 )
 
             tab.route(lambda url: "/formgrader/submissions/" in url, spoil)
-        tab.route("**/mathjax/**", lambda route: route.fulfill(body=MATHJAX))
-        reply = tab.goto(place)
+        reply = tab.goto(submission_page(course, server))
         assert reply.status == 200 and "script-src" in reply.headers["content-security-policy"]
         tab.wait_for_timeout(2000)
         assert "PWNED" not in tab.title()
@@ -174,6 +183,26 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
     assert not [url for url in asked if "/api/contents" in url]
     if through == "the sanitizer":
         assert not [url for url in asked if "/hub/logout" in url]
+
+
+@lab.needs_chromium
+def test_a_person_marks_a_written_answer_in_formgrader_without_a_network(course, server):
+    with lab.chromium() as browser, logged_in(browser, server) as tab:
+        tab.route("**/mathjax/**", lambda route: route.abort())
+        tab.goto(submission_page(course, server))
+        tab.locator("#a1-explain.needs_manual_grade").wait_for()
+        with tab.expect_response(lambda reply: "/api/grade/" in reply.url) as saved:
+            tab.locator("#a1-explain").fill("3.5")
+            tab.locator("#a1-explain").blur()
+        assert saved.value.ok
+        with tab.expect_response(lambda reply: "/api/comment/" in reply.url) as saved:
+            tab.locator("#a1-explain-comment").fill("Read by a person.")
+            tab.locator("#a1-explain-comment").blur()
+        assert saved.value.ok
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        grade = gradebook.find_grade("a1-explain", NAME, NAME, "eve")
+        comment = gradebook.find_comment("a1-explain", NAME, NAME, "eve")
+        assert grade.manual_score == 3.5 and comment.manual_comment == "Read by a person."
 
 
 def test_names_and_words_on_the_class_s_page_are_inert(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from traitlets.config import Config
 
 from cnnlab.assignments import load_tasks
+from cnnlab.checks.judge import Part, Verdict
 from cnnlab.grading.outside import POOL, JudgeOutside, _questions, variant
 
 SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
@@ -161,11 +162,11 @@ def test_the_kernel_sees_no_secret_of_the_environment(tmp_path, monkeypatch):
     assert "got 'clean'" in grade(tmp_path, output_size=asks)["output-size"][1]
 
 
-def test_the_truth_about_the_digits_is_not_there_to_be_imported(tmp_path):
+def test_the_network_that_reads_the_digits_is_not_there_to_be_imported(tmp_path):
     solution = next(SOLUTION.parents[1].glob("a3_*/*.ipynb"))
     notebook = nbformat.read(solution, 4)
     check = next(cell for cell in notebook.cells if cell.source == 'check("a3-train")')
-    known = "from cnnlab.assignments.authoring import true_digits as predict"
+    known = "from cnnlab.assignments import get_task; network = get_task('a3-train').reference()"
     notebook.cells = [nbformat.v4.new_code_cell(known), check]
     (tmp_path / "key").write_text("k" * 64)
     config = Config({"JudgeOutside": {"key_file": str(tmp_path / "key")}})
@@ -173,6 +174,17 @@ def test_the_truth_about_the_digits_is_not_there_to_be_imported(tmp_path):
     outside.tasks = load_tasks(solution.parent)
     done, _ = outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
     assert done.cells[1].outputs[1].data["text/plain"] == "0.0", done.cells[1].outputs[0].text
+
+
+def test_what_could_not_be_decided_is_left_to_the_person_who_grades():
+    outside = JudgeOutside()
+    outside.record = {"tasks": {}, "evidence": []}
+    for doubt in ("", "`f` uses `exec`, which can hide what this task forbids"):
+        outside._show(
+            nbformat.v4.new_code_cell(), Verdict("f", (Part("all", 1, 1.0),), doubt=doubt)
+        )
+    assert outside.record["evidence"] == [f"f: {doubt}"]
+    assert outside.record["tasks"]["f"]["points"] == 1
 
 
 def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):

@@ -8,6 +8,7 @@ from cnnlab.layers import (
     ChannelShuffle,
     ConvNormAct,
     DepthwiseSeparableConv2d,
+    Residual,
     channel_shuffle,
     grouped_conv2d,
 )
@@ -85,3 +86,13 @@ def test_gradients(layer):
     torch.manual_seed(0)
     x = torch.randn(2, 4, 4, 4, dtype=torch.float64, requires_grad=True)
     assert gradcheck(layer.double(), (x,))
+
+
+def test_a_residual_adds_its_shortcut_and_rectifies_the_sum():
+    torch.manual_seed(0)
+    x, conv, other = torch.randn(2, 3, 4, 4), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    assert torch.equal(Residual(conv)(x), F.relu(conv(x) + x))
+    assert torch.equal(Residual(conv, other)(x), F.relu(conv(x) + other(x)))
+    assert set(Residual(conv, other).state_dict()) == {
+        f"{part}.{name}" for part in ("branch", "shortcut") for name in ("weight", "bias")
+    }

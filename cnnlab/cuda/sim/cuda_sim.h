@@ -21,35 +21,11 @@
 #define CNNLAB_PC __builtin_return_address(0)
 #define __builtin_align__(n) __align__(n)
 #define __CUDACC__ 1
-#define __NVCC__ 1
 #define __CUDA_ARCH__ 900
 
 typedef decltype(sizeof(0)) size_t;
-typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
-typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned uint32_t; typedef unsigned long uint64_t;
-typedef unsigned long uintptr_t; typedef long intptr_t; typedef long ptrdiff_t;
-typedef long clock_t;
-typedef unsigned char uchar; typedef unsigned short ushort; typedef unsigned uint; typedef unsigned long ulong;
-#define INFINITY __builtin_inff()
-#define NAN __builtin_nanf("")
-#define FLT_MAX __FLT_MAX__
-#define FLT_MIN __FLT_MIN__
-#define FLT_EPSILON __FLT_EPSILON__
-#define DBL_MAX __DBL_MAX__
-#define INT_MAX __INT_MAX__
-#define INT_MIN (-__INT_MAX__ - 1)
-#define UINT_MAX (__INT_MAX__ * 2u + 1u)
-#define DBL_EPSILON __DBL_EPSILON__
-#define LLONG_MAX __LONG_LONG_MAX__
-#define INT32_MAX __INT_MAX__
-#define UINT32_MAX UINT_MAX
-#define UCHAR_MAX 255
-#define NULL 0
-#define CUDART_INF_F __builtin_inff()
-#define CUDART_NAN_F __builtin_nanf("")
-#define CUDART_PI_F 3.141592654f
-#define M_PI_2 1.57079632679489661923
-#define M_PI 3.14159265358979323846
+typedef long ptrdiff_t;
+#include "sim_names.h"
 
 // ---- vector types ----------------------------------------------------------------------------
 #define CNNLAB_VECTORS(T, name, a1, a2, a4)                                                           \
@@ -235,8 +211,15 @@ CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
 CNNLAB_CAS(atomicCAS) CNNLAB_CAS(atomicCAS_block) CNNLAB_CAS(atomicCAS_system)
 
 // ---- arithmetic ------------------------------------------------------------------------------
-template <class A, class B> CNNLAB_INLINE constexpr auto min(A a, B b) -> decltype(1 ? A() : B()) { return a < b ? a : b; }
-template <class A, class B> CNNLAB_INLINE constexpr auto max(A a, B b) -> decltype(1 ? A() : B()) { return a > b ? a : b; }
+// CUDA's own overloads, so that what is ambiguous there (a float and an int) is so here.
+#define CNNLAB_LEAST(R, A, B)                                                                      \
+    CNNLAB_INLINE constexpr R min(A a, B b) { return (R)a < (R)b ? a : b; }                        \
+    CNNLAB_INLINE constexpr R max(A a, B b) { return (R)a > (R)b ? a : b; }
+#define CNNLAB_LEASTS(S, U) CNNLAB_LEAST(S, S, S) CNNLAB_LEAST(U, U, U) CNNLAB_LEAST(U, U, S) CNNLAB_LEAST(U, S, U)
+CNNLAB_LEASTS(int, unsigned) CNNLAB_LEASTS(long, unsigned long) CNNLAB_LEASTS(long long, unsigned long long)
+CNNLAB_LEAST(float, float, float) CNNLAB_LEAST(double, double, double) CNNLAB_LEAST(double, double, float) CNNLAB_LEAST(double, float, double)
+#undef CNNLAB_LEASTS
+#undef CNNLAB_LEAST
 #define CNNLAB_MATH1(name)                                                                            \
     extern "C" double name(double) noexcept;                                                       \
     extern "C" float name##f(float) noexcept;                                                      \

@@ -7,9 +7,9 @@ from torch import nn
 
 from cnnlab.assignments.authoring import altered, draw
 from cnnlab.assignments.kernels import altered_source, kernel_task
+from cnnlab.assignments.ladder import LADDER
 from cnnlab.assignments.variant import Variant
 from cnnlab.checks.task import Case, Misconception, Task
-from cnnlab.cuda.ladder import LADDER
 
 # --- function: it is called, and what it returns is compared ---
 

@@ -14,7 +14,8 @@ from threading import Event
 import torch
 
 from cnnlab.cuda.cpu import KernelFailed
-from cnnlab.cuda.kernel import Kernel, LaunchError, compile
+from cnnlab.cuda.kernel import Kernel, compile
+from cnnlab.cuda.launching import LaunchError
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import CompileError
 from cnnlab.cuda.workers import LabFailed
@@ -44,7 +45,6 @@ class SourceCase:
         zeros if its type has no NaN), whose every element must be written
     expected : the right output, float64 (integers: exactly)
     scale : what the tolerance is measured by, such as the sum of the products' magnitudes
-    alternatives : outputs of common mistakes, by the sentence that names the mistake
     """
 
     label: str
@@ -58,21 +58,19 @@ class SourceCase:
     constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
     shared_bytes: int = 0
     reverse: bool = False
-    alternatives: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Limit:
     """A bound on a counter of the spec's `measured` case.
 
-    ``sentence`` says the rule with the bound in it; ``least`` turns the bound round.
+    ``sentence`` says the rule with the bound in it.
     """
 
     aspect: str
     measure: Callable[[Report], float]
     bound: float
     sentence: str
-    least: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def judge_source(
     Parameters
     ----------
     source : the student's text
-    spec : the task, from `cnnlab.cuda.ladder` or one's own
+    spec : the task, from `cnnlab.assignments.ladder` or one's own
     seed : of the random inputs; grading derives it from its key
     isolation : as in `cnnlab.sandbox.run`
 
@@ -214,21 +212,25 @@ def judge_source(
     NotJudged
         If the lab did not do its part, or a kernel that gets on needs more than its time.
     """
-    share = 0.2 / len(spec.limits) if spec.limits else 0.0
-    correct_share = 0.4 if spec.limits else 0.6
+    shares = {"compiles": 0.1, "correct": 0.4 if spec.limits else 0.6, "clean": 0.3}
+    shares |= {limit.aspect: 0.2 / len(spec.limits) for limit in spec.limits}
+    verdicts: list[Verdict] = []
+
+    def say(aspect: str, passed: bool, sentence: str) -> None:
+        verdicts.append(Verdict(aspect, shares[aspect], passed, sentence))
+
+    def skip_the_rest(why: str) -> list[Verdict]:
+        for aspect in list(shares)[len(verdicts) :]:
+            say(aspect, False, why)
+        return verdicts
+
     cases = spec.cases(seed)
     kernels, outcomes = _run_all(source, spec, cases, isolation, use_nvrtc=None)
     if isinstance(first := kernels[cases[0].name], CompileError):
-        rest = [
-            ("correct", correct_share),
-            ("clean", 0.3),
-            *((x.aspect, share) for x in spec.limits),
-        ]
-        return [
-            Verdict("compiles", 0.1, False, f"The source does not compile:\n{first}"),
-            *(Verdict(a, s, False, "Not judged, for it does not compile.") for a, s in rest),
-        ]
-    wrong, findings, mistakes, broken = [], [], None, None
+        say("compiles", False, f"The source does not compile:\n{first}")
+        return skip_the_rest("Not judged, for it does not compile.")
+    say("compiles", True, "The source compiles.")
+    wrong, findings, broken = [], [], ""
     for case, outcome in zip(cases, outcomes, strict=True):
         if outcome is None:
             continue
@@ -237,79 +239,46 @@ def judge_source(
             continue
         report, out = outcome
         if not report.ok:
-            findings.append((case, report))
+            findings.append((case, report.findings[0]))
         off = _difference(case, out, case.expected, spec.tolerance)
         if not report.finished:
             broken = broken or f"For {case.label} it did not end: {report.findings[0].message}."
         elif off.any():
-            wrong.append((case, out, off))
-            same = {
-                sentence
-                for sentence, other in case.alternatives.items()
-                if not _difference(case, out, other, spec.tolerance).any()
-            }
-            mistakes = same if mistakes is None else mistakes & same
-    verdicts = [Verdict("compiles", 0.1, True, "The source compiles.")]
+            wrong.append((case, out, tuple(map(int, off.nonzero()[0]))))
     if wrong:
-        case, out, off = wrong[0]
-        index = tuple(int(i) for i in off.nonzero()[0])
-        place = (
-            f"element {index}: {out[index].item():.6g} instead of {case.expected[index].item():.6g}"
-        )
-        text = f"Wrong in {len(wrong)} of {len(cases)} cases, first for {case.label}, at {place}."
-        if mistakes:
-            text += f" {sorted(mistakes)[0]}"
-        verdicts.append(Verdict("correct", correct_share, False, text))
-    elif broken:
-        verdicts.append(Verdict("correct", correct_share, False, broken))
+        case, out, at = wrong[0]
+        values = f"{out[at].item():.6g} instead of {case.expected[at].item():.6g}"
+        where = f"first for {case.label}, at element {at}: {values}"
+        say("correct", False, f"Wrong in {len(wrong)} of {len(cases)} cases, {where}.")
     else:
-        verdicts.append(
-            Verdict("correct", correct_share, True, f"Right in all {len(cases)} cases.")
-        )
+        say("correct", not broken, broken or f"Right in all {len(cases)} cases.")
     if findings:
-        case, report = findings[0]
-        f = report.findings[0]
+        case, f = findings[0]
         line = f" in line {f.line}" if f.line else ""
         text = f"{f.title.capitalize()}{line}, for {case.label}: {f.message}. {f.cause}"
-        verdicts.append(Verdict("clean", 0.3, False, text))
-    elif broken:
-        verdicts.append(Verdict("clean", 0.3, False, broken))
-    elif len(wrong) > 0.9 * len(cases):  # who only writes zeros makes no mistakes
-        verdicts.append(Verdict("clean", 0.3, False, "Not judged: hardly any result is right."))
+        say("clean", False, text)
+    elif not broken and len(wrong) > 0.9 * len(cases):  # who only writes zeros makes no mistakes
+        say("clean", False, "Not judged: hardly any result is right.")
     else:
-        verdicts.append(
-            Verdict(
-                "clean", 0.3, True, "No race, no stray access, nothing unwritten, on two schedules."
-            )
-        )
+        fine = "No race, no stray access, nothing unwritten, on two schedules."
+        say("clean", not broken, broken or fine)
     if not spec.limits:
         return verdicts
     if wrong or broken:  # a wrong answer can be had with few loads
-        return verdicts + [
-            Verdict(x.aspect, share, False, "Not judged until the answers are right.")
-            for x in spec.limits
-        ]
-    case, reason = spec.measured(seed), ""
+        return skip_the_rest("Not judged until the answers are right.")
+    case = spec.measured(seed)
     try:
         kernel = kernels.get(case.name) or compile(
             source, case.name, isolation=isolation, use_nvrtc=False
         )
         report, out = _run(case, kernel, 4 * spec.timeout)
     except (CompileError, KernelFailed, LaunchError) as error:
-        reason = f"for {case.label} it does not run: {error}"
-    else:
-        if not report.ok or _difference(case, out, case.expected, spec.tolerance).any():
-            reason = f"for {case.label} it goes wrong"
-    if reason:
-        return verdicts + [
-            Verdict(x.aspect, share, False, f"Not judged: {reason}.") for x in spec.limits
-        ]
+        return skip_the_rest(f"Not judged: for {case.label} it does not run: {error}.")
+    if not report.ok or _difference(case, out, case.expected, spec.tolerance).any():
+        return skip_the_rest(f"Not judged: for {case.label} it goes wrong.")
     for limit in spec.limits:
         value = limit.measure(report)
-        passed = value >= limit.bound if limit.least else value <= limit.bound
-        verdicts.append(
-            Verdict(limit.aspect, share, passed, f"{limit.sentence}; yours: {value:.2f}.")
-        )
+        say(limit.aspect, value <= limit.bound, f"{limit.sentence}; yours: {value:.2f}.")
     return verdicts
 
 

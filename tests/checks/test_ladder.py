@@ -4,8 +4,8 @@
 import pytest
 
 from cnnlab import sandbox
-from cnnlab.cuda.grading import explain, judge_source
-from cnnlab.cuda.ladder import LADDER
+from cnnlab.assignments.ladder import LADDER
+from cnnlab.assignments.sources import explain, judge_source
 
 pytestmark = pytest.mark.skipif(
     sandbox.unavailable() is not None, reason=f"no namespaces: {sandbox.unavailable()}"
@@ -32,14 +32,21 @@ def failed(id, *changes, seed=3):
     }
 
 
-def test_named_mistakes():
-    flipped = failed("constant", ("filter[j * k + i]", "filter[(k - 1 - j) * k + k - 1 - i]"))
-    assert "does not flip" in flipped["correct"] and "clean" not in flipped
-    assert (
-        "rows and columns are exchanged"
-        in failed("constant", ("j * k + i", "i * k + j"))["correct"]
-    )
-    assert "wrap around" in failed("uchar", ("min(sum, 255)", "sum"))["correct"]
+@pytest.mark.parametrize(
+    ("id", "mistakes"),
+    [
+        ("constant", {
+            "upside down": ("filter[j * k + i]", "filter[(k - 1 - j) * k + k - 1 - i]"),
+            "exchanged": ("j * k + i", "i * k + j"),
+        }),
+        ("uchar", {"wraps": ("min(sum, 255)", "sum"), "clamped early": ("min(sum, 255)", "min(sum, 254)")}),
+    ],
+)  # fmt: skip
+def test_mistakes_without_a_finding_are_told_apart(id, mistakes):
+    suspects = {name: LADDER[id].source.replace(*change) for name, change in mistakes.items()}
+    for name, change in mistakes.items():
+        assert set(failed(id, change)) >= {"correct"} and "clean" not in failed(id, change)
+        assert explain(suspects[name] + "\n", suspects, LADDER[id].spec, seed=5) == name
 
 
 def test_a_race_that_returns_the_right_answer_is_a_fault():

@@ -1,5 +1,5 @@
-// What students take from headers that NVRTC does not have. Read line by line (nvrtc.py): a macro that one of CUDA's
-// own headers defines stays as it is.
+// What students take from headers that neither NVRTC nor the simulator has. For NVRTC it is read line by line
+// (nvrtc.py): a macro that one of CUDA's own headers defines stays as it is.
 #define NULL 0
 #define __NVCC__ 1
 #define INFINITY __int_as_float(0x7f800000)
@@ -21,7 +21,9 @@
 #define UCHAR_MAX 255
 #define M_PI 3.14159265358979323846
 #define M_PI_2 1.57079632679489661923
+#ifndef __FLT_MAX__
 #define __FLT_MAX__ FLT_MAX
+#endif
 typedef signed char int8_t;
 typedef short int16_t;
 typedef int int32_t;

@@ -1,0 +1,244 @@
+"""Trained networks as plain data: layers, their settings and their weights cross, and no code."""
+
+import inspect
+import math
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from cnnlab.checks.observe import Refused
+from cnnlab.layers import Residual
+
+__all__ = ["KINDS", "classes", "hint", "rebuilt", "told"]
+
+# What a network may be made of: torch's layers of these names, and `Residual` around them.
+KINDS = {
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "Dropout2d",
+    "ELU",
+    "Flatten",
+    "GELU",
+    "GroupNorm",
+    "Identity",
+    "LeakyReLU",
+    "Linear",
+    "MaxPool2d",
+    "PReLU",
+    "ReLU",
+    "Sigmoid",
+    "SiLU",
+    "Tanh",
+}
+MOST_WEIGHTS = 200_000
+MOST_NUMBERS = 2**16  # that a layer makes of an image
+MOST_WORK = 50_000_000  # multiplications, and looks of pools, for an image
+_WIDTHS = ("channels", "features", "groups", "dim", "num_parameters")
+LARGE = 1000  # weights of a linear layer
+
+
+def told(network: object) -> dict:
+    """A network in plain values: ``layers`` as (path, kind, settings), and ``weights`` by name.
+
+    Raises
+    ------
+    Refused
+        If it is no network, or has a part that is not known here.
+    """
+    if not isinstance(network, nn.Module):
+        what = "a class" if isinstance(network, type) else f"of type {type(network).__name__}"
+        raise Refused(f"expected a trained nn.Module, and this is {what}")
+    layers = []
+    for path, module in network.named_modules(remove_duplicate=False):
+        kind = type(module)
+        if isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward:
+            layers.append([path, "Sequential", {}])
+        elif kind is Residual:
+            layers.append([path, "Residual", {}])
+        elif kind.__name__ in KINDS and kind is getattr(nn, kind.__name__):
+            layers.append([path, kind.__name__, _settings(module)])
+        else:
+            place = f"its part `{path}`" if path else "it"
+            raise Refused(
+                f"{place} is of type {kind.__name__}: build the network of nn.Sequential, Residual "
+                "and PyTorch's own layers"
+            )
+    return {"layers": layers, "weights": dict(network.state_dict())}
+
+
+def _settings(layer: nn.Module) -> dict:
+    """The arguments that a layer was made with."""
+    names = set(inspect.signature(type(layer)).parameters) - {"device", "dtype"}
+    found = {name: getattr(layer, name) for name in sorted(names) if hasattr(layer, name)}
+    return found | ({"bias": layer.bias is not None} if "bias" in found else {})
+
+
+def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -> nn.Module:
+    """The judge's own copy of the network that `told` told of, in evaluation mode.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an image.
+    structure : tuple of str
+        What it must be, beside a network: ``"convolutions"`` (at least two, with kernels larger
+        than a pixel and smaller than their maps), ``"no large linear layer"`` (none of more than
+        1,000 weights, under whatever name), ``"shortcut"`` (around a convolution).
+
+    Raises
+    ------
+    Refused
+        If it is too large, is not of that structure, or does not fit together.
+    """
+    try:
+        layers, weights = value["layers"], value["weights"]
+        if sum(tensor.numel() for tensor in weights.values()) > MOST_WEIGHTS:
+            raise Refused(f"it has more than {MOST_WEIGHTS:,} weights")
+        with torch.device("meta"):  # where nothing is stored: sizes are not trusted yet
+            network = _assembled(layers).eval()
+            calls = _calls(network, shape)
+        _must_be(structure, calls)
+        floats = {n: t.float() if t.is_floating_point() else t for n, t in weights.items()}
+        network.load_state_dict(floats, assign=True)
+        with torch.no_grad():
+            network(torch.zeros(1, *shape))
+        return network
+    except Refused:
+        raise
+    except Exception as error:  # it comes from where nothing is trusted
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise Refused(
+            f"it does not work on an image of {'×'.join(map(str, shape))}: {reason}"
+        ) from None
+
+
+def _assembled(layers: list) -> nn.Module:
+    if len(layers) > 200:
+        raise Refused("it has more than 200 parts")
+    made: dict[str, nn.Module] = {}
+    for path, kind, settings in layers:
+        if kind == "Sequential":
+            module = nn.Sequential()
+        elif kind == "Residual":
+            module = Residual(nn.Identity(), nn.Identity())
+        elif kind in KINDS and not {"device", "dtype"} & settings.keys():
+            for name, setting in settings.items():
+                most = 4096 if any(word in name for word in _WIDTHS) else 32
+                numbers = setting if isinstance(setting, (list, tuple)) else [setting]
+                if any(isinstance(n, int) and abs(n) > most for n in numbers):
+                    raise Refused(f"`{path}` has {name}={setting}, and {most} is the most")
+            module = getattr(nn, kind)(**settings)
+        else:
+            raise Refused("it has a part that is not known")
+        if path:
+            parent, _, name = path.rpartition(".")
+            made[parent].add_module(name, module)
+        made[path] = module
+    return made[""]
+
+
+def _calls(network: nn.Module, shape: tuple[int, ...]) -> list[tuple]:
+    """The layers in the order in which an image reaches them, with the shapes of their inputs."""
+    calls: list[tuple] = []
+    work = 0
+
+    def note(layer, inputs, output):
+        nonlocal work
+        calls.append((layer, tuple(inputs[0].shape)))
+        work += output.numel() * _cost(layer)
+        if work > MOST_WORK:
+            raise Refused(
+                f"it takes more than {MOST_WORK / 1e6:.0f} million multiplications an image"
+            )
+        if output.numel() > MOST_NUMBERS:
+            raise Refused(f"a layer makes more than {MOST_NUMBERS:,} numbers of an image")
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    scores = network(torch.empty(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    if scores.ndim != 2 or len(scores) != 1:
+        given = tuple(scores.shape)
+        raise Refused(f"of one image it makes {given}: expected scores (1, classes)")
+    return calls
+
+
+def _cost(layer: nn.Module) -> int:
+    """How many numbers a layer looks at for each that it makes."""
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        return layer.weight[0].numel()
+    sides = getattr(layer, "kernel_size", 1)
+    return math.prod(sides) if isinstance(sides, tuple) else sides**2
+
+
+def _must_be(structure: tuple[str, ...], calls: list[tuple]) -> None:
+    convolutions, linear = [], []
+    for layer, came in calls:
+        if isinstance(layer, nn.Conv2d):
+            whole = all(k >= side for k, side in zip(layer.kernel_size, came[2:], strict=True))
+            if whole and came[2:] != (1, 1):
+                linear.append(layer)  # in disguise
+            elif max(layer.kernel_size) > 1 and not whole:
+                convolutions.append(layer)
+        elif isinstance(layer, nn.Linear):
+            linear.append(layer)
+    if "convolutions" in structure and len(convolutions) < 2:
+        raise Refused(
+            f"it has {len(convolutions)} convolutions whose kernels are larger than a pixel and "
+            "smaller than their maps, and 2 are asked for"
+        )
+    if "no large linear layer" in structure:
+        for layer in linear:
+            if (size := layer.weight.numel()) > LARGE:
+                raise Refused(f"a linear layer has {size:,} weights, and {LARGE:,} is the most")
+    shortcuts = [layer for layer, _ in calls if isinstance(layer, Residual)]
+    if "shortcut" in structure and not any(
+        isinstance(part, nn.Conv2d) for layer in shortcuts for part in layer.branch.modules()
+    ):
+        raise Refused("it has no shortcut around a convolution (see `Residual`)")
+
+
+@torch.no_grad()
+def classes(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The class of each image, which does not depend on the others.
+
+    Raises
+    ------
+    Refused
+        If it does.
+    """
+    scores = network(images)
+    alone = torch.cat([network(image[None]) for image in images[:8]])
+    if scores.shape[1:] != alone.shape[1:] or not torch.allclose(scores[:8], alone, 1e-3, 1e-3):
+        raise Refused("an image alone gets other scores than the same image in a batch")
+    return scores.argmax(1)
+
+
+@torch.no_grad()
+def hint(network: nn.Module, images: torch.Tensor, truth: torch.Tensor) -> str:
+    """Why a network does worse than it could, where that can be seen."""
+
+    def share(seen: torch.Tensor) -> float:
+        return (network(seen).argmax(1) == truth).double().mean().item()
+
+    own = share(images)
+    centred = (images - images.mean()) / images.std()
+    for seen, what in ((255 * images, "0 to 255"), (centred, "mean 0 and deviation 1")):
+        if share(seen) > own + 0.1:
+            return (
+                f"It does better on images of {what}: it was trained on those. What is done to the "
+                "images before must be a part of the network, or be left out."
+            )
+    network = deepcopy(network).train()
+    if share(images) > own + 0.1:
+        return (
+            "In training mode it does better: the running statistics of its batch norms are not "
+            "those of its images. Train for more batches, or with a larger momentum."
+        )
+    return ""

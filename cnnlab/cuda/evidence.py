@@ -1,0 +1,229 @@
+"""From the launcher's records to a report: lines, names and shapes found, findings merged."""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from cnnlab import sandbox
+from cnnlab.cuda import debuginfo
+from cnnlab.cuda.findings import Array, Counter, Finding, merge
+from cnnlab.cuda.report import Report
+
+__all__ = ["report_of"]
+
+
+def _lines(built: Path, addresses: set[int]) -> dict[int, int]:
+    """Source lines of code addresses: the innermost one in the student's file."""
+    if not addresses:
+        return {}
+    ordered = sorted(addresses)
+    words = ["addr2line", "-e", built, "-a", "-i", *(hex(a) for a in ordered)]
+    outcome = sandbox.run(words, sandbox.Policy(readable=[built]), isolation="preferred")
+    lines, current = {}, None
+    for text in outcome.stdout.decode(errors="replace").splitlines():
+        if text.startswith("0x") and ":" not in text:
+            current = int(text, 16)
+        elif current is not None and (m := re.search(r"kernel\.cu:(\d+)", text)):
+            lines.setdefault(current, int(m[1]))
+    return lines
+
+
+def report_of(
+    kernel, launch, made, records, failure, tensors, guessed, unset, checked, timeout
+) -> Report:
+    """The report of one launch.
+
+    Parameters
+    ----------
+    made, records, failure : the build that ran, the launcher's JSON lines, and (kind, text) where
+        the kernel's process came to a bad end
+    tensors, guessed : the launch's tensors by name, and those taken for outputs as they hold NaN
+    unset : lines and names of local variables on whose missing value the result depends
+    """
+    regions = {r["region"]: r for r in records if "region" in r and "name" in r}
+    raw = [r for r in records if "finding" in r]
+    # An input that happens to be full of NaN: it was read, and never written.
+    inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
+    raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
+    known = debuginfo.variables(made.path) if raw else ()
+    lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
+    arrays = {n: _array(r, tensors, known) for n, r in regions.items()}
+    done = next((r for r in records if "done" in r), {})
+    findings = []
+    for r in raw:
+        f = _finding(r, arrays, lines, known, kernel.source)
+        if f.kind == "timeout":
+            kind, text = _stopped(done, launch, timeout)
+            f = replace(f, kind=kind, raw=kind, detail=text)
+        findings.append(f)
+    if failure:
+        findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
+    launched = launch.blocks * launch.threads
+    merged = merge([replace(f, block_shape=launch.block, launched=launched) for f in findings])
+    flags = [f for f in merged if f.same_value and f.write and f.detail == "write" and _is_flag(f)]
+    notes = [
+        f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
+        "That is no race in CUDA: one of them wins, whichever it is."
+        for f in flags
+    ]
+    merged = [f for f in merged if f not in flags]
+    if not merged:
+        notes += [
+            f"{r['name']} was read before it was written: its old contents count."
+            for r in regions.values()
+            if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
+        ]
+    printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
+    if printed["lost"]:
+        printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
+    counters = [
+        Counter(arrays[r["region"]], r["requests"], r["units"], r["least"])
+        for r in records
+        if "counter" in r
+    ]
+    return Report(
+        kernel=kernel.name,
+        device="cpu, checked" if checked else "cpu",
+        grid=launch.grid,
+        block=launch.block,
+        findings=[*(_unset(kernel.source, *where) for where in unset), *merged],
+        notes=notes,
+        arrays=list(arrays.values()),
+        counters=counters,
+        barriers=done.get("barriers", 0),
+        milliseconds=done.get("kernel_ms"),
+        printed=printed["printed"],
+        finished=bool(done.get("done")),
+        nvidia=kernel.nvidia,
+    )
+
+
+_OF_OUTPUTS = ("unwritten", "uninitialised")
+
+
+def _array(r: dict, tensors: dict, known) -> Array:
+    """An array as its tensor has it, or as it is declared."""
+    shape = itemsize = None
+    if r["argument"] and r["name"] in tensors:
+        tensor = tensors[r["name"]]
+        shape, itemsize = tuple(tensor.shape), tensor.element_size()
+    elif v := _declared(known, r):
+        shape, itemsize = v.shape or (1,), v.itemsize
+    used = r["loads"], r["stores"]
+    return Array(r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]), *used)
+
+
+def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
+    """One of the launcher's records with names, lines and shapes in the place of addresses."""
+    kind, text, refused = r["finding"], r.get("text", ""), r["finding"] == "index"
+    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
+    pc = r.get("pc") or (r.get("other_pc") if refused else 0)
+    line = r.get("line") or lines.get((pc or 0) - 1)
+    array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
+    if refused:
+        array, wrong, write = _refused(text, array, r, line, source, known)
+    (block, thread), (other_block, other_thread) = (
+        map(tuple, r[who]) if who in r else (None, None) for who in ("who", "other")
+    )
+    return Finding(
+        kind="out-of-bounds" if refused else kind,
+        line=line,
+        array=array,
+        offset=r.get("index") if not refused or r["region"] else None,
+        size=r.get("size", 0),
+        write=write,
+        block=block,
+        thread=thread,
+        other_block=other_block,
+        other_thread=other_thread,
+        other_line=lines.get(r["other_pc"] - 1) if other_block and r.get("other_pc") else None,
+        count=r["count"],
+        total=r.get("of"),
+        runs=tuple(map(tuple, r.get("runs", ()))),
+        cell=r.get("cell", 1),
+        threads=tuple(i for i in range(1024) if mask >> i & 1),
+        detail=text,
+        raw=kind,
+        wrong_index=wrong,
+        reach=r.get("reach", 0),
+        source=source,
+    )
+
+
+def _unset(source: str, line: int, name: str) -> Finding:
+    return Finding(kind="uninitialised", line=line, detail=name, raw="local", source=source)
+
+
+def _declared(known, region) -> debuginfo.Variable | None:
+    space = "shared" if region["space"] == "shared" else "static"
+    for v in known:
+        if (v.space, v.address, v.name) == (space, region["address"], region["name"]):
+            return v
+    return None
+
+
+def _refused(text: str, array, record, line, source: str, known):
+    """Array, index and direction of an access whose index its compiled check refused."""
+    found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
+    if not found:
+        return array, None, bool(record.get("write"))
+    value, base = int(found[1]), found[2].strip()
+    dims = tuple(map(int, re.findall(r"\d+", found[3])))
+    row = [*source.splitlines(), ""][line - 1] if line else ""
+    if array is None:  # the access itself was not seen: a local array, which is not watched
+        fits = [
+            v for v in known
+            if (v.shape[-len(dims):] == dims and base in (v.type, "")) or
+            (v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row))
+        ]  # fmt: skip
+        fits = [v for v in fits if re.search(rf"\b{v.name}\s*\[", row)]
+        fits.sort(key=lambda v: (v.line > line, abs(line - v.line)))
+        if not fits:
+            return None, None, False
+        v = fits[0]
+        size = v.itemsize * math.prod(v.shape)
+        declared = [*source.splitlines(), ""][v.line - 1] if v.line else ""
+        space = (
+            "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
+        )
+        array = Array(v.name, space, size, v.shape, v.itemsize, False)
+        target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+        wrong = (value,) if len(v.shape) == 1 else None
+        return array, wrong, bool(re.search(target, row))
+    shape, write = array.shape, bool(record.get("write"))
+    if not shape or shape[-len(dims) :] != dims:
+        return array, None, write
+    axis = len(shape) - len(dims)
+    stride = math.prod(shape[axis + 1 :])
+    rest = record["index"] // array.itemsize - value * stride
+    lead, tail = divmod(rest, math.prod(shape[axis:]))
+    index = []
+    for size in reversed(shape[:axis]):
+        lead, part = divmod(lead, size)
+        index.insert(0, part)
+    index.append(value)
+    behind = []
+    for size in reversed(shape[axis + 1 :]):
+        tail, part = divmod(tail, size)
+        behind.insert(0, part)
+    return array, (*index, *behind), write
+
+
+def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
+    """A kernel that took too long: is it endless, or only slow?"""
+    blocks, whole = done.get("blocks", 0), launch.blocks
+    if done.get("stuck", True):
+        text = f"still running after {timeout:g} s of processor time"
+        return "infinite-loop", f"{text}; for half of it no thread has come to its end"
+    got = f"{blocks:,} of {whole:,} blocks done"
+    if blocks == 0:
+        ended = launch.threads - done.get("threads_left", 0)
+        got = f"{ended} of {launch.threads} threads of the first block done"
+    return "timeout", f"stopped after {timeout:g} s of processor time with {got}"
+
+
+def _is_flag(f: Finding) -> bool:
+    """Whether all stores of a race set a constant, as one sets a flag."""
+    constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f._row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501

@@ -1,0 +1,276 @@
+// The threads of a block are fibres; barriers and warp operations switch between them.
+extern "C" void cnnlab_switch(void** save, void* load);
+asm(R"(
+.text
+.globl cnnlab_switch
+.type cnnlab_switch, @function
+cnnlab_switch:
+    pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
+    ret
+.size cnnlab_switch, .-cnnlab_switch
+)");
+static const size_t STACK = 640 << 10, GUARD = 1 << 16;  // 512 KB of local memory, as on a GPU, and room for hooks
+enum State : unsigned char { READY, DONE, AT_BLOCK, AT_WARP, AT_ACTIVE };
+struct Fibre {
+    void* sp;
+    int stack;
+    State state;
+    int line;
+    u32 mask, clock, pc, lanes, turn;
+    const char* what;
+    u64 values[2];
+};
+static Fibre fibres[1024];
+static u64 warp_values[32][2][32];
+static std::vector<int> spare;
+static void* scheduler;
+static void (*entry)(void**);
+static void** arguments;
+static u32 live, epoch;
+static int predicate_count, predicate_all, predicate_latch[2];
+
+static void start_here() {
+    entry(arguments);
+    settle_all(), refused_count = 0;
+    fibres[running].state = DONE;
+    void* nowhere;
+    cnnlab_switch(&nowhere, scheduler);
+    __builtin_unreachable();
+}
+static void run(u32 t) {
+    Fibre& f = fibres[t];
+    running = t;
+    cnnlab_threadIdx = place_in(cnnlab_blockDim, t);
+    me = (me >> 40 << 40) | (u64)t << 30 | (u64)std::min(epoch, LAST_EPOCH) << 12 | clocks[t];
+    if (f.stack < 0) {
+        f.stack = spare.back();
+        spare.pop_back();
+        void** top = (void**)(stacks + (f.stack + 1) * (STACK + GUARD) - 4096);  // what an overrun hits first is nobody's
+#ifdef __SANITIZE_ADDRESS__
+        __asan_unpoison_memory_region(stacks + f.stack * (STACK + GUARD) + GUARD, STACK);
+#endif
+        *--top = nullptr;
+        *--top = (void*)start_here;
+        f.sp = top - 6;
+        memset(f.sp, 0, 48);
+    }
+    cnnlab_switch(&scheduler, f.sp);
+    if (f.state == DONE) {
+        spare.push_back(f.stack);
+        --live;
+    }
+}
+static void wait(State state) {
+    Fibre& f = fibres[running];
+    settle_all(), refused_count = 0;
+    f.state = state;
+    cnnlab_switch(&f.sp, scheduler);
+}
+static void pause_thread() { wait(READY); }
+
+// A kernel's own locals lie below the frame of the function that calls it.
+EXPORT void cnnlab_frame(void* frame) { frame_depth = stacks + (fibres[running].stack + 1) * (STACK + GUARD) - (char*)frame; }
+static bool on_stack(uintptr_t a, u32 size, bool write, u32 pc) {
+    uintptr_t off = a - (uintptr_t)stacks;
+    if (off >= stack_bytes) return false;
+    int stack = (int)(off / (STACK + GUARD));
+    if (stack == fibres[running].stack && off + size <= (stack + 1) * (STACK + GUARD) - frame_depth && off % (STACK + GUARD) >= GUARD) {
+        if (write) stack_pc = pc;
+        return true;
+    }
+    if (off % (STACK + GUARD) < GUARD && stack == fibres[running].stack) return true;  // a real stack overflow: let it trap
+    Finding* f = find("out-of-bounds", nullptr, pc, 0);
+    if (f) strcpy(f->text, "local"), f->write = write, f->size = size;
+    finish(false);
+}
+EXPORT void __stack_chk_fail() {
+    Finding* f = find("out-of-bounds", nullptr, stack_pc ? stack_pc : (u32)((uintptr_t)PC - object_base), 0);
+    if (f) strcpy(f->text, "local"), f->write = true;
+    finish(false);
+}
+
+EXPORT int cnnlab_barrier(int line, int predicate, int op) {
+    predicate_count += predicate != 0;
+    predicate_all &= predicate != 0;
+    fibres[running].line = line;
+    u32 turn = epoch & 1;
+    wait(AT_BLOCK);
+    return op == 1 ? predicate_latch[turn] >> 1 : op == 2 ? predicate_latch[turn] & 1 : predicate_latch[turn] >> 1 != 0;
+}
+struct CnnlabWarp { const u64* values; u32 lanes; };
+EXPORT CnnlabWarp cnnlab_warp(const char* what, u32 mask, u64 value, void* from) {
+    Fibre& f = fibres[running];
+    u32 lane = running & 31, turn = f.turn++ & 1;
+    f.what = what, f.mask = mask, f.line = 0, f.pc = last_pc = (u32)((uintptr_t)from - object_base);
+    if (!(mask >> lane & 1)) {
+        Finding* g = find("warp-mask", nullptr, f.pc, 0);
+        if (g) snprintf(g->text, sizeof g->text, "%s", what), g->index = mask;
+        f.mask |= 1u << lane;
+    }
+    f.values[turn] = value;
+    wait(AT_WARP);
+    return {warp_values[running >> 5][turn], f.lanes};
+}
+EXPORT void cnnlab_syncwarp(int line, u32 mask) {
+    Fibre& f = fibres[running];
+    u32 lane = running & 31;
+    f.what = "__syncwarp", f.mask = mask, f.line = line, f.pc = 0;
+    if (!(mask >> lane & 1)) {
+        Finding* g = find("warp-mask", nullptr, 0, 0, line);
+        if (g) strcpy(g->text, "__syncwarp"), g->index = mask;
+        f.mask |= 1u << lane;
+    }
+    wait(AT_WARP);
+}
+EXPORT u32 cnnlab_activemask(void* from) {
+    Fibre& f = fibres[running];
+    f.what = "__activemask", f.mask = 0, f.pc = (u32)((uintptr_t)from - object_base);
+    wait(AT_ACTIVE);
+    return f.lanes;
+}
+EXPORT void cnnlab_bad_lane(const char* what, int lane, void* from) {
+    Finding* f = find("inactive-lane", nullptr, (u32)((uintptr_t)from - object_base), 0);
+    if (f) snprintf(f->text, sizeof f->text, "%s", what), f->index = lane;
+}
+EXPORT void cnnlab_trap(const char* what, int line) {
+    Finding* f = find("trap", nullptr, 0, 0, line);
+    if (f) snprintf(f->text, sizeof f->text, "%s", what);
+    finish(false);
+}
+static long long nanoseconds(clockid_t clock) {
+    timespec t;
+    clock_gettime(clock, &t);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+EXPORT long long cnnlab_clock() { return nanoseconds(CLOCK_MONOTONIC); }
+
+static void release(u32 warp, u32 lanes, const Fibre& first) {
+    bool values = first.state == AT_WARP && first.what != nullptr && first.line == 0;
+    bool memory = first.state == AT_WARP && first.line;  // only __syncwarp orders memory
+    u32 bound[32] = {};
+    for (u32 l = 0; l < 32; ++l) {
+        if (!(lanes >> l & 1)) continue;
+        Fibre& f = fibres[warp * 32 + l];
+        f.state = READY, f.lanes = lanes;
+        if (values) warp_values[warp][(f.turn - 1) & 1][l] = f.values[(f.turn - 1) & 1];
+        if (memory) {
+            u32& clock = clocks[warp * 32 + l];
+            clock = std::min(clock + 1, LAST_CLOCK);
+            for (u32 k = 0; k < 32; ++k) bound[k] = std::max(bound[k], known[warp][l][k]);
+            bound[l] = std::max(bound[l], clock);
+            clocks_used = true;
+        }
+    }
+    if (memory)
+        for (u32 l = 0; l < 32; ++l)
+            if (lanes >> l & 1) memcpy(known[warp][l], bound, sizeof bound);
+}
+// A warp operation is complete when all lanes of its mask that still run have come to the same one.
+static bool release_warps(bool active) {
+    bool any = false;
+    for (u32 w = 0; w * 32 < threads; ++w) {
+        u32 here = std::min(32u, threads - w * 32);
+        for (u32 l = 0; l < here; ++l) {
+            Fibre& f = fibres[w * 32 + l];
+            if (f.state != (active ? AT_ACTIVE : AT_WARP)) continue;
+            u32 came = 0, left = 0;
+            for (u32 k = 0; k < here; ++k) {
+                Fibre& g = fibres[w * 32 + k];
+                if (active ? g.state == AT_ACTIVE && g.pc == f.pc
+                           : g.state == AT_WARP && g.mask == f.mask && !strcmp(g.what, f.what)) came |= 1u << k;
+                else if (g.state == DONE && f.mask >> k & 1) left |= 1u << k;
+            }
+            u32 wanted = f.mask & (here == 32 ? ~0u : (1u << here) - 1);
+            if (!active && (came | left) != wanted) continue;
+            if (left && checked) {
+                running = w * 32 + l;
+                me = (me >> 40 << 40) | (u64)running << 30;
+                Finding* g = find("divergent-warp", nullptr, f.pc, 0, f.line);
+                if (g) snprintf(g->text, sizeof g->text, "%s", f.what), g->index = left;
+            }
+            release(w, came, f);
+            any = true;
+        }
+    }
+    return any;
+}
+static void put_groups(Finding* f) {  // who waits where, in words
+    struct Group { State state; int line; const char* what; u32 count; } groups[8];
+    u32 n = 0;
+    for (u32 t = 0; t < threads; ++t) {
+        Fibre& g = fibres[t];
+        int line = g.state == DONE ? 0 : g.line;
+        u32 i = 0;
+        while (i < n && (groups[i].state != g.state || groups[i].line != line)) ++i;
+        if (i == 8) continue;
+        if (i == n) groups[n++] = {g.state, line, g.what, 0};
+        ++groups[i].count;
+    }
+    size_t used = 0;
+    for (u32 i = 0; i < n && used < sizeof f->text; ++i) {
+        Group& g = groups[i];
+        const char* comma = i ? ", " : "";
+        char* to = f->text + used;
+        size_t left = sizeof f->text - used;
+        if (g.state == DONE) used += snprintf(to, left, "%s%u %s left", comma, g.count, g.count == 1 ? "has" : "have");
+        else if (g.state == AT_BLOCK) used += snprintf(to, left, "%s%u wait%s at line %d", comma, g.count, g.count == 1 ? "s" : "", g.line);
+        else used += snprintf(to, left, "%s%u wait%s in %s", comma, g.count, g.count == 1 ? "s" : "", g.what);
+    }
+}
+static Finding* barrier_finding(const char* kind, u32 t) {
+    running = t;
+    me = (me >> 40 << 40) | (u64)t << 30;
+    Finding* f = find(kind, nullptr, fibres[t].state == AT_BLOCK ? 0 : fibres[t].pc, 0, fibres[t].line);
+    if (!f) return nullptr;
+    memset(f->mask, 0, sizeof f->mask);
+    for (u32 k = 0; k < threads; ++k)
+        if (fibres[k].state != DONE) f->mask[k >> 6] |= 1ull << (k & 63);
+    put_groups(f);
+    return f;
+}
+static void forget_clocks() {
+    memset(clocks, 0, sizeof clocks);
+    if (clocks_used) memset(known, 0, sizeof known);
+    if (releases) memset(first_release, 0, sizeof first_release), memset(last_release, 0, sizeof last_release);
+    clocks_used = false, releases = 0;
+    memset(acquisitions, 0, sizeof acquisitions);
+}
+static void run_block() {
+    live = threads, epoch = 0;
+    predicate_count = 0, predicate_all = 1;
+    fenced = acquired = false;
+    forget_clocks();
+    for (u32 t = 0; t < threads; ++t) fibres[t].state = READY, fibres[t].stack = -1, fibres[t].turn = 0;
+    while (live) {
+        bool ran = false;
+        for (u32 i = 0; i < threads; ++i) {
+            u32 t = backward ? threads - 1 - i : i;
+            if (fibres[t].state == READY) run(t), ran = true;
+        }
+        if (ran || !live || release_warps(false) || release_warps(true)) continue;
+        u32 waiting = 0, first = threads, odd = threads;
+        for (u32 t = 0; t < threads; ++t) {
+            if (fibres[t].state == AT_BLOCK) {
+                ++waiting;
+                if (first == threads) first = t;
+                else if (fibres[t].line != fibres[first].line && odd == threads) odd = t;
+            }
+        }
+        if (waiting != live) {  // some wait for their warp, the others for the block, or nobody comes
+            u32 t = 0;
+            while (fibres[t].state != AT_WARP) ++t;
+            barrier_finding("deadlock", t);
+            finish(false);
+        }
+        if (checked && (odd < threads || waiting < threads)) barrier_finding("divergent-barrier", first);
+        predicate_latch[epoch & 1] = predicate_count << 1 | predicate_all;
+        predicate_count = 0, predicate_all = 1;
+        ++epoch;
+        forget_clocks();
+        for (u32 t = 0; t < threads; ++t)
+            if (fibres[t].state == AT_BLOCK) fibres[t].state = READY;
+    }
+}

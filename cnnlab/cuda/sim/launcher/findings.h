@@ -1,0 +1,42 @@
+// Findings: the same one again is counted, not repeated.
+struct Finding {
+    const char* kind;
+    u32 region, pc, other_pc;
+    int line;            // where the source line is known already (barriers)
+    long index;          // byte offset in the region, or a number the kind explains
+    u32 size;
+    bool write;
+    Stamp who, other;    // the first time
+    u64 count;
+    int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16)
+    u64 mask[16];        // offending threads of that first block
+    char text[160];
+};
+static Finding findings[128];
+static u32 finding_count;
+
+static Finding* repeated;  // what `find` counted on, where it was there before
+static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0) {
+    repeated = nullptr;
+    if (r && r->name.empty()) return nullptr;
+    for (u32 i = 0; i < finding_count; ++i) {
+        Finding& f = findings[i];
+        if (f.kind != kind || f.region != (r ? r->index : 0) || f.pc != pc || f.other_pc != other_pc || f.line != line)
+            continue;
+        ++f.count;
+        if (block_of(f.who) == block_of(me)) f.mask[running >> 6] |= 1ull << (running & 63);
+        repeated = &f;
+        return nullptr;
+    }
+    if (finding_count == sizeof findings / sizeof *findings) return nullptr;
+    Finding& f = findings[finding_count++];
+    f = Finding{};
+    f.kind = kind, f.region = r ? r->index : 0, f.pc = pc, f.other_pc = other_pc, f.line = line;
+    f.who = me, f.count = 1;
+    f.mask[running >> 6] |= 1ull << (running & 63);
+    return &f;
+}
+static void at(Finding* f, Region* r, uintptr_t a, u32 size, bool write) {
+    if (f) f->index = (long)(a - (uintptr_t)r->base), f->size = size, f->write = write;
+}
+[[noreturn]] static void finish(bool whole);

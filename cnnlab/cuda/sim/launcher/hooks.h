@@ -1,0 +1,203 @@
+// What the compiled kernel calls: at each load and store, at atomics and fences, for its shared arrays.
+static u32 last_pc;
+
+// An index that -fsanitize=bounds refused, until the access itself comes and tells the array.
+struct Refused { Finding* finding; long index, count, inner; u32 element; };
+static Refused refused[4];
+static u32 refused_count;
+static __attribute__((noinline)) bool was_refused(Region* r, uintptr_t a, u32 size, bool write) {
+    long offset = (long)(a - (uintptr_t)r->base);
+    for (u32 i = 0; i < refused_count; ++i) {
+        Refused& x = refused[i];
+        long element = x.element ? x.element : size, stride = x.inner * element, whole = x.count * stride;
+        if (r->argument || !whole || r->size % whole) continue;
+        long start = (offset - x.index * stride) % whole;
+        if ((start < 0 ? start + whole : start) >= stride) continue;
+        if (x.finding && !x.finding->region) at(x.finding, r, a, size, write), x.finding->region = r->index;
+        x = refused[--refused_count];
+        return true;
+    }
+    return false;
+}
+static __attribute__((noinline)) void outside(Region* r, uintptr_t a, u32 size, bool write, u32 pc) {
+    bool known = refused_count && was_refused(r, a, size, write);
+    if (refused_count && !r->index) finish(false);  // behind a constant or local array, as its index has told
+    if (r->near(a)) {
+        if (!known) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
+        return;
+    }
+    // Far outside. An index below zero that was computed without a sign lands 2^32 elements further on.
+    for (u64 step = 1ull << 32; step <= 1ull << 36 && !known; step <<= 1) {
+        Region* q = std::find_if(regions + 1, regions + region_count + 1, [&](Region& x) { return x.near(a - step); });
+        if (q > regions + region_count) continue;
+        Finding* f = find("out-of-bounds", q, pc, 0);
+        at(f, q, a - step, size, write);
+        if (f) strcpy(f->text, "wrapped");
+        finish(false);
+    }
+    if (!known && r->index) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
+    else if (!known) {
+        Finding* f = find((a - (uintptr_t)arena) + (1ull << 38) < (1ull << 39) + arena_size ? "out-of-bounds" : "wild-pointer", nullptr, pc, 0);
+        if (f) f->write = write, f->size = size, strcpy(f->text, "far");
+    }
+    finish(false);  // there is no memory
+}
+static inline __attribute__((always_inline)) void tracked(Region* r, uintptr_t a, u32 size, bool write, u32 pc) {
+    uintptr_t o = a - (uintptr_t)r->base;
+    if (UNLIKELY(o >= r->size || o + size > r->size)) return outside(r, a, size, write, pc);
+    if (UNLIKELY(refused_count) && was_refused(r, a, size, write)) return;
+    if (write) ++r->stores, thread_fenced[running] = false;
+    else ++r->loads;
+    if (UNLIKELY(sampling)) record(r, a, size, pc, write);
+    if (UNLIKELY(size < 1u << r->shift)) split(r, size);
+    Cell* c = r->cells + (o >> r->shift);
+    for (Cell* end = r->cells + ((o + size - 1) >> r->shift); c <= end; ++c)
+        write ? store(r, *c, a, size, pc, false) : load(r, *c, a, size, pc);
+}
+static size_t frame_depth;  // how deep below its stack's end a kernel's frame begins
+static u32 stack_pc;        // the last store through a pointer into a local array
+static __attribute__((noinline)) bool on_stack(uintptr_t a, u32 size, bool write, u32 pc);
+static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool write, u32 pc) {
+    if (a - data_lo < data_hi - data_lo) {
+        u32 owner = data_owner[(a - data_lo) >> 2];
+        if (!owner) return;
+        Region* r = &regions[owner];
+        if (r->space != CONSTANT) return tracked(r, a, size, write, pc);
+        if (refused_count && was_refused(r, a, size, write)) return;
+        if (write) {
+            at(find("constant-store", r, pc, 0), r, a, size, true);
+            return;
+        }
+        if (a + size > (uintptr_t)r->base + r->given) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        ++r->loads;
+        if (UNLIKELY(sampling)) record(r, a, size, pc, false);
+        return;
+    }
+    if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) return tracked(dynamic_region, a, size, write, pc);
+    if (on_stack(a, size, write, pc) || a - object_base < object_size) return;  // locals, constant tables
+    if (a < 4096) {
+        Finding* f = find("null-pointer", nullptr, pc, 0);
+        if (f) f->write = write, f->size = size, f->index = (long)a;
+        finish(false);
+    }
+    outside(&regions[0], a, size, write, pc);
+}
+static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool write, u32 pc) {
+    uintptr_t off = a - (uintptr_t)arena;
+    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
+    if (!r && a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
+    if (!r || !r->index) return;  // the compiler's own business (stack, constant tables)
+    at(find("misaligned", r, pc, 0), r, a, size, write);
+    finish(false);  // a GPU stops here as well
+}
+static inline __attribute__((always_inline)) void watch(void* address, u32 size, bool write, void* from) {
+    uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
+    u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
+    if (UNLIKELY(late_store.r)) settle(late_store);
+    if (UNLIKELY(size > 1 && size <= 16 && a & (size - 1))) misaligned(a, size, write, pc);
+    u32 owner = off < arena_size ? chunk_owner[off / CHUNK] : 0;
+    if (owner) tracked(&regions[owner], a, size, write, pc);
+    else elsewhere(a, size, write, pc);
+}
+#define PC __builtin_return_address(0)
+#define HOOK(n)                                                                          \
+    EXPORT void __tsan_read##n(void* a) { watch(a, n, false, PC); }                      \
+    EXPORT void __tsan_write##n(void* a) { watch(a, n, true, PC); }
+HOOK(1) HOOK(2) HOOK(4) HOOK(8) HOOK(16)
+static void pieces(char* a, size_t n, bool write, void* pc) {  // packed and large structures, a piece at a time
+    for (u32 step; n; a += step, n -= step) {
+        step = 16;
+        while (step > n || (uintptr_t)a & (step - 1)) step >>= 1;
+        watch(a, step, write, pc);
+    }
+}
+#define UNALIGNED(n)                                                                     \
+    EXPORT void __tsan_unaligned_read##n(char* a) { pieces(a, n, false, PC); }           \
+    EXPORT void __tsan_unaligned_write##n(char* a) { pieces(a, n, true, PC); }
+UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16)
+EXPORT void __tsan_read_range(char* a, size_t n) { pieces(a, n, false, PC); }
+EXPORT void __tsan_write_range(char* a, size_t n) { pieces(a, n, true, PC); }
+EXPORT void __tsan_vptr_update(void*, void*) {}
+EXPORT void __tsan_vptr_read(void*) {}
+EXPORT void __tsan_init() {}
+EXPORT void __tsan_func_entry(void*) {}
+EXPORT void __tsan_func_exit() {}
+
+EXPORT void cnnlab_fence() { fenced = thread_fenced[running] = true; }
+static u32 spins;
+static void pause_thread();
+EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
+    if (++spins % 4096 == 0) pause_thread();  // perhaps it waits for a thread of its own block
+    if (!checked) return;
+    uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
+    u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
+    if (late_store.r) settle(late_store);
+    if (late_load.r && late_load.a == a) excused.push_back(late_load.pc), late_load.r = nullptr;
+    if (UNLIKELY(a & (size - 1))) misaligned(a, size, true, pc);
+    Region* r = nullptr;
+    if (off < arena_size) r = &regions[chunk_owner[off / CHUNK]];
+    else if (a - data_lo < data_hi - data_lo) r = &regions[data_owner[(a - data_lo) >> 2]];
+    else if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
+    if (!r || r->space == CONSTANT || !r->size) return elsewhere(a, size, true, pc);
+    uintptr_t o = a - (uintptr_t)r->base;
+    if (o >= r->size || o + size > r->size) return outside(r, a, size, true, pc);
+    if (refused_count && was_refused(r, a, size, true)) return;
+    acquired = true;
+    if (fenced) released[block_of(me) - 1] = 1;
+    acquisitions[running] = releases;
+    if (thread_fenced[running]) {
+        u32& clock = clocks[running];
+        clock = std::min(clock + 1, LAST_CLOCK);
+        Release now = {clock, acquisitions[running] = ++releases};
+        if (!first_release[running].number) first_release[running] = now;
+        last_release[running] = now;
+        me = me >> 12 << 12 | clock;
+    }
+    r->atomics = true;
+    ++r->loads, ++r->stores;
+    if (sampling) record(r, a, size, pc, true);
+    if (size < 1u << r->shift) split(r, size);
+    for (uintptr_t i = o >> r->shift; i <= (o + size - 1) >> r->shift; ++i) {
+        Cell& c = r->cells[i];
+        bool known_value = r->space == SHARED ? block_of(c.write) == block_of(me) : c.write || r->initialised;
+        if (!c.write && r->space != SHARED) r->old = true;
+        if (!known_value) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (c.read1 && !((c.read1 ^ me) >> 30) && !is_excused(c.read1_pc)) excused.push_back(c.read1_pc);
+        store(r, c, a, size, pc, true);
+    }
+}
+
+struct UbType { uint16_t kind, info; char name[]; };
+struct UbPlace { const char* file; u32 line, column; };
+static long ub_value(const UbType* t, uintptr_t v) {
+    if (t->kind) return 0;
+    int bits = 1 << (t->info >> 1);
+    if (bits > 64) return 0;
+    return t->info & 1 ? (long)(v << (64 - bits)) >> (64 - bits) : (long)v;
+}
+EXPORT void __ubsan_handle_out_of_bounds(const void* data, uintptr_t index) {
+    struct Data { UbPlace place; UbType *array, *index; };
+    const Data* d = (const Data*)data;
+    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line);
+    if (f) f->index = f->size = 0, snprintf(f->text, sizeof f->text, "%ld of %s", ub_value(d->index, index), d->array->name);
+    Refused x = {f ? f : repeated, ub_value(d->index, index), 0, 1, 0};
+    const char* dims = strchr(d->array->name, '[');
+    for (const char* p = dims; p && *p == '['; p = strchr(p, ']') + 1) (x.count ? x.inner : x.count) = (x.count ? x.inner : 1) * atol(p + 1);
+    struct { const char* name; u32 size; } sizes[] = {{"'float ", 4}, {"'int ", 4}, {"'unsigned int ", 4}, {"'double ", 8}, {"'char ", 1},
+        {"'unsigned char ", 1}, {"'signed char ", 1}, {"'short ", 2}, {"'bool ", 1}, {"'long ", 8}, {"'unsigned long ", 8}, {"'float4 ", 16}};
+    for (auto& s : sizes)
+        if (!strncmp(d->array->name, s.name, strlen(s.name))) x.element = s.size;
+    if (dims && refused_count < 4) refused[refused_count++] = x;
+}
+EXPORT void __ubsan_handle_divrem_overflow(const void* data, uintptr_t, uintptr_t) {
+    find("division-by-zero", nullptr, (u32)((uintptr_t)PC - object_base), 0, (int)((const UbPlace*)data)->line);
+    finish(false);  // the processor would trap
+}
+
+// The student's shared arrays: module and offset of a thread-local variable, answered with its place in the arena.
+EXPORT void* __tls_get_addr(size_t* where) {
+    size_t i = tls_symbols.size();
+    while (i && tls_symbols[i - 1].offset > where[1]) --i;
+    if (!i) die("a __shared__ array of no size");
+    return regions[tls_symbols[i - 1].region].base + (where[1] - tls_symbols[i - 1].offset);
+}

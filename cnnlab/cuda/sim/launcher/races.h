@@ -1,0 +1,118 @@
+// Who touched an element before, and whether anything orders that and this.
+// Accesses by two threads of a block are ordered by a block barrier between them (epoch) or, within a warp, by
+// warp barriers that both took part in (a vector clock a warp). A lock orders two threads, also of different blocks,
+// as in the programming guide: write, __threadfence(), atomic; then in the other thread: atomic, read.
+// Epochs and clocks have few bits: where one is at its end, nothing is judged any more.
+static const u32 LAST_EPOCH = 0x1ffff, LAST_CLOCK = 0xfff;
+static u32 known[32][32][32];  // [warp][lane][other lane]: the clocks of `other` below this are before me
+static u32 clocks[1024];
+static bool clocks_used;
+static std::vector<unsigned char> released;  // per block: fenced, then did an atomic
+static bool fenced, acquired;
+struct Release { u32 clock, number; };       // all that a thread did before `clock`, released as the number-th
+static Release first_release[1024], last_release[1024];
+static u32 releases, acquisitions[1024];     // how many releases a thread has seen
+static bool thread_fenced[1024];             // fenced, and has stored nothing since
+
+static __attribute__((noinline)) bool ordered(Stamp earlier) {
+    if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1];
+    if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
+    if (releases)
+        for (const Release* r : {&first_release[thread_of(earlier)], &last_release[thread_of(earlier)]})
+            if (r->number && r->number <= acquisitions[running] && r->clock > clock_of(earlier)) return true;
+    if (warp_of(earlier) != warp_of(me)) return false;
+    return known[warp_of(me)][lane_of(me)][lane_of(earlier)] > clock_of(earlier);
+}
+struct Late {  // a race that what the thread does next may excuse
+    Region* r;
+    uintptr_t a;
+    u32 size, pc;
+    bool write, other_write;
+    Stamp other;
+    u32 other_pc;
+    char old[16];
+};
+static Late late_load, late_store;
+static std::vector<u32> excused;  // plain loads that somebody has followed up with an atomic on the same element
+static bool is_excused(u32 pc) { return std::find(excused.begin(), excused.end(), pc) != excused.end(); }
+static void settle(Late& l) {
+    Region* r = l.r;
+    if (!r) return;
+    l.r = nullptr;
+    if (&l == &late_load && is_excused(l.pc)) return;
+    const char* kind = r->space == SHARED ? "shared-race" : l.write && l.other_write ? "double-write" : "global-race";
+    Finding* f = find(kind, r, l.pc, l.other_pc);
+    if (f) {
+        at(f, r, l.a, l.size, l.write);
+        f->other = l.other;
+        strcpy(f->text, l.other_write ? "write" : "read");
+    }
+    if (!f && !(f = repeated)) return;
+    f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
+    if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
+    else f->reach |= 16;
+}
+static void settle_all() { settle(late_load), settle(late_store); }
+static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32 pc, bool write, Stamp other,
+                                           u32 other_pc, bool other_write) {
+    Late l = {r, a, size, pc, write, other_write, other, other_pc, {}};
+    if (write && other_write) {  // do both write the same value? The next hook comes after the store
+        settle(late_store);
+        memcpy(l.old, (void*)a, size), late_store = l;
+    } else if (!write && other & ATOMIC) {  // a first look before an atomicCAS on the same element is no race
+        settle(late_load);
+        late_load = l;
+    } else settle(l);
+}
+static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
+    Stamp w = c.write;
+    if (r->space == SHARED) {
+        if (UNLIKELY(block_of(w) != block_of(me))) {
+            at(find("uninitialised", r, pc, 0), r, a, size, false);
+            w = 0;
+        }
+    } else if (!w) {
+        if (UNLIKELY(!r->initialised)) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        r->old = true;
+    }
+    if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true);
+    u64 x = me ^ c.read1;
+    if (!(x >> 30)) {  // the same thread again
+        c.read1 = me, c.read1_pc = pc;
+    } else if (!c.read1 || (x >> 40 && r->space == SHARED)) {
+        c.read1 = me, c.read1_pc = pc, c.read2 = 0;
+    } else if (!(x >> 40) && (x >> 12 & 0x1ffff)) {  // older readers of this block came before the last barrier
+        c.read1 = me, c.read1_pc = pc;
+        if (block_of(c.read2) == block_of(me)) c.read2 = 0;
+    } else {  // keep two readers as far apart as they come: another warp, better another block
+        u64 y = c.read2 ^ c.read1;
+        int mine = x >> 40 ? 2 : x >> 35 ? 1 : 0;
+        int theirs = !c.read2 ? -1 : y >> 40 ? 2 : y >> 35 ? 1 : 0;
+        if (mine > theirs) c.read2 = me, c.read2_pc = pc;
+    }
+}
+static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool atomic) {
+    bool here = r->space != SHARED || block_of(c.write) == block_of(me);
+    if (c.write && here && (c.write ^ me) >> 30 && !(atomic && c.write & ATOMIC) && UNLIKELY(!ordered(c.write)))
+        race(r, a, size, pc, true, c.write, c.write_pc, true);
+    here = r->space != SHARED || block_of(c.read1) == block_of(me);
+    if (c.read1 && here) {
+        if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && is_excused(c.read1_pc)))
+            race(r, a, size, pc, true, c.read1, c.read1_pc, false);
+        else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && is_excused(c.read2_pc)))
+            race(r, a, size, pc, true, c.read2, c.read2_pc, false);
+    }
+    c.write = me | (atomic ? ATOMIC : 0), c.write_pc = pc;
+    c.read1 = c.read2 = 0;
+}
+static __attribute__((noinline)) void split(Region* r, u32 size) {  // finer cells, for finer accesses
+    int shift = r->shift;
+    while (size < 1u << shift) --shift;
+    Cell* old = r->cells;
+    size_t cells = r->size >> r->shift, ratio = 1 << (r->shift - shift), bytes = (cells + 1) * sizeof(Cell);
+    r->cells = (Cell*)reserve((r->size >> shift) * sizeof(Cell) + sizeof(Cell));
+    for (size_t i = 0; i < cells; ++i)
+        if (old[i].write || old[i].read1) std::fill_n(r->cells + i * ratio, ratio, old[i]);
+    munmap(old, bytes);
+    r->shift = shift;
+}

@@ -1,0 +1,100 @@
+// What is told at the end, also where the kernel is stopped.
+static u64 barriers_passed;
+static const int TICKS = 20;
+static u64 half_time_blocks;
+static u32 ticks, half_time_live;
+static bool stuck;  // nothing came to its end in the second half of the time
+static double kernel_ms;
+
+static void put_stamp(const char* name, Stamp s) {
+    Dim b = checked ? place_in(cnnlab_gridDim, block_of(s) - 1) : cnnlab_blockIdx;  // else a stamp is too short
+    Dim t = place_in(cnnlab_blockDim, thread_of(s));
+    put(", \"%s\": [[%u, %u, %u], [%u, %u, %u]]", name, b.x, b.y, b.z, t.x, t.y, t.z);
+}
+static void put_unwritten() {
+    for (u32 i = 1; i <= region_count; ++i) {
+        Region& r = regions[i];
+        if (!r.argument || !r.cells || !r.size) continue;
+        // A tensor that is only written to is an output; one that is read or added to may keep old elements.
+        bool pure = !r.initialised || (r.stores && !r.loads && !r.atomics) || (r.output && !r.stores && !r.loads);
+        if (!r.output || !pure) continue;
+        u64 missing = 0, cells = r.size >> r.shift, runs = 0;
+        for (u64 c = 0; c < cells; ++c) missing += !r.cells[c].write;
+        if (!missing) continue;
+        put("{\"finding\": \"unwritten\", \"region\": %u, \"count\": %lu, \"of\": %lu, \"cell\": %d, \"runs\": [", i,
+            missing, cells, 1 << r.shift);
+        for (u64 c = 0; c < cells && runs < 256; ++c) {
+            if (r.cells[c].write) continue;
+            u64 end = c;
+            while (end < cells && !r.cells[end].write) ++end;
+            put("%s[%lu, %lu]", runs++ ? ", " : "", c, end - c);
+            c = end;
+        }
+        put("]}\n");
+    }
+}
+struct Copy { Region* region; void* to; size_t bytes; };
+static std::vector<Copy> copies;  // __device__ arrays that the launch gave go back to it
+static void finish(bool whole) {
+    settle_all();
+    if (whole)
+        for (Copy& c : copies) memcpy(c.to, c.region->base, c.bytes);
+    if (checked && whole) put_unwritten();
+    for (u32 i = 0; i < finding_count; ++i) {
+        Finding& f = findings[i];
+        put("{\"finding\": \"%s\", \"region\": %u, \"pc\": %u, \"other_pc\": %u, \"line\": %d, \"index\": %ld, "
+            "\"size\": %u, \"write\": %d, \"count\": %lu, \"reach\": %d, \"text\": ", f.kind, f.region, f.pc, f.other_pc, f.line,
+            f.index, f.size, f.write, f.count, f.reach);
+        put_text(f.text, strnlen(f.text, sizeof f.text));
+        put_stamp("who", f.who);
+        if (f.other) put_stamp("other", f.other);
+        put(", \"threads\": [");
+        for (int k = 0; k < 16; ++k) put("%s%lu", k ? ", " : "", f.mask[k]);
+        put("]}\n");
+    }
+    if (printed_bytes || printed_lost) {
+        put("{\"printed\": ");
+        put_text(printed, printed_bytes);
+        put(", \"lost\": %zu}\n", printed_lost);
+    }
+    for (u32 i = 1; i <= region_count; ++i) {
+        Region& r = regions[i];
+        if (r.name.empty()) continue;
+        put("{\"region\": %u, \"name\": ", i);
+        put_text(r.name.data(), r.name.size());
+        put(", \"space\": \"%s\", \"bytes\": %zu, \"argument\": %d, \"loads\": %lu, \"stores\": %lu, "
+            "\"old\": %d, \"address\": %lu}\n",
+            r.space == GLOBAL ? "global" : r.space == SHARED ? "shared" : "constant", r.size, r.argument, r.loads,
+            r.stores, r.old, r.address);
+    }
+    for (auto& c : counters)
+        if (!regions[c.region].name.empty()) put("{\"counter\": %u, \"region\": %u, \"requests\": %lu, \"units\": %lu, \"least\": %lu}\n",
+            c.pc, c.region, c.requests, c.units, c.least);
+    put("{\"done\": %d, \"kernel_ms\": %.3f, \"barriers\": %lu, \"blocks\": %lu, \"threads_left\": %u, \"stuck\": %d}\n", whole,
+        kernel_ms, barriers_passed, blocks_done, live, stuck);
+    flush();
+    _exit(0);
+}
+static void on_signal(int signal, siginfo_t* info, void* context) {
+    if (signal == SIGPROF) {
+        if (++ticks == TICKS / 2) half_time_blocks = blocks_done, half_time_live = live;
+        if (ticks < TICKS) return;
+        stuck = half_time_blocks == blocks_done && half_time_live == live;
+    }
+    u32 code = 0;
+#if defined(__x86_64__)
+    uintptr_t ip = ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
+    code = ip - code_lo < code_hi - code_lo ? (u32)(ip - object_base) + 1 : last_pc;
+#endif
+    const char* kind = signal == SIGPROF || signal == SIGXCPU ? "timeout" : signal == SIGFPE ? "division-by-zero" : "crash";
+    uintptr_t a = (uintptr_t)info->si_addr, span = STACK + GUARD;
+    if (signal == SIGSEGV || signal == SIGBUS) {
+        uintptr_t off = a - (uintptr_t)stacks;
+        if (off < stack_bytes && off % span < GUARD) kind = (int)(off / span) == fibres[running].stack ? "stack-overflow" : "wild-pointer";
+        else if (a < 4096) kind = "null-pointer";
+        else kind = "wild-pointer";
+    }
+    Finding* f = find(kind, nullptr, code, 0);
+    if (f) f->index = (long)a;
+    finish(false);
+}

@@ -1,0 +1,281 @@
+"""Trained networks: what crosses, what is refused, and what reads the digits without learning."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from grader_quality import TASKS
+from torch import nn
+
+from cnnlab.assignments.authoring import moved_digits, trained
+from cnnlab.checks import Case, Task, examine, wire
+from cnnlab.checks.observe import Refused
+from cnnlab.checks.weights import classes, rebuilt, told
+from cnnlab.data import digits, moved
+from cnnlab.layers import Residual
+
+TRAINING = [task for task in TASKS if task.kind == "weights"]
+SHAPE = (1, 8, 8)
+
+
+def small(*more):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+        Residual(nn.Conv2d(4, 4, 3, padding=1)),
+        *more,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(4, 2),
+    )
+
+
+def across(network):
+    return wire.unpack(wire.pack(told(network)))
+
+
+def test_the_copy_is_the_network_in_evaluation_mode_and_made_of_plain_values():
+    network = small()
+    network(torch.randn(9, *SHAPE))  # its statistics move
+    copy = rebuilt(across(network), SHAPE, ())
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(copy(images), network.eval()(images))
+    assert classes(copy, images).tolist() == network(images).argmax(1).tolist()
+    assert json.dumps(across(network)["layers"])
+
+
+def test_a_network_that_looks_at_the_whole_batch_is_refused():
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten()
+    )
+    copy = rebuilt(across(network), SHAPE, ())
+    with pytest.raises(Refused, match="alone gets other scores"):
+        classes(copy, torch.randn(20, *SHAPE))
+
+
+def test_a_part_that_is_used_twice_and_one_with_a_name_cross_too():
+    act = nn.ReLU()
+    network = nn.Sequential()
+    network.add_module("conv", nn.Conv2d(1, 2, 3))
+    network.add_module("act", act)
+    network.add_module("again", nn.Sequential(nn.Conv2d(2, 2, 3), act, nn.Flatten()))
+    copy = rebuilt(across(network), SHAPE, ())
+    images = torch.randn(3, *SHAPE)
+    assert torch.equal(copy(images), network(images))
+
+
+class Own(nn.Module):
+    def forward(self, x):
+        return x
+
+
+class Sly(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+class Convolution(nn.Conv2d):
+    pass
+
+
+@pytest.mark.parametrize(
+    "network, words",
+    [
+        (None, "of type NoneType"),
+        (nn.Linear, "this is a class"),
+        (small(Own()), "its part `2` is of type Own"),
+        (small(Sly()), "its part `2` is of type Sly"),
+        (small(Convolution(4, 4, 1)), "its part `2` is of type Convolution"),
+        (small(nn.Upsample(scale_factor=2)), "its part `2` is of type Upsample"),
+    ],
+)
+def test_what_is_no_network_of_known_layers_is_refused(network, words):
+    with pytest.raises(Refused, match=words):
+        told(network)
+
+
+def forged(**changes):
+    value = across(small())
+    return {**value, **changes}
+
+
+FIVE = [nn.Conv2d(40, 40, 3, padding=1) for _ in range(5)]
+CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}]
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (None, "does not work"),
+        ({"layers": []}, "does not work"),
+        (forged(weights={}), "does not work"),
+        (forged(layers=[["", "Sequential", {}]] * 201), "more than 200 parts"),
+        (forged(weights={"0.0.weight": torch.zeros(500, 500)}), "more than 200,000 weights"),
+        (forged(layers=[["", "Module", {}]]), "not known"),
+        (forged(layers=[["", "Sequential", {}], ["a.b", "Flatten", {}]]), "does not work"),
+        (forged(layers=[["", "Sequential", {}], ["0", "Conv2d", {"device": "cpu"}]]), "not known"),
+        (
+            forged(layers=[["", "Conv2d", {"in_channels": 10**9, "out_channels": 10**9}]]),
+            "`` has in_channels=1000000000, and 4096 is the most",
+        ),
+        (
+            forged(
+                layers=[
+                    ["", "Sequential", {}],
+                    ["0", "Conv2d", {**CONV[2], "out_channels": 1024, "padding": 32}],
+                ]
+            ),
+            "more than 65,536 numbers of an image",
+        ),
+        (across(nn.Sequential(nn.Conv2d(1, 40, 3, padding=16), *FIVE)), "50 million"),
+        (
+            forged(weights={n: t + 0j for n, t in across(small())["weights"].items()}),
+            "does not work on an image of 1×8×8",
+        ),
+        (across(nn.Sequential(nn.Conv2d(1, 4, 9))), "does not work on an image of 1×8×8: Calculat"),
+        (across(nn.Sequential(nn.Conv2d(1, 4, 3))), r"it makes \(1, 4, 6, 6\)"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_in_a_sentence(value, words):
+    with pytest.raises(Refused, match=words) as found:
+        rebuilt(value, SHAPE, ())
+    assert len(str(found.value)) < 300 and "\n" not in str(found.value)
+
+
+ONE = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
+IN_DISGUISE = nn.Sequential(nn.Conv2d(1, 200, 8), nn.ReLU(), nn.Conv2d(200, 10, 1), nn.Flatten())
+AROUND_NOTHING = nn.Sequential(Residual(nn.ReLU()), nn.Flatten(), nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize(
+    "network, structure, words",
+    [
+        (ONE, "convolutions", "1 convolutions"),
+        (IN_DISGUISE, "convolutions", "0 convolutions"),
+        (ONE, "no large linear layer", "a linear layer has 1,440 weights"),
+        (IN_DISGUISE, "no large linear layer", "a linear layer has 12,800 weights"),
+        (ONE, "shortcut", "no shortcut around a convolution"),
+        (AROUND_NOTHING, "shortcut", "no shortcut around a convolution"),
+    ],
+)
+def test_a_network_of_another_structure_is_refused(network, structure, words):
+    with pytest.raises(Refused, match=words):
+        rebuilt(across(network), SHAPE, (structure,))
+    rebuilt(across(small()), SHAPE, (structure,))
+
+
+def bright(rng):
+    """Images of two classes: is there more light above or below?"""
+    images = torch.from_numpy(rng.normal(size=(300, *SHAPE)).astype(np.float32)) * 0.1
+    labels = torch.from_numpy(rng.integers(0, 2, 300))
+    images[labels == 1, :, :4] += 1
+    images[labels == 0, :, 4:] += 1
+    yield Case("good", (images, labels))
+
+
+TASK = Task(
+    id="t-weights",
+    kind="weights",
+    entry="network",
+    points={"better than chance": 2, "good": 3},
+    bands={"better than chance": 0.7, "good": 0.95},
+    reference=lambda: None,
+    cases=bright,
+)
+
+
+def reader():
+    """A network that reads `bright`, made without training."""
+    conv, norm = nn.Conv2d(1, 1, (4, 8), (4, 1), bias=False), nn.BatchNorm2d(1)
+    conv.weight.data.fill_(1 / 32)
+    norm.running_mean.fill_(0.5)
+    last = nn.Linear(2, 2)
+    last.weight.data[:] = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
+    last.bias.data.zero_()
+    return nn.Sequential(conv, norm, nn.Sigmoid(), nn.Flatten(), last)
+
+
+def test_a_network_earns_its_bands():
+    assert examine(TASK, {"network": reader()}).points == 5
+    network = reader()
+    network[1].running_mean.fill_(1e4)  # everything looks alike
+    found = examine(TASK, {"network": network})
+    assert found.points == 0 and "the same class for every image" in found.problem
+    assert "In training mode it does better" in found.hint
+
+
+def test_a_network_that_was_trained_on_another_scale_is_told_so():
+    network = reader()  # is it lighter above than at half of 255?
+    network[1].running_mean.fill_(127.5)
+    network[4].weight.data[:] = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    network[4].bias.data[:] = torch.tensor([0.5, 0.0])
+    assert "images of 0 to 255" in examine(TASK, {"network": network}).hint
+
+
+def test_predictions_are_no_network():
+    found = examine(TASK, {"network": lambda images: images.mean((1, 2, 3)) > 0})
+    told = "`network`: expected a trained nn.Module, and this is of type function."
+    assert found.points == 0 and found.problem == told
+
+
+# --- the data of assignments 3 to 5 ---
+
+
+def test_no_image_of_grading_is_asked_twice():
+    first, second = (moved_digits(np.random.default_rng(seed)).images for seed in (1, 2))
+    assert first.shape == (706, 1, 16, 16) and first.min() >= 0 and first.max() <= 1
+    assert (first != second).flatten(1).any(1).all()
+
+
+def test_what_knows_no_convolution_stays_below_the_first_band():
+    """A linear layer, class means, and the nearest of as many images as a network may hold."""
+    torch.manual_seed(0)
+    unseen, train = moved_digits(np.random.default_rng(0)), digits("train", 16)
+    images = torch.cat([moved(train.images) for _ in range(10)]).flatten(1)
+    labels, asked = train.labels.repeat(10), unseen.images.flatten(1)
+    means = torch.stack([images[labels == c].mean(0) for c in range(10)])
+    linear = nn.Linear(256, 10)
+    optimizer = torch.optim.Adam(linear.parameters(), 3e-3)
+    for _ in range(4):
+        for batch in torch.randperm(len(images)).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(linear(images[batch]), labels[batch]).backward()
+            optimizer.step()
+    found = {
+        "linear": linear(asked).argmax(1),
+        "means": torch.cdist(asked, means).argmin(1),
+        "nearest": labels[torch.cdist(asked, images).argmin(1)],
+    }
+    first = min(min(task.bands.values()) for task in TRAINING)
+    for name, given in found.items():
+        share = (given == unseen.labels).float().mean().item()
+        assert 0.1 < share < first - 0.03, f"{name}: {share:.1%}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TRAINING, ids=lambda task: task.id)
+def test_a_right_network_keeps_its_points_under_a_hundred_keys(task):
+    network = task.reference()
+    shares = []
+    for key in range(100):
+        unseen = moved_digits(np.random.default_rng(key))
+        with torch.no_grad():
+            right = network(unseen.images).argmax(1) == unseen.labels
+        shares.append(right.float().mean().item())
+    assert min(shares) >= max(task.bands.values())
+
+
+def test_training_leaves_the_generator_of_whoever_calls_it_alone():
+    network, before = nn.Sequential(nn.Flatten(), nn.Linear(256, 10)), torch.get_rng_state()
+    trained(network, epochs=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_task_of_this_kind_has_bands():
+    with pytest.raises(ValueError, match="one band a part"):
+        replace(TASK, bands={})
