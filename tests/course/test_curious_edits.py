@@ -71,7 +71,10 @@ def run(lecture: str, old: str, new: str, until: str):
     assert last, f"no cell with {until!r} after the edit"
     notebook.cells = [c for c in cells[: last[0] + 1] if not re.search(SLOW_CELLS, c.source)]
     place = notebook.cells.index(cells[edited[0]])
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": LECTURES}})
+    for cell in notebook.cells:
+        cell.execution_count = None
+    here = {"metadata": {"path": LECTURES}}
+    client = NotebookClient(notebook, timeout=600, startup_timeout=600, resources=here)
     try:
         client.execute()
     except CellExecutionError as error:
