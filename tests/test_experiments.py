@@ -148,7 +148,9 @@ def test_guided_backprop_does_not_care_what_the_head_knows():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["degradation", "surgery", "softmax_first", "shortcut"])
+@pytest.mark.parametrize(
+    "name", ["degradation", "surgery", "softmax_first", "shortcut", "borrowed_features", "transfer"]
+)
 def test_the_table_is_what_a_run_gives(name):
     """Seed 0 again: within 5 points of its row, for machines round differently."""
     values, table = run(name, 0, CPU).values, measured(name)
