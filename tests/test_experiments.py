@@ -152,10 +152,11 @@ def test_guided_backprop_does_not_care_what_the_head_knows():
     "name", ["degradation", "surgery", "softmax_first", "shortcut", "borrowed_features", "transfer"]
 )
 def test_the_table_is_what_a_run_gives(name):
-    """Seed 0 again: within 5 points of its row, for machines round differently."""
+    """Seed 0 again, near its row: machines round differently, and seeds differ as widely."""
     values, table = run(name, 0, CPU).values, measured(name)
     for variant, row in table.items():
-        assert row.lowest - 0.05 <= values[variant] <= row.highest + 0.05, variant
+        slack = 0.05 + row.highest - row.lowest
+        assert row.lowest - slack <= values[variant] <= row.highest + slack, variant
 
 
 def test_a_small_resnet_is_the_papers_network():

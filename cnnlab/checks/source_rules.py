@@ -6,6 +6,9 @@ Source text is read for doubts only, which a person looks at and which cost noth
 import ast
 import textwrap
 from collections.abc import Callable
+from itertools import product
+
+import torch
 
 from cnnlab.checks.compare import size_of
 from cnnlab.checks.task import Case, Task
@@ -34,14 +37,14 @@ def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
                     f"`{task.entry}` lays its arguments together in one tensor, and this task asks "
                     "you to do without that"
                 )
-    if "loop" in task.forbidden and len(seen) > 1:
-        for what, spare in _SPARE.items():
-            numbers = [
-                _number(s, what)
-                for s, a in zip(seen, answers, strict=True)
-                if a.get("status") == "ok"
-            ]
-            if numbers and max(numbers) - min(numbers) > spare:
+    if "loop" in task.forbidden:
+        alike: dict[tuple, list[dict]] = {}
+        for case, s, a in zip(cases, seen, answers, strict=True):
+            if a.get("status") == "ok":
+                alike.setdefault(_form(case), []).append(s)
+        for group, (what, spare) in product(alike.values(), _SPARE.items()):
+            numbers = [_number(s, what) for s in group]
+            if max(numbers) - min(numbers) > spare:
                 kind = "lines of Python" if what == "steps" else "operations of PyTorch"
                 return (
                     f"`{task.entry}` runs {max(numbers)} {kind} for one question and "
@@ -49,6 +52,12 @@ def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
                     "whatever its form"
                 )
     return None
+
+
+def _form(case: Case) -> tuple:
+    """What a question asks for: with another tensor, or in another mode, steps may be others."""
+    tensors = tuple(k for k, value in case.kwargs.items() if isinstance(value, torch.Tensor))
+    return tensors, tuple(a for a in case.args if isinstance(a, bool))
 
 
 def _number(seen: dict, key: str) -> int:

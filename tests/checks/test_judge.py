@@ -208,6 +208,19 @@ def test_what_a_task_forbids_is_found_also_in_helpers(cell, word):
     assert found.points == 0 and word in found.problem
 
 
+def test_a_question_with_one_tensor_more_may_take_more_steps():
+    def cases(rng):
+        for part, size in (("small", 2), ("large", 30)):
+            x = torch.from_numpy(rng.normal(size=(size, size)))
+            yield from (Case(part, (x,)), Case(part, (x,), {"shift": x + 1}))
+
+    task = replace(DOUBLE, cases=cases)
+    body = "    for _ in range({}): x = x + 0\n    return 2 * x + shift"
+    cell = "def double(x, shift=None):\n    if shift is None: return 2 * x\n"
+    assert examine(task, run_cell(cell + body.format("20"))).points == 5
+    assert "it loops" in examine(task, run_cell(cell + body.format("len(x)"))).problem
+
+
 def test_what_a_task_forbids_is_found_under_another_name():
     task = replace(DOUBLE, forbidden=("summary",))
     cell = (
