@@ -174,7 +174,9 @@ def test_guided_backprop_does_not_care_what_the_head_knows():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["degradation", "surgery", "softmax_first", "shortcut"])
+@pytest.mark.parametrize(
+    "name", ["degradation", "surgery", "softmax_first", "shortcut", "borrowed_features", "transfer"]
+)
 def test_the_table_is_what_a_run_gives(name):
     """Seed 0 again, near its row: machines round differently, and seeds differ as widely."""
     values, table = run(name, 0, CPU).values, measured(name)

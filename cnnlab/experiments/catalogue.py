@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from cnnlab.data import ImageSet, digits, mnist
 from cnnlab.device import get_device
+from cnnlab.experiments.borrowing import borrowed_features, calibration, forgetting, transfer
 from cnnlab.experiments.looking import sanity, shortcut
 from cnnlab.experiments.networks import (
     ConvStack,
@@ -26,7 +27,6 @@ from cnnlab.models import get_model
 from cnnlab.models.lenet import LeNet
 from cnnlab.models.residual import BasicBlock
 from cnnlab.training import Recipe, evaluate, fit, predict
-from cnnlab.transfer import measure_cells
 
 __all__ = ["EXPERIMENTS", "Experiment"]
 
@@ -537,15 +537,6 @@ def ensemble(seed: int, bench: Bench) -> dict[str, float]:
         "one network": sum(accuracies) / len(accuracies),
         "best of seven": max(accuracies),
         "seven together": (together == test.labels).float().mean().item(),
-    }
-
-
-def transfer(seed: int, bench: Bench) -> dict[str, float]:
-    table = measure_cells((seed,), device=bench.device)
-    return {
-        f"{cell}: {strategy}": accuracy
-        for cell, row in table.accuracies.items()
-        for strategy, (accuracy,) in row.items()
     }
 
 
@@ -1217,15 +1208,48 @@ EXPERIMENTS: dict[str, Experiment] = {
         "sets of images do.",
         search,
     ),
+    "borrowed_features": Experiment(
+        "Five patches of each texture: from which numbers does a linear classifier read them best?",
+        "The features of a network trained on ImageNet serve another task (Yosinski et al. 2014).",
+        "test accuracy",
+        "Logistic regression on 5 patches of 48×48 from each of 15 photographs, drawn by the seed; "
+        "240 patches from other parts of the photographs test it. Inputs are scaled to one norm.",
+        "Three kinds of numbers that nobody learned: six statistics of the colours, the pixels, "
+        "and the features of the same network with random weights.",
+        borrowed_features,
+    ),
     "transfer": Experiment(
         "Little or much data, similar or different: which way of using a trained network is best?",
         "Little and similar: a linear classifier on top; little and different: trouble; much and "
         "similar: a few layers; much and different: more layers (deck S003).",
         "test accuracy",
-        "See cnnlab.transfer.measure_cells: a backbone trained on one task, used on another, "
-        "with 60 or many images.",
-        "Training from scratch on the same images, in every cell.",
+        "EfficientNet-Lite0 with ImageNet's weights at 48×48 pixels; similar are the 15 textures, "
+        "different MNIST's digits; little is 5 images a class, much is 30, drawn by the seed. A "
+        "linear probe takes 200 steps of Adam on features; fine-tuning goes on from it for 20 "
+        "steps on 32 images, the head at a rate of 0.001, the last 2 of 16 blocks and the last "
+        "convolution at 0.0003. Tested on 240 patches and 240 digits.",
+        "A small network of three convolutions from scratch on the same images (60 steps of "
+        "Adam), in every cell. Rates and steps are not tuned for each cell, and more layers than "
+        "these were not thawed.",
         transfer,
+    ),
+    "calibration": Experiment(
+        "Is a network as often right as it is sure?",
+        "Modern networks are too sure of themselves (Guo et al. 2017).",
+        "share",
+        "The networks of *transfer* on the textures: their accuracy on 240 test patches, and the "
+        "mean of their largest probability.",
+        "The same for a network trained from scratch and for a linear probe.",
+        calibration,
+    ),
+    "forgetting": Experiment(
+        "Does a backbone that was fine-tuned still serve its old head?",
+        "Networks forget what they are no longer trained on (McCloskey and Cohen 1989).",
+        "photographs that get the same name as before",
+        "The backbones of *transfer* with the old head of 1,000 classes put back, on the 18 "
+        "photographs of the course at 224×224.",
+        "The linear probe, whose backbone did not change: all names stay.",
+        forgetting,
     ),
     "shortcut": Experiment(
         "Does a network read the digit, or the mark above it?",

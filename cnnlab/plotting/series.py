@@ -59,7 +59,7 @@ def curves(
             where = range(1, len(values) + 1) if at is None else at
             axes.plot(where, [*values], label=name)
         axes.set(xlabel=x, ylabel=quantity, yscale="log" if logarithmic else "linear")
-        if at is None:
+        if all(isinstance(place, int) for place in where):
             axes.xaxis.get_major_locator().set_params(integer=True)
         _finish(axes, percent, named=len(lines) > 1)
     words = [

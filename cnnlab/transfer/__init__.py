@@ -6,31 +6,18 @@
 ['layer3.0', 'fc']
 """
 
-from cnnlab.transfer.cells import (
-    ADVICE,
-    CELLS,
-    STRATEGIES,
-    CellTable,
-    adapt,
-    cell_data,
-    measure_cells,
-)
 from cnnlab.transfer.features import extract_features
 from cnnlab.transfer.pretrained import as_trunk_input, load_trunk
+from cnnlab.transfer.strategies import STRATEGIES, adapt
 from cnnlab.transfer.surgery import freeze, parameter_groups, replace_head, units
 
 __all__ = [
-    "ADVICE",
-    "CELLS",
     "STRATEGIES",
-    "CellTable",
     "adapt",
     "as_trunk_input",
-    "cell_data",
     "extract_features",
     "freeze",
     "load_trunk",
-    "measure_cells",
     "parameter_groups",
     "replace_head",
     "units",

@@ -45,6 +45,9 @@ WORKS = [
     ("15", "for first in (8, 12)", "for first in (1, 15)", "for first in"),
     ("15", "num_replicas=3, rank=rank", "num_replicas=7, rank=rank", "num_replicas=7"),
     ("15", "for p in (2, 4, 8, 16)", "for p in (3, 7)", "for p in"),
+    ("16", "best(cat, 3)", "best(cat, 12)", "best(cat"),
+    ("16", 'prepared["coffee"], cat]', 'prepared["rocket"], cat]', "shares[name]"),
+    ("16", "[105, 45]", "[30, 120]", "x_test, y_test = features"),
 ]  # fmt: skip
 
 STOPS = [
@@ -56,6 +59,8 @@ STOPS = [
     ("04", '"lenet_slide", padding=0', '"lenet_slide", padding=2', r"size mismatch"),
     ("14", "= 6, 10, 4", "= 6, 10, 64", r"4096 threads.*at most 1024"),
     ("15", '("vgg16", 224, 64)', '("vgg61", 224, 64)', r"vgg61"),
+    ("16", "range(150)", "range(60)", r"Sum of input lengths"),
+    ("16", "mine = Transferred(15)", "mine = Transferred(37)", r"size mismatch"),
 ]
 
 

@@ -34,6 +34,7 @@ IN_THE_PATTERN = [
     "12_efficient_networks",
     "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
+    "16_transfer_learning",
     "17_what_does_it_see",
     "00_start_here",
 ]
