@@ -1,6 +1,8 @@
 """The experiments, each a question, a claim of the lectures, and a function of a seed."""
 
 import copy
+import itertools
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +12,8 @@ from random import Random
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from cnnlab.data import ImageSet, digits, mnist
 from cnnlab.device import get_device
@@ -897,6 +901,43 @@ def search(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+def modern_recipe(seed: int, bench: Bench) -> dict[str, float]:
+    train, test, values = _half(mnist("train"), 500), _half(mnist("test")), {}
+    for name, epochs in itertools.product(("old", "new"), (6, 24, 60)):
+        torch.manual_seed(seed)
+        model = small_resnet(8).to(bench.device)
+        trained = train_by_recipe(model, train, epochs * bench.scale, modern=name == "new")
+        values[f"{name} recipe, {epochs} epochs"] = bench.accuracy(trained, test)
+    return values
+
+
+def train_by_recipe(net: nn.Module, data: ImageSet, epochs: int, *, modern: bool) -> nn.Module:
+    """As ResNet was trained in 2015, or with what was learned since: lecture 13's loop."""
+    device = next(net.parameters()).device
+    loader = DataLoader(data, batch_size=50, shuffle=True)
+    steps, step = epochs * len(loader), 0
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for _ in range(epochs):
+        for images, labels in loader:
+            images, labels = images.to(device), F.one_hot(labels, 10).float().to(device)
+            done = step / steps
+            if modern:
+                rate = 0.1 * min(1, 10 * done + 0.01) * (1 + math.cos(math.pi * done)) / 2
+                share, other = torch.rand(()).item(), torch.randperm(len(images))
+                images = share * images + (1 - share) * images[other]
+                labels = 0.9 * (share * labels + (1 - share) * labels[other]) + 0.01
+            else:
+                rate = 0.1 * 0.1 ** ((done >= 0.5) + (done >= 0.75))
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+            average.update_parameters(net)
+            step += 1
+    return average.module if modern else net
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "softmax_first": Experiment(
         "What does a softmax before the cross entropy do to training?",
@@ -1217,6 +1258,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Three kinds of numbers that nobody learned: six statistics of the colours, the pixels, "
         "and the features of the same network with random weights.",
         borrowed_features,
+    ),
+    "modern_recipe": Experiment(
+        "What does a recipe of today give an old network?",
+        "ResNet-50 gains almost five points (torchvision's two sets of weights).",
+        "test accuracy",
+        "ResNet-8, 8 channels wide, on 500 MNIST digits of half the size; SGD with momentum 0.9, "
+        "rate 0.1, weight decay 5e-4, batches of 50. Old: the rate falls to a tenth at half and "
+        "at three quarters. New: warm-up and a cosine, mixed images, label smoothing 0.1, and "
+        "averaged weights (a tenth of each step's). Tested on 1,000.",
+        "The old recipe for as many epochs; one network and one rate.",
+        modern_recipe,
     ),
     "transfer": Experiment(
         "Little or much data, similar or different: which way of using a trained network is best?",

@@ -32,6 +32,7 @@ IN_THE_PATTERN = [
     "10_wider_denser",
     "11_attention",
     "12_efficient_networks",
+    "13_comparing_networks",
     "14_convolution_on_the_gpu",
     "15_more_than_one_gpu",
     "16_transfer_learning",
