@@ -21,7 +21,6 @@ exclude_patterns = [
     "dist",
     "build",
     "submitted",
-    "docs/drafts",
 ]
 root_doc = "docs/book/index"
 

@@ -18,28 +18,6 @@ IMAGES = ("image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLDED = {"house": {"source_hidden": True}, "answer": {"outputs_hidden": True}}
 
-# Lectures in which the student sees the code. The others follow, one after the other.
-IN_THE_PATTERN = [
-    "01_convolution",
-    "02_shapes",
-    "03_pooling_activations_normalization",
-    "04_lenet",
-    "05_alexnet",
-    "06_vgg",
-    "07_nin",
-    "08_googlenet",
-    "09_resnet",
-    "10_wider_denser",
-    "11_attention",
-    "12_efficient_networks",
-    "13_comparing_networks",
-    "14_convolution_on_the_gpu",
-    "15_more_than_one_gpu",
-    "16_transfer_learning",
-    "17_what_does_it_see",
-    "00_start_here",
-]
-
 
 @pytest.fixture(scope="module", params=LECTURES, ids=lambda path: path.stem)
 def lecture(request):
@@ -137,11 +115,6 @@ def test_its_tags_say_what_it_teaches(lecture):
             assert re.fullmatch(r"[ALTE][1-9]\d?", tag)
 
 
-@pytest.fixture(scope="module", params=IN_THE_PATTERN)
-def patterned(request):
-    return nbformat.read(ROOT / "lectures" / f"{request.param}.ipynb", as_version=4)
-
-
 def tags(cell):
     return {*cell.metadata.get("tags", [])}
 
@@ -165,8 +138,8 @@ def nodes(lecture, kind):
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
 
 
-def test_what_is_folded_says_so_in_its_tag_and_its_metadata(patterned):
-    for cell in code_cells(patterned):
+def test_what_is_folded_says_so_in_its_tag_and_its_metadata(lecture):
+    for cell in code_cells(lecture):
         folded = dict(cell.metadata.get("jupyter", {}))
         wanted = {}
         for tag in tags(cell) & {*FOLDED}:
@@ -175,8 +148,8 @@ def test_what_is_folded_says_so_in_its_tag_and_its_metadata(patterned):
         assert not [tag for tag in tags(cell) if re.match("(hide|remove)-", tag)]
 
 
-def test_no_answer_stands_open_below_its_question(patterned):
-    cells = patterned.cells
+def test_no_answer_stands_open_below_its_question(lecture):
+    cells = lecture.cells
     asked = [i for i, cell in enumerate(cells) if "**Predict first.**" in cell.source]
     assert asked
     for i in asked:
@@ -188,17 +161,17 @@ def test_no_answer_stands_open_below_its_question(patterned):
     assert answers == [i + 1 for i in asked], "an answer without a question"
 
 
-def test_what_it_teaches_stands_on_the_page(patterned):
-    bases = [ast.unparse(base) for c in nodes(patterned, ast.ClassDef) for base in c.bases]
+def test_what_it_teaches_stands_on_the_page(lecture):
+    bases = [ast.unparse(base) for c in nodes(lecture, ast.ClassDef) for base in c.bases]
     assert {"nn.Module", "nn.Sequential"} & {*bases}, "no network is written out"
-    parts = [ast.unparse(part) for part in nodes(patterned, (ast.For, ast.FunctionDef))]
+    parts = [ast.unparse(part) for part in nodes(lecture, (ast.For, ast.FunctionDef))]
     assert [part for part in parts if ".backward()" in part and ".step()" in part], "no training"
 
 
-def test_a_student_could_have_written_its_cells(patterned):
-    student, house = student_cells(patterned), len(code_cells(patterned))
+def test_a_student_could_have_written_its_cells(lecture):
+    student, house = student_cells(lecture), len(code_cells(lecture))
     house -= len(student)
-    assert median(map(lines, code_cells(patterned))) <= 10
+    assert median(map(lines, code_cells(lecture))) <= 10
     assert max(map(lines, student)) <= 25
     assert 4 * house <= len(student) + house, f"{house} house cells beside {len(student)}"
     for cell in student:
@@ -206,39 +179,39 @@ def test_a_student_could_have_written_its_cells(patterned):
         assert not plumbing, f"this belongs into the house:\n{cell.source}"
 
 
-def test_numbers_are_printed_as_numbers(patterned):
-    assert not [text for text in printed(patterned) if re.search(r"\b(True|False)\b", text)]
+def test_numbers_are_printed_as_numbers(lecture):
+    assert not [text for text in printed(lecture) if re.search(r"\b(True|False)\b", text)]
 
 
-def test_what_is_measured_lies_in_its_band(patterned):
+def test_what_is_measured_lies_in_its_band(lecture):
     """What varies is printed, and the band in which the text is true is held by `expect`."""
-    assert not [text for text in printed(patterned) if "The text was written for" in text]
-    cells = code_cells(patterned)
+    assert not [text for text in printed(lecture) if "The text was written for" in text]
+    cells = code_cells(lecture)
     measured = [i for i, cell in enumerate(cells) if "nbval-ignore-output" in tags(cell)]
     bands = [i for i, cell in enumerate(cells) if re.search(r"^ *expect\(", cell.source, re.M)]
     assert all("house" in tags(cells[i]) and not cells[i].outputs for i in bands)
     assert not measured or [i for i in bands if i > measured[-1]], "a number without a band"
 
 
-def test_the_slides_are_not_in_the_way(patterned):
-    everything = [cell.source for cell in patterned.cells] + [*printed(patterned)]
+def test_the_slides_are_not_in_the_way(lecture):
+    everything = [cell.source for cell in lecture.cells] + [*printed(lecture)]
     assert not [text for text in everything if re.search(r"\bS00\d-\d{3}\b", text)]
-    assert "facts" not in {name.id for name in nodes(patterned, ast.Name)}
-    prose = text(patterned).split("## Sources")[0]
+    assert "facts" not in {name.id for name in nodes(lecture, ast.Name)}
+    prose = text(lecture).split("## Sources")[0]
     compared = [part for part in prose.split("\n\n") if re.search(r"\b(slide|deck)s?\b", part)]
     assert len(compared) <= 3, compared
 
 
-def test_its_words_are_those_of_the_field(patterned):
-    assert not re.findall(r"\b(trunks?|telephones?|dearer|dearest)\b", text(patterned))
+def test_its_words_are_those_of_the_field(lecture):
+    assert not re.findall(r"\b(trunks?|telephones?|dearer|dearest)\b", text(lecture))
 
 
-def test_its_experiments_are_in_the_catalogue_with_all_rows(patterned):
-    calls = [c for c in nodes(patterned, ast.Call) if ast.unparse(c.func) == "measured"]
+def test_its_experiments_are_in_the_catalogue_with_all_rows(lecture):
+    calls = [c for c in nodes(lecture, ast.Call) if ast.unparse(c.func) == "measured"]
     assert calls, "no run of its own stands beside those on other seeds"
     for call in calls:
         name = ast.literal_eval(call.args[0])
-        assert any(repr(measured(name)) in text for text in printed(patterned)), name
+        assert any(repr(measured(name)) in text for text in printed(lecture)), name
 
 
 def drop_alt(lecture):
@@ -346,7 +319,7 @@ HOUSE = {"tags": ["house"], "jupyter": {"source_hidden": True}}
     ],
 )
 def test_a_fault_in_the_pattern_is_seen(test, spoil):
-    lecture = nbformat.read(ROOT / "lectures" / f"{IN_THE_PATTERN[0]}.ipynb", as_version=4)
+    lecture = nbformat.read(LECTURES[1], as_version=4)
     test(lecture)
     spoil(lecture)
     with pytest.raises(AssertionError):
