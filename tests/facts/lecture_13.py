@@ -10,6 +10,14 @@ from cnnlab.models.published import published_accuracies
 
 RIVALS = ["googlenet", "resnet18", "resnet50", "inception_v3", "alexnet", "vgg16", "vgg19"]
 LEFT_OUT = ("ResNet152", "SqueezeNet1_0")
+# The rows of the slides' table, from the best to AlexNet.
+ROWS = """
+S004-068 S004-069 S004-070 S004-071 S004-072 S004-073 S004-074 S004-075 S004-076 S004-077 S004-078
+S004-079 S004-080 S004-081 S004-082 S004-083 S004-084 S004-085 S004-086 S004-087 S004-088 S004-089
+S004-090 S004-091 S004-092 S004-093 S004-094 S004-095 S004-096 S004-097 S004-098 S004-099 S004-100
+S004-101 S004-102 S004-103 S004-104 S004-105 S004-106 S004-107 S004-108 S004-109 S004-110 S004-111
+S004-112
+""".split()
 
 
 def points_per_parameter(name: str) -> float:
@@ -38,10 +46,9 @@ def numbers() -> dict:
     rows = published_accuracies()
     on_slide = [row for row in rows if row.name not in LEFT_OUT]
     left_out = [row for row in rows if row.name in LEFT_OUT]
-    ids = [f"S004-{number:03}" for number in range(68, 113)]
     alexnet, vgg19 = costs("alexnet"), costs("vgg19")
     return {
-        **{id: [row.top1, row.top5] for id, row in zip(ids, on_slide, strict=True)},
+        **{id: [row.top1, row.top5] for id, row in zip(ROWS, on_slide, strict=True)},
         "S004-113": " and ".join(f"{r.name} {r.top1:.3f} / {r.top5:.3f}" for r in left_out),
         "S004-114": sorted(on_slide, key=lambda row: -row.top1) == on_slide,
         "S000-146": max(RIVALS, key=points_per_parameter),
