@@ -17,7 +17,7 @@ S004-079 S004-080 S004-081 S004-082 S004-083 S004-084 S004-085 S004-086 S004-087
 S004-090 S004-091 S004-092 S004-093 S004-094 S004-095 S004-096 S004-097 S004-098 S004-099 S004-100
 S004-101 S004-102 S004-103 S004-104 S004-105 S004-106 S004-107 S004-108 S004-109 S004-110 S004-111
 S004-112
-""".split()
+"""
 
 
 def points_per_parameter(name: str) -> float:
@@ -48,7 +48,7 @@ def numbers() -> dict:
     left_out = [row for row in rows if row.name in LEFT_OUT]
     alexnet, vgg19 = costs("alexnet"), costs("vgg19")
     return {
-        **{id: [row.top1, row.top5] for id, row in zip(ROWS, on_slide, strict=True)},
+        **{id: [row.top1, row.top5] for id, row in zip(ROWS.split(), on_slide, strict=True)},
         "S004-113": " and ".join(f"{r.name} {r.top1:.3f} / {r.top5:.3f}" for r in left_out),
         "S004-114": sorted(on_slide, key=lambda row: -row.top1) == on_slide,
         "S000-146": max(RIVALS, key=points_per_parameter),
