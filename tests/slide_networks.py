@@ -1,6 +1,6 @@
 """The networks of the slides as small modules, and the words in which facts are recomputed.
 
-`NAMESPACE` is what an expression in ``cnnlab/facts/slides.csv`` (column ``how``) may use. The
+`NAMESPACE` is what an expression in ``tests/facts/slides.csv`` (column ``how``) may use. The
 networks are stated here on their own, so that the facts do not lean on ``cnnlab.models``.
 """
 
@@ -17,9 +17,9 @@ import torchvision
 from scipy.signal import convolve2d
 from torch import nn
 
-from cnnlab import facts
 from cnnlab.cost import summary
 from cnnlab.shapes import output_size, pool_output_size, receptive_field
+from tests import facts
 
 # --- building blocks --------------------------------------------------------------------------
 

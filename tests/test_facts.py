@@ -1,7 +1,6 @@
 """The slides' numbers as data: consistent in themselves, and compared in plain words."""
 
 import doctest
-import html
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab import facts
+from tests import facts
 
 ALL = facts.all_facts()
 DECKS = {"S000": 149, "S001": 104, "S002": 192, "S003": 76, "S004": 115}
@@ -47,7 +46,7 @@ def test_every_cause_explains_something():
 def test_errata_page_is_up_to_date():
     page = Path(__file__).parents[1] / "docs" / "errata.md"
     assert page.read_text(encoding="utf-8") == facts.errata_markdown(), (
-        "run: python -m cnnlab.facts > docs/errata.md"
+        "run: python -m tests.facts > docs/errata.md"
     )
     assert all(fact.id in page.read_text() for fact in ALL if fact.status == "erratum")
 
@@ -71,7 +70,7 @@ def test_compare_says_what_is_wrong(id, got, right, agrees, words):
     comparison = facts.compare(id, got)
     assert (comparison.right, comparison.agrees, bool(comparison)) == (right, agrees, right)
     assert re.search(words, " ".join(str(comparison).split()))
-    assert html.escape(comparison.fact.quantity) in comparison._repr_html_()
+    assert comparison.fact.quantity in " ".join(str(comparison).split())
     assert str(comparison) == str(facts.compare(id, got))
 
 
@@ -84,7 +83,6 @@ def test_compare_all_is_a_line_for_each_number():
         ["S002-115"],
     ]
     assert re.search("22 layers +22 layers +agrees +S000-031$", depth)
-    assert table._repr_html_().count("<tr>") == 4
 
 
 def test_decks_that_print_the_same_share_a_line():
@@ -107,11 +105,10 @@ def test_compare_takes_any_array(kind):
     assert not facts.compare("S004-006", 24).right
 
 
-def test_get_and_find():
+def test_get():
     fact = facts.get("S002-053")
     assert (fact.value, fact.step, fact.ours) == (145_000_000, 1_000_000, 149_520_384)
-    assert "150 million" in str(fact) and "150 million" in fact._repr_html_()
-    assert {fact.id for fact in facts.find("MFLOP total")} == {"S000-030", "S002-115"}
+    assert "150 million" in str(fact)
     with pytest.raises(KeyError, match="the nearest are S002-05"):
         facts.get("S002-0533")
     with pytest.raises(KeyError, match="ids look like S002-053"):

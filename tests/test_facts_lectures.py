@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab import facts
+from tests import facts
 
 FOLDER = Path(__file__).parent / "facts"
 TABLES = sorted(path.stem for path in FOLDER.glob("lecture_*.py"))

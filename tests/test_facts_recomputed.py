@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnlab import facts
+from tests import facts
 from tests.slide_networks import NAMESPACE
 
 CHECKABLE = [fact for fact in facts.all_facts() if fact.how]

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from cnnlab import facts
 from cnnlab.data import Batches, ImageSet, augmentation, digits, patterns
 from cnnlab.models import get_model
 from cnnlab.progress import progress_bar, somebody_watches
@@ -29,6 +28,7 @@ from cnnlab.training import (
     get_recipe,
     predict,
 )
+from tests import facts
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cnnlab import facts
+from tests import facts
 from tests.course import what_is_taught
 
 TAGS = {row["tag"] for row in what_is_taught.topics()}
@@ -75,45 +75,37 @@ def test_every_id_is_one_of_a_fact():
     assert all(reason.endswith(".") for reason in what_is_taught.not_taught().values())
 
 
-@pytest.fixture
-def lecture(tmp_path) -> Path:
-    """A lecture with one tag and two facts, one of them only spoken of."""
-    cells = [
-        nbformat.v4.new_markdown_cell("## 3.1 · *Max* pooling, and S000-003"),
-        nbformat.v4.new_code_cell('# S000-002\nfacts.compare_all({"S000-001 S001-001": 1})'),
-    ]
-    cells[0].metadata["cnnlab"] = {"teaches": ["L8"]}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "03_pooling.ipynb")
-    return tmp_path / "03_pooling.ipynb"
-
-
-def test_tags_and_ids_are_read_from_a_lecture(lecture):
-    (section,) = what_is_taught.sections([lecture])
+def test_tags_are_read_from_a_lecture(tmp_path):
+    cell = nbformat.v4.new_markdown_cell("## 3.1 · *Max* pooling, and S000-003")
+    cell.metadata["cnnlab"] = {"teaches": ["L8"]}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "03_pooling.ipynb")
+    (section,) = what_is_taught.sections([tmp_path / "03_pooling.ipynb"])
     assert section.teaches == ["L8"]
     assert section.link == (
         r"[3.1 · \*Max\* pooling, and S000-003]"
         "(../lectures/03_pooling.ipynb#31--max-pooling-and-s000-003)"
     )
-    assert what_is_taught.compared([lecture]) == {
-        "S000-001": "03_pooling",
-        "S001-001": "03_pooling",
-    }
 
 
-def test_ids_are_read_from_a_lectures_table_too(lecture, tmp_path):
-    table = tmp_path / "lecture_03.py"
-    table.write_text('"""About S000-009."""\nNUMBERS = {"S000-001 S000-004": 1}  # S000-005\n')
-    found = what_is_taught.compared([lecture, table])
-    assert found["S000-001"] == "03_pooling" and found["S000-004"] == "lecture_03"
-    assert "S000-005" not in found
+@pytest.fixture
+def table(tmp_path) -> Path:
+    """A lecture's table with three facts, and one that a comment speaks of."""
+    path = tmp_path / "lecture_03.py"
+    path.write_text('NUMBERS = {"S000-001 S000-004": 1, "S001-001": 2}  # S000-005\n')
+    return path
 
 
-def test_what_is_compared_is_struck_off_the_list(lecture, tmp_path, monkeypatch):
+def test_ids_are_read_from_a_lectures_table(table):
+    assert what_is_taught.compared([table]) == dict.fromkeys(
+        ["S000-001", "S000-004", "S001-001"], "lecture_03"
+    )
+
+
+def test_what_is_compared_is_struck_off_the_list(table, tmp_path, monkeypatch):
     listed = [["ids", "reason"], ["S000-001 S000-002", "Is left."], ["S001-001", "Goes."]]
     with (tmp_path / "facts_not_taught.csv").open("w", newline="") as file:
         csv.writer(file).writerows(listed)
     monkeypatch.setattr(what_is_taught, "HERE", tmp_path)
-    monkeypatch.setattr(what_is_taught, "LECTURES", [lecture])
-    monkeypatch.setattr(what_is_taught, "TABLES", [])
+    monkeypatch.setattr(what_is_taught, "TABLES", [table])
     what_is_taught.strike_what_is_compared()
     assert what_is_taught.not_taught() == {"S000-002": "Is left."}

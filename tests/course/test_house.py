@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"shapes", "data", "facts", "device", "progress", "sandbox"},
+    {"shapes", "data", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
     {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
     {"cli", "__main__", "doctor", "grading", "checks", "assignments"},

@@ -2,8 +2,8 @@
 
 The topics are in ``topics.csv``, the facts that nothing compares in ``facts_not_taught.csv``,
 each group with its reason. Where something is taught the lectures say themselves: headings bear
-tags (docs/lectures.md). A fact's id stands in the code that compares it: in a lecture's table in
-``tests/facts``, or in the cell of a lecture that has none yet.
+tags (docs/lectures.md). A fact's id stands in the code that compares it, a lecture's table in
+``tests/facts``.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import nbformat
 
-from cnnlab import facts
+from tests import facts
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -66,22 +66,14 @@ def sections(lectures: Iterable[Path] | None = None) -> list[Section]:
 
 
 def compared(files: Iterable[Path] | None = None) -> dict[str, str]:
-    """The ids of facts in lectures' code and tables, each with the first file that it stands in."""
+    """The ids of facts in the lectures' tables, each with the first table that it stands in."""
     found: dict[str, str] = {}
-    for path in files or [*LECTURES, *TABLES]:
-        for code in _code(path):
-            for node in ast.walk(ast.parse(code)):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    for id in re.findall(r"\bS\d{3}-\d{3}\b", node.value):
-                        found.setdefault(id, path.stem)
+    for path in files or TABLES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for id in re.findall(r"\bS\d{3}-\d{3}\b", node.value):
+                    found.setdefault(id, path.stem)
     return found
-
-
-def _code(path: Path) -> list[str]:
-    if path.suffix == ".py":
-        return [path.read_text(encoding="utf-8")]
-    cells = nbformat.read(path, 4).cells
-    return [cell.source for cell in cells if cell.cell_type == "code"]
 
 
 def topics() -> list[dict[str, str]]:
@@ -125,8 +117,7 @@ def _facts_section() -> str:
     lines = [
         "## Numbers of the slides that nothing compares\n",
         f"The slides print {total} numbers and statements; {used} of them are set beside the "
-        "package's own, lecture by lecture (`tests/facts/`, or a lecture's cells). The others, "
-        "and why:\n",
+        "package's own, lecture by lecture (`tests/facts/`). The others, and why:\n",
         "| facts | why not |\n|---|---|",
     ]
     for row in _table(NOT_TAUGHT):

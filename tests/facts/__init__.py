@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import html
 import json
 import math
 import textwrap
@@ -41,7 +40,6 @@ __all__ = [
     "compare",
     "compare_all",
     "errata_markdown",
-    "find",
     "get",
 ]
 
@@ -96,9 +94,6 @@ class Fact:
     def __repr__(self) -> str:
         return _text(self._heading(), self._lines())
 
-    def _repr_html_(self) -> str:
-        return _html(self._heading(), self._lines(), self.status)
-
     def _heading(self) -> str:
         return f"{self.id}  {self.topic}: {self.quantity} (deck {self.deck}, {self.where})"
 
@@ -152,9 +147,6 @@ class Comparison:
     def __repr__(self) -> str:
         return _text(self.fact._heading(), self._lines())
 
-    def _repr_html_(self) -> str:
-        return _html(self.fact._heading(), self._lines(), self._state())
-
     def _state(self) -> str:
         if not self.right and (self.fact.ours is not None or self.fact.value is not None):
             return "differs"
@@ -197,18 +189,6 @@ class Comparisons:
             f"  {verdict:7}  {ids}".rstrip()
             for what, printed, ours, verdict, ids in table
         )
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{word}</th>" for word in ("", "printed", "ours", "", "where"))
-        rows = "".join(
-            "<tr><td style='text-align:left;border-left:4px solid "
-            f"{_COLOURS.get(verdict, '#666')}'>"
-            f"{html.escape(what)}</td><td>{html.escape(printed)}</td><td>{html.escape(ours)}</td>"
-            f"<td style='text-align:left'>{html.escape(verdict)}</td>"
-            f"<td style='text-align:left'>{ids}</td></tr>"
-            for what, printed, ours, verdict, ids in self._cells()
-        )
-        return f"<table style='margin:0'><tr>{head}</tr>{rows}</table>"
 
     def _cells(self) -> list[tuple[str, str, str, str, str]]:
         lines: dict[tuple[str, ...], list[str]] = {}
@@ -266,12 +246,6 @@ def all_facts() -> tuple[Fact, ...]:
     return tuple(_facts().values())
 
 
-def find(text: str) -> list[Fact]:
-    """The facts whose topic or quantity contains this text, upper or lower case."""
-    text = text.lower()
-    return [fact for fact in all_facts() if text in f"{fact.topic}: {fact.quantity}".lower()]
-
-
 def errata_markdown() -> str:
     """``docs/errata.md``: each cause with the numbers that it explains."""
     decks = "\n".join(f"- **{d['deck']}**: {d['title']} ({d['author']})" for d in _table("decks"))
@@ -283,9 +257,9 @@ def errata_markdown() -> str:
         f"wrong or need a word. {count} were recomputed by the tests, which also fail when a "
         "number below turns out to agree.\n",
         "One FLOP of the slides is one multiply-add, called a MAC here; KB are 1024 bytes. "
-        "`facts.get(id)` shows any of them in a notebook.\n",
+        "`tests/facts/` holds them all as data.\n",
         f"{decks}\n",
-        "This file is made by `python -m cnnlab.facts`; edit the tables in `cnnlab/facts/`.\n",
+        "This file is made by `python -m tests.facts`; edit the tables in `tests/facts/`.\n",
     ]
     for erratum in _table("errata"):
         rows = [fact for fact in errata if fact.erratum == erratum["erratum"]]
@@ -413,22 +387,6 @@ def _text(heading: str, lines: list[tuple[str, str]]) -> str:
             f"  {label:{width}}  {textwrap.indent(text, indent).strip()}"
             for (label, _), text in zip(lines, wrapped, strict=True)
         ]
-    )
-
-
-_COLOURS = {"agrees": "#0072b2", "erratum": "#d55e00", "differs": "#b3003c"}
-
-
-def _html(heading: str, lines: list[tuple[str, str]], state: str) -> str:
-    colour = _COLOURS.get(state, "#666")
-    rows = "".join(
-        f"<tr><th style='text-align:left;padding:0 1em 0 0'>{html.escape(label)}</th>"
-        f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-        for label, text in lines
-    )
-    return (
-        f"<div style='border-left:4px solid {colour};padding-left:.8em'>"
-        f"<b>{html.escape(heading)}</b><table style='margin:0'>{rows}</table></div>"
     )
 
 
