@@ -17,7 +17,8 @@ from cnnlab.checks.weights import classes, rebuilt, told
 from cnnlab.data import digits, moved
 from cnnlab.layers import Residual
 
-TRAINING = [task for task in TASKS if task.kind == "weights"]
+# Judged on moved digits; assignment 8, whose layers are given, on MNIST as it is.
+TRAINING = [task for task in TASKS if task.kind == "weights" and task.id[:2] != "a8"]
 SHAPE = (1, 8, 8)
 
 
