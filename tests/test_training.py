@@ -705,7 +705,7 @@ FLAT = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (DataLoader(few_digits(), 8), "fit takes the dataset, not a DataLoader"),
+        (DataLoader(blobs(), 8), "fit takes the dataset, not a DataLoader"),
         ([(object(), 1)] * 4, "an image of the dataset is a object, not a tensor"),
         (TensorDataset((255 * PIXELS).byte(), CLASSES), r"images are torch.uint8, .* / 255"),
         (TensorDataset(PIXELS, torch.eye(10)[CLASSES]), r"shape \(10,\) and is torch.float32"),
