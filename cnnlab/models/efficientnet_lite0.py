@@ -20,19 +20,10 @@ from torch import Tensor, nn
 from cnnlab.data import shipped_file
 from cnnlab.models._network import Network
 from cnnlab.models._registry import register
+from cnnlab.models.efficientnet import STAGES  # those of B0
 
 __all__ = ["EfficientNetLite0", "InvertedResidual", "categories", "preprocess"]
 
-# The paper's table 1: expansion, kernel_size, stride of the first, output channels, number.
-STAGES = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
 SIZE = 224  # pixels
 
 
