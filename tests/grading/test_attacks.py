@@ -286,7 +286,10 @@ def class_(tmp_path_factory):
             "print('\\nKEY', held.value.decode()); sys.exit(code)",
         ]
     )
-    course.printed = course.python("-c", canary_key, status=1)
+    try:
+        course.printed = course.python("-c", canary_key, status=1)
+    finally:
+        subprocess.run(["rm", "-rf", deep / "d"], check=True)  # pytest could not
     (folder / "printed").write_text(course.printed)
     course.canary_folder = canary
     course.reports = {
@@ -302,8 +305,7 @@ def class_(tmp_path_factory):
             s.student_id: {g.name: g.needs_manual_grade for n in s.notebooks for g in n.grades}
             for s in gradebook.assignment_submissions(NAME)
         }
-    yield course
-    subprocess.run(["rm", "-rf", deep], check=True)  # pytest could not
+    return course
 
 
 def points(course, name) -> dict:
