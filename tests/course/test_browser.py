@@ -44,6 +44,16 @@ def test_the_first_lecture_runs_to_its_end_without_an_error(page, server):
     lab.run_to_the_end(page, address, folder, lab.ROOT / "lectures/01_convolution.ipynb")
 
 
+def test_a_folded_answer_does_not_show_its_first_line(page, server):
+    folder, address = server
+    shutil.copy(lab.ROOT / "lectures/09_resnet.ipynb", folder)
+    lab.open_notebook(page, address, "09_resnet.ipynb")
+    folded = page.locator(".jp-OutputPlaceholder .jp-PlaceholderText")
+    folded.first.wait_for(state="attached")
+    sizes = folded.evaluate_all("spans => spans.map(span => getComputedStyle(span).fontSize)")
+    assert set(sizes) == {"0px"} and len(sizes) > 5
+
+
 def test_validate_says_in_words_what_is_missing(page, server):
     lab.open_notebook(page, server[1], "assignments/a1_convolution/a1_convolution.ipynb")
     page.get_by_role("button", name="Validate").click()
