@@ -159,6 +159,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_starts_processes_that_run_its_cell(monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK_CELL)])

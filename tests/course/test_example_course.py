@@ -163,6 +163,10 @@ def changed_tasks(folder: Path, old: str, new: str) -> Course:
     return Course(folder)
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "old, new, words",
     [
@@ -171,10 +175,10 @@ def changed_tasks(folder: Path, old: str, new: str) -> Course:
             "RANKS = 1 / 0\nTask(",
             "tasks.py cannot be used: line 30 raises ZeroDiv",
         ),
-        ("TASKS = [RANKS,", "TASKS = [RANKS, RANKS,", "two tasks of the id 's-ranks'"),
-        ("TASKS = [RANKS,", "TASKS = [", "The graded cell 's-ranks' says check(\"s-ranks\")"),
-        ('"equal values": 2', '"equal values": 3', "is worth 7 points in"),
-        ("TASKS = [", "OTHERS = [", "has no list TASKS of `Task` objects"),
+        slow("TASKS = [RANKS,", "TASKS = [RANKS, RANKS,", "two tasks of the id 's-ranks'"),
+        slow("TASKS = [RANKS,", "TASKS = [", "The graded cell 's-ranks' says check(\"s-ranks\")"),
+        slow('"equal values": 2', '"equal values": 3', "is worth 7 points in"),
+        slow("TASKS = [", "OTHERS = [", "has no list TASKS of `Task` objects"),
     ],
 )
 def test_tasks_that_cannot_be_used_stop_their_own_assignment_in_a_sentence(
@@ -186,6 +190,7 @@ def test_tasks_that_cannot_be_used_stop_their_own_assignment_in_a_sentence(
     assert not (course.folder / "assignments" / NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_variant_in_which_two_mistakes_meet_is_refused(tmp_path):
     course = changed_tasks(
         tmp_path / "course", "cards=(52, 40, 36", "cards=(52, 2, 2, 2) and (52, 2"

@@ -114,6 +114,7 @@ def test_the_simulator_takes_it(source):
     assert report.ok, report
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not nvrtc.installed(), reason="NVRTC is not installed")
 def test_nvidias_compiler_takes_all_of_them():
     refused = {}
