@@ -798,6 +798,17 @@ def gates(seed: int, bench: Bench) -> dict[str, float]:
     return values
 
 
+def patience(seed: int, bench: Bench) -> dict[str, float]:
+    test, values = _scattered("test", 500), {}
+    recipe = replace(SCATTERED, epochs=12, learning_rate=0.002, seed=seed)
+    for count in (800, 4000):
+        for name, make in {"ResNet": lambda: _gated(None), "ViT": SmallViT}.items():
+            torch.manual_seed(seed)
+            model = bench.train(make(), _scattered("train", count), recipe)
+            values[f"{name}, {count:,} images"] = bench.accuracy(model, test)
+    return values
+
+
 def gate_places(seed: int, bench: Bench) -> dict[str, float]:
     values = {}
     for label, centred in (("centred", True), ("anywhere", False)):
@@ -1215,6 +1226,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         "The same network without a gate, under the same recipe and seeds. A gate adds "
         "parameters, which this does not equalize.",
         gates,
+    ),
+    "patience": Experiment(
+        "Does a small ViT learn with five times the images?",
+        "A ViT needs more data than a ResNet for the same (Dosovitskiy et al. 2021, figure 3).",
+        "test accuracy",
+        "The ViT of *gates*, and its ResNet without a gate, on 800 or 4,000 digits; AdamW, rate "
+        "0.002 with a cosine schedule, weight decay 0.01, 12 epochs, batches of 25. Tested on 500 "
+        "others.",
+        "The ResNet under the same recipe, images and seeds. One recipe, and no augmentation: "
+        "another may suit the ViT better.",
+        patience,
     ),
     "gate_places": Experiment(
         "Does CBAM's spatial gate find the digit?",
