@@ -83,7 +83,7 @@ def write_student_page(path: Path, report: dict) -> None:
     name = report.get("name") or ""
     rows = [
         f"<tr><th scope=row>{escape(v['task'])}<td class=n>{v['points']:g} of {v['max_points']:g}"
-        f"<td>{_parts(v)}<td>{escape(v['misconception'] or '')} {escape(v['problem'])}"
+        f"<td>{_parts(v)}<td>{escape(': '.join(filter(None, (v['misconception'], v['problem']))))}"
         for v in report.get("tasks", {}).values()
     ]
     listed = [
@@ -153,7 +153,7 @@ def states(report: dict) -> list[str]:
         "timeout": bool(report.get("timed_out")),
         "late": bool(standing and standing.late > 0),
         "blank": bool(report.get("blank")),
-        "absent": bool(report.get("absent")),
+        "absent": bool(report.get("absent")) and not report.get("problem"),
     }
     return [state for state in STATES if holds[state]]
 
@@ -228,12 +228,11 @@ class _Class:
         self.counts.update(found or ["done"])
         who = self._link(report["student"]) if not report.get("absent") else ""
         self.handed_in += not report.get("absent")
-        if "failed" in found:
-            self.marked["failed"].append(
-                f"<b>{who}</b> was not graded: {escape(report['problem'])}"
-            )
-        elif not report.get("absent"):
-            self._count(report)
+        if not report.get("absent"):
+            if why := report["problem"]:
+                self.marked["failed"].append(f"<b>{who}</b> was not graded: {escape(why)}")
+            else:
+                self._count(report)
         if signs := [s for key in SIGNS for s in report.get(key, [])]:
             listed = "".join(f"<li>{escape(sign)}" for sign in signs[:20])
             self.marked["signs"].append(f"<b>{who}</b><ul>{listed}</ul>")
@@ -286,10 +285,10 @@ class _Class:
             ("links", "", _links(report, "../.."), ""),
         )
         row = "".join(
-            f"<td class='{kind}' data-th='{key}' data-v='{escape(value)}'>{shown}"
+            f"<td class='{kind}' data-th='{key}' data-v='{escape(value)}'>{shown}</td>"
             for key, value, shown, kind in cells
         )
-        self.rows.append((urgent, student, f"<tr data-states='{' '.join(found)}'>{row}"))
+        self.rows.append((urgent, student, f"<tr data-states='{' '.join(found)}'>{row}</tr>"))
 
     def summary(self) -> str:
         told = f"<p>{self.handed_in:,} submissions, {self.graded:,} graded. "
