@@ -270,7 +270,7 @@ def main() -> None:
             f"{os.cpu_count()} cores.",
         ]
         if options.otter:
-            took, said = otter.graded(ours, options.otter)
+            took, said = otter.graded(ours, NAME, options.otter, b)
             each["otter run, without Docker"] = [took / options.otter]
             notes += said
         reference = each["stock nbgrader"]
