@@ -1,9 +1,11 @@
 """Stock nbgrader against ``cnnlab grade`` on the same submissions, with the sandbox on.
 
-Both grade a class of assignment 1 from the command line, in turns, each time from an empty
-gradebook; then the grades are compared one by one.
+Both grade a class of assignment 1 from the command line, from an empty gradebook; then the grades
+are compared one by one. Otter-grader grades some of the class, in an environment of its own. Then
+2,000 submissions are entered that have been judged before, and clusters of some workers say whether
+the simulation of many can be believed.
 
-    python -m benchmarks.grading [--submissions 48] [--rounds 2] [--cluster 2 4] [--many 500]
+    python -m benchmarks.grading [--submissions 48] [--cluster 2 4] [--entered 2000] [--otter 12]
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ import nbformat
 import psutil
 from nbgrader.api import Gradebook
 
-from benchmarks._report import interleaved, ratio, save, time
+from benchmarks import otter
+from benchmarks._report import DOCS, ratio, save, time
+from benchmarks.grading_scale import Costs, draw, limits, needed, simulate, throughputs
 
 ROOT = Path(__file__).parents[1]
 NAME = "a1_convolution"
@@ -43,6 +47,10 @@ def make_course(folder: Path, config: str, submissions: int) -> None:
     shutil.copytree(ROOT / "solutions" / NAME, folder / "solutions" / NAME)
     (folder / "nbgrader_config.py").write_text(config)
     run(folder, "nbgrader", "generate_assignment", NAME)
+    make_class(folder, submissions)
+
+
+def make_class(folder: Path, submissions: int) -> None:
     for number in range(submissions):
         notebook = nbformat.read(folder / "solutions" / NAME / f"{NAME}.ipynb", 4)
         release = nbformat.read(folder / "assignments" / NAME / f"{NAME}.ipynb", 4)
@@ -90,33 +98,74 @@ def grades(folder: Path) -> dict:
         }
 
 
+def reports_of(folder: Path) -> list[dict]:
+    return [json.loads(p.read_text()) for p in (folder / "reports" / NAME).glob("*.json")]
+
+
 def stages(folder: Path) -> dict[str, float]:
     """Seconds of a submission in its worker, stage by stage: the median of the class."""
-    reports = [json.loads(p.read_text()) for p in (folder / "reports" / NAME).glob("*.json")]
+    reports = reports_of(folder)
     names = ("kernel", "cells", "tasks", "total")
     return {name: statistics.median(r["seconds"].get(name, 0) for r in reports) for name in names}
 
 
-def peak_memory(folder: Path) -> tuple[int, float]:
-    """The coordinator's largest resident size, in MiB, and the seconds of a run."""
-    forget(folder)
-    began, largest = perf_counter(), 0
-    process = psutil.Popen([sys.executable, "-m", "cnnlab", "grade", "a1"], cwd=folder,
-                           env=_environment(), stdout=subprocess.DEVNULL)  # fmt: skip
+def watched(folder: Path, *words: str) -> tuple[float, float, int]:
+    """Run ``cnnlab grade``; its wall and processor seconds and its largest resident size in MiB.
+
+    Of the coordinator alone: its workers and their kernels count for themselves.
+    """
+    began = perf_counter()
+    command = [sys.executable, "-m", "cnnlab", "grade", "a1", *words]
+    process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL)
+    status, largest, spent = psutil.Process(process.pid), 0, 0.0
     while process.poll() is None:
         try:
-            largest = max(largest, process.memory_info().rss)
+            with status.oneshot():
+                largest = max(largest, status.memory_info().rss)
+                spent = status.cpu_times().user + status.cpu_times().system
         except psutil.Error:
             break
-        sleep(0.2)
-    process.wait()
-    return largest >> 20, perf_counter() - began
+        sleep(0.02)
+    if process.wait():
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return perf_counter() - began, spent, largest >> 20
 
 
-def busy() -> float:
-    """Seconds that this machine's processors have worked."""
-    times = psutil.cpu_times()
-    return times.user + times.nice + times.system
+def judged_before(folder: Path, submissions: int, distinct: int = 24) -> None:
+    """Submissions that all have been judged, by a run that was killed before it entered any."""
+    forget(folder)
+    shutil.rmtree(folder / "submitted")
+    make_class(folder, distinct)
+    keep = (
+        "import sys\nfrom cnnlab.grading import coordinator\n"
+        "coordinator._Session.flush = lambda self: []\n"
+        "coordinator._Session.finish = lambda self: sys.exit(0)\n"
+        "from cnnlab.cli import main\nmain(['grade', 'a1'])"
+    )
+    code = [sys.executable, "-c", keep]
+    subprocess.run(code, cwd=folder, env=_environment(), check=True, capture_output=True)
+    reports = folder / "reports" / NAME
+    for number in range(distinct, submissions):
+        old, new = f"student{number % distinct:03}", f"student{number:03}"
+        shutil.copytree(folder / "submitted" / old, folder / "submitted" / new)
+        shutil.copy(reports / f"{old}.judged.json", reports / f"{new}.judged.json")
+
+
+def entering(folder: Path, few: int, many: int) -> dict[str, float]:
+    """What entering submissions costs the coordinator, which were all judged before."""
+    found = {}
+    for submissions in (few, many):
+        judged_before(folder, submissions)
+        found[submissions] = watched(folder)
+        if len(entered := grades(folder)) != 11 * submissions:
+            raise RuntimeError(f"{len(entered)} grades of {submissions} submissions were entered")
+    (few_wall, few_spent, few_mib), (wall, spent, mib) = found.values()
+    return {
+        "wall": (wall - few_wall) / (many - few),
+        "processor": (spent - few_spent) / (many - few),
+        "few": few_mib,
+        "many": mib,
+    }
 
 
 @contextmanager
@@ -145,40 +194,58 @@ def cluster(workers: int):
             process.wait()
 
 
-def on_clusters(folder: Path, counts: list[int], grade: Callable) -> tuple[list, str]:
-    """``(workers, seconds, predicted seconds)`` of each cluster, and whence the prediction."""
+def on_clusters(folder: Path, counts: list[int], costs: dict) -> tuple[list, Costs]:
+    """``(workers, measured seconds, simulated seconds)`` of each cluster, and what was simulated.
 
-    def timed(address: str, *students: str) -> tuple[float, float]:
-        forget(folder)
-        began, spent = perf_counter(), busy()
-        grade("--scheduler", address, *students)
-        return perf_counter() - began, busy() - spent
-
-    measured = {}
+    A cluster of one worker tells what a submission costs there. Everything here shares this
+    machine's cores; the time before the first submission is that of a run of one submission.
+    """
+    measured, students = {}, len(list((folder / "submitted").iterdir()))
     for workers in [1, *counts]:
         with cluster(workers) as address:
             some = [f"--student=student{i:03}" for i in range(2 * workers)]
-            timed(address, *some)  # each worker has graded before: its start does not count
-            measured[workers], _ = alone = timed(address)
+            watched(folder, "--scheduler", address, *some)  # each worker has graded before
+            forget(folder)
+            measured[workers] = watched(folder, "--scheduler", address)
             if workers == 1:
-                (wall, work), (start, least) = alone, timed(address, some[0])
-    cores = os.cpu_count()
-    rows = [
-        (w, measured[w], start + max((wall - start) / w, (work - least) / cores)) for w in counts
-    ]
-    return rows, (
-        f"Predicted from a cluster of one worker, which took {wall:.1f} s, and {start:.1f} s for "
-        "one submission: what lies between is divided among the workers, but not below the "
-        f"{work - least:.1f} s of processor time in it, divided among {cores} cores."
-    )
+                services = [r["seconds"]["total"] for r in reports_of(folder)]
+                forget(folder)
+                start, least, _ = watched(folder, "--scheduler", address, some[0])
+    wall, spent, _ = measured[1]
+    coordinator = (spent - least) / (students - 1)
+    # What the one worker's run took beyond its services and the start: Dask's part of each.
+    between = (wall - start - sum(services[1:])) / (students - 1)
+    served = [seconds + max(between - coordinator, 0) for seconds in services]
+    send = max(coordinator - costs["processor"], 0)
+    job, result = sizes(folder)
+    found = Costs(served, send, costs["processor"], job, result)
+    rows = []
+    for workers in counts:
+        foreseen = simulate(
+            found, workers, students, cores=os.cpu_count(), link=float("inf"), draw=False
+        )
+        alone = start - statistics.mean(services)
+        rows.append((workers, measured[workers][0], alone + foreseen))
+    return rows, found
+
+
+def sizes(folder: Path) -> tuple[float, float]:
+    """Bytes that cross the network with a submission, to its worker and back: the means."""
+
+    def mean(pattern: str) -> float:
+        return statistics.mean(path.stat().st_size for path in folder.glob(pattern))
+
+    given = mean(f"assignments/{NAME}/*.ipynb") + mean(f"solutions/{NAME}/tasks.py")
+    job = mean(f"submitted/*/{NAME}/*.ipynb") + given
+    return job, mean(f"autograded/*/{NAME}/*.ipynb") + mean(f"reports/{NAME}/*.json")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--submissions", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cluster", type=int, nargs="*", default=[2, 4], metavar="WORKERS")
-    parser.add_argument("--many", type=int, default=500, help="also the memory of so many; 0: no")
+    parser.add_argument("--entered", type=int, default=2000, help="judged before; 0: no such part")
+    parser.add_argument("--otter", type=int, default=12, help="submissions for otter; 0: without")
     options = parser.parse_args()
     config = (ROOT / "nbgrader_config.py").read_text()
     stock = config[: config.index("# Grading, whoever starts it")]
@@ -186,33 +253,15 @@ def main() -> None:
         theirs, ours = Path(temporary, "stock"), Path(temporary, "ours")
         make_course(theirs, stock, options.submissions)
         make_course(ours, config, options.submissions)
-        waiting = {"stock": theirs, "ours": ours}
-
-        def fresh(folder: Path) -> None:
-            if (folder / "autograded").exists():
-                forget(folder)
-
-        def grade_stock() -> None:
-            run(waiting["stock"], "nbgrader", "autograde", NAME)
-
-        def grade_ours(*more: str) -> None:
-            run(waiting["ours"], "cnnlab", "grade", "a1", *more)
-
-        seconds: dict[str, list[float]] = {}
-        for _ in range(options.rounds):
-            fresh(theirs), fresh(ours)
-            candidates = {"stock nbgrader": grade_stock, "cnnlab grade": grade_ours}
-            for name, found in interleaved(candidates, rounds=1, warmup=0).items():
-                seconds.setdefault(name, []).extend(found)
+        # Ours before and after: what the machine does besides would be seen in the difference.
+        seconds = {"cnnlab grade": [watched(ours)[0]]}
+        seconds["stock nbgrader"] = [timed(run, theirs, "nbgrader", "autograde", NAME)]
+        forget(ours)
+        seconds["cnnlab grade"].append(watched(ours)[0])
         a, b = grades(theirs), grades(ours)
         equal = sum(a[key] == b.get(key) for key in a)
         spent = stages(ours)
-        reference = seconds["stock nbgrader"]
-        rows = [
-            [name, time(found), statistics.median(found) / options.submissions,
-             ratio(reference, found), ""]
-            for name, found in seconds.items()
-        ]  # fmt: skip
+        each = {name: [s / options.submissions for s in found] for name, found in seconds.items()}
         notes = [
             f"{equal} of {len(a)} grades of {options.submissions} submissions are equal.",
             "A submission in its worker, medians: kernel ready {kernel:.2f} s, its cells "
@@ -220,34 +269,74 @@ def main() -> None:
             f"Load of the machine at the end: {os.getloadavg()[1]:.1f} processes on "
             f"{os.cpu_count()} cores.",
         ]
-        if options.cluster:
-            found, note = on_clusters(ours, options.cluster, grade_ours)
-            once = [statistics.median(reference)]
+        if options.otter:
+            took, said = otter.graded(ours, NAME, options.otter, b)
+            each["otter run, without Docker"] = [took / options.otter]
+            notes += said
+        reference = each["stock nbgrader"]
+        rows = [
+            [name, time(found), ratio(reference * len(found), found), ""]
+            for name, found in each.items()
+        ]
+        if options.entered:
+            costs = entering(ours, 50, options.entered)
+            notes.append(
+                "The coordinator enters a submission that was judged before in "
+                f"{1000 * costs['wall']:.1f} ms ({1000 * costs['processor']:.1f} ms of processor "
+                f"time), from {options.entered:,} of them; its largest memory is "
+                f"{costs['few']:.0f} MiB with 50 and {costs['many']:.0f} MiB with "
+                f"{options.entered:,}."
+            )
+        if options.entered and options.cluster:
+            shutil.rmtree(ours / "submitted")
+            make_class(ours, options.submissions)
+            forget(ours)
+            found, simulated = on_clusters(ours, options.cluster, costs)
             rows += [
-                [f"on a Dask cluster of {workers} workers", time([took]),
-                 took / options.submissions, ratio(once, [took]), f"{foreseen:.1f} s"]
+                [f"on a Dask cluster of {workers} workers", time([took / options.submissions]),
+                 ratio(reference, [took / options.submissions]),
+                 f"{foreseen / options.submissions:.2f} s"]
                 for workers, took, foreseen in found
             ]  # fmt: skip
-            notes.append(note)
-        if options.many:
-            few, _ = peak_memory(ours)
-            many = Path(temporary, "many")
-            make_course(many, config, options.many)
-            most, took = peak_memory(many)
-            notes.append(
-                f"The coordinator's largest memory: {few} MiB with {options.submissions} "
-                f"submissions, {most} MiB with {options.many} (in {took:.0f} s)."
-            )
+            notes += at_scale(simulated)
         save(
             "grading",
             title="Grading a class",
-            question=f"How long do {options.submissions} submissions of assignment 1 take, from "
-            "the command to the gradebook?",
-            columns=["grader", "all", "seconds each", "times as fast", "predicted"],
+            question=f"How long does a submission of assignment 1 take, in a class of "
+            f"{options.submissions}, from the command to the gradebook?",
+            columns=["grader", "each", "times as fast", "simulated"],
             rows=rows,
             packages=["nbgrader", "torch", "ipykernel"],
             notes=notes,
         )
+
+
+def timed(call: Callable, *args) -> float:
+    began = perf_counter()
+    call(*args)
+    return perf_counter() - began
+
+
+def at_scale(costs: Costs) -> list[str]:
+    """What the simulation says of many machines: a picture, and sentences."""
+    predicted = throughputs(costs, [2**n for n in range(9)])
+    most = limits(costs)
+    draw(DOCS / "benchmarks" / "grading_scale.png", predicted, most)
+    workers = needed(costs, 100_000, 8 * 3600)
+    shown = ", ".join(
+        f"{rate:.1f} with {n}" for n, rate in predicted.items() if n in (4, 16, 64, 256)
+    )
+    return [
+        "Simulated, on workers with a core each and a network of 1 Gbit/s, from "
+        f"{len(costs.services)} measured services (mean {statistics.mean(costs.services):.2f} s), "
+        f"{1000 * (costs.send + costs.enter):.1f} ms a submission in the coordinator, "
+        f"{costs.job / 1e3:.0f} kB to the worker and {costs.result / 1e3:.0f} kB back: submissions "
+        f"a second {shown}. The coordinator takes {most['coordinator']:.0f} a second at most, the "
+        f"network {most['network']:.0f}.",
+        f"100,000 submissions in eight hours take {workers} workers and "
+        f"{100_000 * costs.result / 1e9:.0f} GB of disk for notebooks and reports.",
+        "![Throughput by the number of workers](benchmarks/grading_scale.png)",
+    ]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 
 from benchmarks import _report, cuda, gpu, lectures
+from benchmarks.grading_scale import Costs, limits, needed, simulate, throughputs
 
 
 def test_candidates_take_turns():
@@ -110,3 +111,38 @@ def test_a_lecture_that_kills_its_kernel_does_not_end_the_comparison(tmp_path):
     path.write_text(writes(new_notebook(cells=[new_code_cell("import os\nos._exit(1)")])))
     (sentence,) = lectures.differences(path)
     assert sentence.startswith("DeadKernelError: ")
+
+
+# --- the simulation of many graders ---
+
+
+def test_one_worker_does_one_after_another():
+    costs = Costs([2.0, 3.0], send=0.5, enter=0.25)
+    # The second is sent while the first is served, and the first entered while the second is.
+    assert simulate(costs, 1, 2, draw=False) == pytest.approx(0.5 + 2 + 3 + 0.25)
+
+
+def test_without_a_coordinator_s_cost_workers_share_the_work():
+    assert simulate(Costs([1.0]), 4, 40) == pytest.approx(10.0)
+
+
+def test_shared_cores_are_shared():
+    costs = Costs([1.0], enter=0.5)
+    assert simulate(costs, 4, 40, cores=2) >= 40 * 1.5 / 2
+    assert simulate(costs, 4, 40, cores=1) == pytest.approx(40 * 1.5)
+
+
+def test_coordinator_and_network_are_the_limits():
+    costs = Costs([1.0], send=0.004, enter=0.006, job=2e6, result=1e6)
+    assert limits(costs) == {"coordinator": pytest.approx(100.0), "network": pytest.approx(62.5)}
+    found = throughputs(costs, [1, 16, 256])
+    assert found[1] == pytest.approx(1.0, rel=0.05) and found[16] == pytest.approx(16, rel=0.1)
+    assert 0.8 * 62.5 < found[256] <= 62.5
+    fast = throughputs(costs, [256], link=1e12)
+    assert 0.8 * 100 < fast[256] <= 100.0
+
+
+def test_how_many_workers_a_night_takes():
+    costs = Costs([0.5, 1.5], enter=0.01, result=1e5)
+    assert needed(costs, 36_000, 3600) == 10
+    assert needed(costs, 1_000_000, 3600) is None

@@ -18,7 +18,7 @@ from cnnlab.assignments.sources import (
     judge_source,
     known_behaviours,
 )
-from cnnlab.checks.task import Finding, Misconception, Task, TasksError, seed_for
+from cnnlab.checks.task import CannotJudge, Finding, Misconception, Task, TasksError, seed_for
 from cnnlab.cuda import CompilerMissing
 
 __all__ = ["KernelJudge", "altered_source", "kernel_task", "with_edges_repeated"]
@@ -75,8 +75,8 @@ class KernelJudge:
                 if not verdicts[0].passed:  # it does not compile
                     problem = verdicts[0].sentence
             except (CompilerMissing, NotJudged) as error:
-                if isolation == "required":
-                    raise  # the grading machine's fault, not the student's
+                if isolation == "required":  # the grading machine's fault, not the student's
+                    raise CannotJudge(str(error)) if isinstance(error, CompilerMissing) else error
                 problem = f"Not judged: {error}."
         if problem:
             yield from (Finding(part, False, problem) for part in self.parts)

@@ -4,6 +4,7 @@ from cnnlab.checks import wire
 from cnnlab.checks.judge import Verdict, judge
 from cnnlab.checks.runner import answer
 from cnnlab.checks.task import (
+    CannotJudge,
     Case,
     Finding,
     Misconception,
@@ -13,6 +14,7 @@ from cnnlab.checks.task import (
 )
 
 __all__ = [
+    "CannotJudge",
     "Case",
     "Finding",
     "Misconception",

@@ -11,7 +11,7 @@ import torch
 from cnnlab.checks.observe import MODULE
 from cnnlab.checks.runner import ask
 
-__all__ = ["Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
+__all__ = ["CannotJudge", "Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
 
 KINDS = ("function", "module", "value", "weights", "predictions", "source")
 READ = ("value", "weights", "source")  # of a variable; the others are called
@@ -19,6 +19,10 @@ READ = ("value", "weights", "source")  # of a variable; the others are called
 
 class TasksError(Exception):
     """The tasks of an assignment cannot be used; the message says why, in one sentence."""
+
+
+class CannotJudge(RuntimeError):
+    """This machine lacks what judging needs: nobody's answer is to blame."""
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,22 @@
 """Grade the submissions of an assignment: many at once, resumable, into nbgrader's gradebook.
 
-The coordinator alone opens the gradebook. Workers get a submission and hand back the judged
-notebook, which lies in ``reports/`` before it is entered: a run that is killed loses nothing
-and judges nothing twice. Entering is nbgrader's own ``autograde`` with the judged notebook in
-the place of what was handed in, which is read once and never again, so that its scores, comments
-and late penalties are its own.
+The coordinator alone opens the gradebook. Workers get a submission, judge it, and hand back all
+that is to be entered, as nbgrader would have written it. It lies in ``reports/`` before it is
+entered: a run that is killed loses nothing and judges nothing twice. Some submissions are entered
+at a time, in one transaction; their files follow it.
 
 Whatever is wrong with one submission becomes one sentence about it, and the others go on.
 """
 
 import errno
 import fcntl
-import functools
 import gc
+import hashlib
 import json
 import os
 import shutil
 import sys
-import warnings
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
@@ -26,28 +25,30 @@ from pathlib import Path
 
 import nbformat
 import nbgrader.api
-from nbconvert.exporters import NotebookExporter
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, MissingEntry, Student
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.converters import Autograde
-from nbgrader.utils import capture_log, temp_attrs
+from nbgrader.preprocessors import AssignLatePenalties
+from nbgrader.utils import find_all_files
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
 from cnnlab import assignments, checks
 from cnnlab.assignments.variant import variant_of
-from cnnlab.grading import intake, zygote
+from cnnlab.grading import gradebook, intake, zygote
+from cnnlab.grading.gradebook import Standing
 from cnnlab.grading.key import course_key
 from cnnlab.grading.outside import prepare, task_of
-from cnnlab.grading.report import write_class_report
+from cnnlab.grading.report import write_class_report, write_student_page
 from cnnlab.grading.similarity import alike
 from cnnlab.grading.worker import in_processes, on_cluster
 
 __all__ = ["Grade", "GradingError", "grade"]
 
 SLACK = 120  # seconds that a worker has beyond its notebook's own
+BATCH, BYTES, WAIT = 32, 16 << 20, 1.0  # submissions, size and seconds of what is entered at once
 
 
 class GradingError(RuntimeError):
@@ -125,16 +126,14 @@ def grade(
             raise GradingError(f"{name} has to be more than 0 seconds, and it is {seconds}.")
     if scheduler is None:
         zygote.start()  # imports torch while we look around
-    with chdir(course), _in_sentences(), _one_engine(), ExitStack() as held:
+    with chdir(course), _in_sentences(), ExitStack() as held:
         session = _Session(course, assignment, limits or {})
         held.enter_context(_alone(session.folder))
         if source is not None:
             session.collect(source)
         wanted = session.students(students)
-        done = {name: session.kept(name) for name in wanted} if not again else {}
-        todo = [name for name in wanted if not done.get(name)]
-        ready = [name for name in todo if not again and session.judged(name)]
-        todo = [name for name in todo if name not in ready]
+        done, ready = session.settled(wanted) if not again else ({}, [])
+        todo = [name for name in wanted if name not in done and name not in ready]
         seconds = session.limits.get("notebook_seconds", 300) + SLACK
         if scheduler is not None:
             results = on_cluster(todo, session.job, scheduler)
@@ -145,14 +144,18 @@ def grade(
         failed = 0
         tqdm.monitor_interval = 0
         with tqdm(total=len(wanted), unit="", disable=None) as bar:
-            bar.update(len(wanted) - len(todo) - len(ready))
+            bar.update(len(done))
             for name, result in _chain(ready, results):
                 if refused := (result or {}).get("refused"):
                     raise GradingError(f"{refused[0].upper()}{refused[1:]}")
-                done[name] = session.enter(name, result)
-                failed += bool(done[name].problem)
+                for grade in session.enter(name, result):
+                    done[grade.student] = grade
+                    failed += bool(grade.problem)
+                    bar.update()
                 bar.set_postfix_str(f"{failed} not graded" if failed else "")
-                bar.update()
+                session.progress(bar.n, len(wanted))
+            done |= {grade.student: grade for grade in session.flush()}
+            bar.update(len(wanted) - bar.n)
         session.finish()
         left = [Grade(name, None, None, problem=why) for name, why in session.left_out.items()]
         return [done[name] for name in wanted] + left
@@ -194,17 +197,6 @@ def _sentence(error: Exception) -> str:
 
 
 @contextmanager
-def _one_engine():
-    """nbgrader opens the gradebook nine times a submission: let it compile its SQL once."""
-    create = nbgrader.api.create_engine
-    nbgrader.api.create_engine = functools.cache(create)
-    try:
-        yield
-    finally:
-        nbgrader.api.create_engine = create
-
-
-@contextmanager
 def _in_sentences():
     """What can go wrong around us, in one sentence each."""
     try:
@@ -223,22 +215,16 @@ def _in_sentences():
         ) from None
 
 
-class _Enter(Autograde):
-    """nbgrader's entering of one submission, whatever characters its folder's name has."""
-
-    def init_notebooks(self) -> None:
-        course = self.coursedir
-        folder = self._format_source(course.assignment_id, course.student_id)
-        self.assignments = {folder: [str(path) for path in sorted(Path(folder).glob("*.ipynb"))]}
-
-
 class _Session:
     """One run over one assignment."""
 
     def __init__(self, course: Path, assignment: str, limits: dict):
         self.said: list[str] = []
         self.left_out: dict[str, str] = {}
-        self._notes: dict[str, tuple] = {}
+        self._notes: dict[str, dict] = {}
+        self._pending: dict[str, dict] = {}  # what is to be entered, by student
+        self._size, self._since = 0, 0.0
+        self._next = time.monotonic() + 10.0  # when the class's report shows progress
         try:
             self.key = course_key(course)
         except (OSError, ValueError) as error:
@@ -252,8 +238,7 @@ class _Session:
         self.files = {str(p.relative_to(where)): p.read_bytes() for p in _others(Path(where))}
         self.folder = course / "reports" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._incoming = self.folder / ".incoming"
-        shutil.rmtree(self._incoming, ignore_errors=True)  # of a run that was killed
+        self._prepare_entering(config)
         self._load_tasks()
         self._check_gradebook()
         code = sorted(
@@ -267,7 +252,33 @@ class _Session:
         ]
         rules += [path.read_bytes() for path in code]
         rules += [part for kv in self.files.items() for part in (kv[0].encode(), kv[1])]
-        self.rules = [*rules, self.key]
+        parts = (*rules, json.dumps(self.steps, default=str).encode(), self.key)
+        self.rules = b"".join(hashlib.sha256(part).digest() for part in parts)
+
+    def _prepare_entering(self, config: Config) -> None:
+        """What nbgrader's own ``autograde`` is told in the configuration."""
+        course = self.api.coursedir
+        self.book = Gradebook(course.db_url, course.course_id)
+        self.book.close()
+        self.stock = Autograde(coursedir=course, parent=self.api)
+        steps = [
+            step.rpartition(".")
+            for step in map(_path, config.Autograde.get("autograde_preprocessors", []))
+        ]
+        names = [f"{module}.{name}" for module, _, name in steps if name not in OURS]
+        sections = {
+            name: dict(config[name]) for _, _, name in steps if name not in OURS and name in config
+        }
+        self.steps = names, sections
+        self.late = None
+        if any(name == "AssignLatePenalties" for _, _, name in steps):
+            late = AssignLatePenalties(parent=self.api)
+            late.init_plugin()
+            self.late = late.plugin_inst
+        where = course.format_path(course.source_directory, ".", self.name)
+        apart = {os.path.join(where, f) for f in self.stock.exclude_overwriting.get(self.name, [])}
+        found = set(find_all_files(where, [*course.ignore, "*.ipynb"])) - apart
+        self.masters = {os.path.relpath(path, where): Path(path) for path in sorted(found)}
 
     def _load_tasks(self) -> None:
         course = self.api.coursedir
@@ -315,9 +326,11 @@ class _Session:
 
     @contextmanager
     def _gradebook(self):
-        course = self.api.coursedir
-        with Gradebook(course.db_url, course.course_id) as gradebook:
-            yield gradebook
+        """Nothing of it is open before or after: neither a lock nor what a fork would share."""
+        try:
+            yield self.book
+        finally:
+            self.book.close()
 
     def collect(self, source: str | os.PathLike) -> None:
         """Take in what a learning platform handed out."""
@@ -344,181 +357,278 @@ class _Session:
 
     def job(self, student: str) -> dict:
         """What a worker needs to judge a submission, or why there is nothing to judge."""
-        signs: list[str] = []
-        refused: list[str] = []
-        fingerprint = ""
+        notes = {"signs": [], "refused": [], "fingerprint": "", "timestamp": ""}
+        self._notes[student] = notes
         try:
             folder = self._submitted(student)
-            signs += intake.drop_links(folder) + intake.odd_times(folder)
-            kept, said = intake.allowed_files(folder)
-            refused += said
-            found, notebooks = intake.candidates(folder), {}
-            for name, release in self.releases.items():
-                release = nbformat.v4.reads(release)
-                if (best := intake.choose(found, name, release, refused)) is not None:
-                    notebooks[name] = best.text
-                    if best.path != f"{name}.ipynb":
-                        refused.append(f"{best.path} is graded as {name}.ipynb")
-            fingerprint = self._fingerprint(student)
+            notes["signs"] = intake.drop_links(folder) + intake.odd_times(folder)
+            kept, notes["refused"] = intake.allowed_files(folder)
+            notes["timestamp"] = intake.timestamp(folder)
+            notes["fingerprint"] = self._fingerprint(student)
             return {
                 "student": student,
-                "notebooks": notebooks,
+                "assignment": self.name,
+                "found": intake.candidates(folder),
                 "files": {f: intake.read_text(folder / f) for f in kept} | self.files,
                 "releases": self.releases,
                 "key": self.key,
                 "tasks": self.source,
                 "limits": self.limits,
+                "steps": self.steps,
             }
         except Exception as error:
             if _is_ours(error):
                 raise
             return {"problem": _sentence(error)}
-        finally:
-            self._notes[student] = (signs, refused, fingerprint)
 
     def _fingerprint(self, student: str) -> str:
-        return intake.digest_of(self._submitted(student), *self.rules)
+        return intake.digest_of(self._submitted(student), self.rules)
 
     def _path(self, student: str, end: str) -> Path:
         return self.folder / f"{student}{end}"
 
-    def judged(self, student: str) -> dict | None:
-        """What a worker found in this very submission in a run that was cut short."""
-        return self._unchanged(student, ".judged.json")
+    def settled(self, wanted: list[str]) -> tuple[dict[str, Grade], list[str]]:
+        """Whose grade stands as it is, and whose lies judged since a run that was cut short."""
+        done, ready = {}, []
+        for start in range(0, len(wanted), BATCH):
+            reports = {}
+            for student in wanted[start : start + BATCH]:
+                report = _read(self._path(student, ".json"))
+                judged = _read(self._path(student, ".judged.json"))
+                if report or judged:
+                    fingerprint = self._known_fingerprint(student)
+                    if judged and judged.get("fingerprint") == fingerprint and "scores" in judged:
+                        ready.append(student)
+                    elif report and report.get("fingerprint") == fingerprint:
+                        reports[student] = report
+            kept = {student: r for student, r in reports.items() if not r["problem"]}
+            with self._gradebook() as book:
+                found = gradebook.standings(book.db, self.name, kept)
+            for student, standing in found.items():
+                if standing.scores == kept[student]["scores"]:
+                    done[student] = self._grade(student, kept[student], standing, kept=True)
+        return done, ready
 
-    def _unchanged(self, student: str, end: str) -> dict | None:
-        """What an earlier run wrote about this very submission."""
+    def _known_fingerprint(self, student: str) -> str | None:
         try:
-            found = _read(self._path(student, end))
-            return found if found and found["fingerprint"] == self._fingerprint(student) else None
-        except (OSError, KeyError, intake.SetAside):
+            return self._fingerprint(student)
+        except (OSError, intake.SetAside):
             return None  # it is handled, and told about, as a new one
 
-    def kept(self, student: str) -> Grade | None:
-        """The grade of a submission that has not changed, if the gradebook still has it."""
-        report = self._unchanged(student, ".json")
-        if not report or report["problem"]:
-            return None
-        entered = self._entered(student)
-        return self._grade(student, report, kept=True) if entered == report["scores"] else None
+    def enter(self, student: str, result: dict | None) -> list[Grade]:
+        """Take what a worker found, or ``None`` where it lies there from an earlier run.
 
-    def _entered(self, student: str) -> dict:
-        with self._gradebook() as gradebook:
-            try:
-                submission = gradebook.find_submission(self.name, student)
-            except MissingEntry:
-                return {}
-            return {g.name: g.auto_score for n in submission.notebooks for g in n.grades}
-
-    def enter(self, student: str, result: dict | None) -> Grade:
-        """Enter what a worker found; ``None`` where it lies there from an earlier run."""
+        Returns the grades of those that have been entered, with others or not yet.
+        """
+        path = self._path(student, ".judged.json")
         try:
-            return self._entry(student, result)
+            if result is None:
+                result = _read(path)
+            else:
+                result = _complete(result, self._notes.pop(student))
+                _write(path, result, safe=False)  # what is lost with the machine is judged again
         except Exception as error:
             if _is_ours(error):
                 raise
-            return Grade(student, None, None, problem=_sentence(error))
+            return [Grade(student, None, None, problem=_sentence(error))]
+        self._since = self._since if self._pending else time.monotonic()
+        self._pending[student] = result
+        self._size += sum(map(len, result["notebooks"].values()))
+        full = len(self._pending) >= BATCH or self._size >= BYTES
+        return self.flush() if full or time.monotonic() - self._since > WAIT else []
 
-    def _entry(self, student: str, result: dict | None) -> Grade:
-        judged = self._path(student, ".judged.json")
-        if result is None:
-            result = _read(judged)
-        else:
-            signs, refused, fingerprint = self._notes.pop(student)
-            result |= {"fingerprint": fingerprint, "refused_files": refused}
-            found = {"tasks": {}, "evidence": [], "repaired": [], "to_read": [], "seconds": {}}
-            result["report"] = found | result.get("report", {})
-            result["report"]["evidence"] += signs
-            _write(judged, result)
-        problem, notebooks = result.get("problem", ""), result.get("notebooks", {})
-        if not problem:
-            problem = self._autograde(student, notebooks)
-        scores = {} if problem else self._entered(student)
-        judgements = result["report"]["tasks"].items()
-        if odd := [name for name, v in judgements if scores.get(name, v["points"]) != v["points"]]:
-            problem = f"nbgrader entered other points than were given for {', '.join(odd)}."
+    def flush(self) -> list[Grade]:
+        """Enter all that waits for it."""
+        pending, self._pending, self._size = self._pending, {}, 0
+        entered = self._record({name: r for name, r in pending.items() if not r["problem"]})
+        grades = []
+        for student, result in pending.items():
+            try:
+                grades.append(self._finish(student, result, entered.get(student)))
+            except Exception as error:
+                if _is_ours(error):
+                    raise
+                grades.append(Grade(student, None, None, problem=_sentence(error)))
+        return grades
+
+    def _record(self, results: dict[str, dict]) -> dict[str, Standing | Exception]:
+        """Write into the gradebook: all at once, or each alone where one cannot be entered."""
+        if not results:
+            return {}
+        try:
+            with self._gradebook() as book:
+                found = gradebook.enter(
+                    book.db, self.name, results, self.late, self.stock.create_student
+                )
+                for student, result in results.items():
+                    _compare(result, found[student])
+                book.db.commit()
+                return found
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            if len(results) == 1:
+                return dict.fromkeys(results, error)
+        return {s: found for s, r in results.items() for found in self._record({s: r}).values()}
+
+    def _finish(self, student: str, result: dict, entered: Standing | Exception | None) -> Grade:
+        """The files of a submission that has been entered: its notebook and its report."""
+        if isinstance(entered, Exception):
+            result["problem"], entered = _sentence(entered), None
+        if entered:
+            self._file(student, result)
         report = {
             "student": student,
             "assignment": self.name,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "problem": problem,
-            "scores": scores,
-            "fingerprint": result["fingerprint"],
-            "refused_files": result["refused_files"],
+            "scores": entered.scores if entered else {},
+            **{key: result[key] for key in ("problem", "fingerprint", "refused_files", "prints")},
             **result["report"],
         }
-        report["code"] = {} if problem else _answers(notebooks)
         _write(self._path(student, ".json"), report)
-        judged.unlink()
-        return self._grade(student, report)
+        self._path(student, ".judged.json").unlink(missing_ok=True)
+        return self._grade(student, report, entered)
 
-    def _autograde(self, student: str, notebooks: dict[str, str]) -> str:
-        """Let nbgrader enter a submission that consists of what we have read and judged."""
-        submitted, course = self._submitted(student), self.api.coursedir
-        folder = self._incoming / student / self.name
-        try:
-            folder.mkdir(parents=True)
-            for shown in intake.allowed_files(submitted)[0]:
-                (folder / shown).parent.mkdir(parents=True, exist_ok=True)
-                (folder / shown).write_bytes(intake.read_text(submitted / shown))
-            if stamp := intake.timestamp(submitted):
-                (folder / "timestamp.txt").write_text(stamp)
-            for name, text in notebooks.items():
-                (folder / f"{name}.ipynb").write_text(text)
-            told = {"assignment_id": self.name, "student_id": student}
-            told["submitted_directory"] = str(self._incoming.relative_to(course.root))
-            with warnings.catch_warnings(), temp_attrs(course, **told):
-                warnings.simplefilter("ignore")  # nbgrader's and nbformat's, without consequence
-                app = _Enter(coursedir=course, parent=self.api)
-                app.force = True
-                outcome = capture_log(app)
-        finally:
-            shutil.rmtree(self._incoming / student, ignore_errors=True)
-        if outcome["success"]:
-            return ""
-        if "sqlalchemy.exc." in (reason := _reason(outcome)):
-            raise OperationalError(None, None, reason.split(") ", 1)[-1][:200])
-        return intake.printable(reason)
+    def _file(self, student: str, result: dict) -> None:
+        """Put into ``autograded/`` what nbgrader would: there is the old or the new, no mixture."""
+        course, submitted = self.api.coursedir, self._submitted(student)
+        target = Path(course.format_path(course.autograded_directory, student, self.name))
+        made, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
+        for folder in (made, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        made.mkdir(parents=True)
+        for shown in intake.allowed_files(submitted)[0]:
+            (made / shown).parent.mkdir(parents=True, exist_ok=True)
+            (made / shown).write_bytes(intake.read_text(submitted / shown))
+        if result["timestamp"]:
+            (made / "timestamp.txt").write_text(result["timestamp"])
+        for shown, master in self.masters.items():
+            (made / shown).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(master, made / shown)
+        for name, text in result["notebooks"].items():
+            (made / f"{name}.ipynb").write_text(text, encoding="utf-8")
+        if os.path.lexists(target):
+            os.rename(target, old)
+        os.rename(made, target)
+        shutil.rmtree(old, ignore_errors=True)
+        self.stock.set_permissions(self.name, student)
 
-    def _grade(self, student: str, report: dict, kept: bool = False) -> Grade:
-        signs = len(report.get("evidence", []))
-        if report["problem"]:
+    def _grade(
+        self, student: str, report: dict, found: Standing | None, kept: bool = False
+    ) -> Grade:
+        signs = len(report["evidence"])
+        if found is None:
             return Grade(student, None, None, problem=report["problem"], evidence=signs)
-        with self._gradebook() as gradebook:
-            found = gradebook.find_submission(self.name, student)
-            score = max(0.0, found.score - found.late_submission_penalty)
-            reading = found.needs_manual_grade
-            return Grade(student, score, found.max_score, reading, "", signs, kept)
+        reading = bool(found.waiting)
+        return Grade(student, found.score, found.max_score, reading, "", signs, kept)
+
+    def progress(self, done: int, of: int) -> None:
+        """Now and then, the class's report as far as it has come."""
+        if (began := time.monotonic()) > self._next:
+            write_class_report(
+                self._page("class"), self.name, self._everybody(), running=(done, of)
+            )
+            ended = time.monotonic()
+            self._next = ended + max(10.0, 20 * (ended - began))
 
     def finish(self) -> None:
-        """The class's report, from the reports of all submissions."""
-        reports = [_read(path) for path in sorted(self.folder.glob("*.json"))]
-        reports = [r for r in reports if r and "scores" in r and "fingerprint" in r]
+        """The class's report, and a page for each student."""
         said = [f"{name} was not taken in: {why}" for name, why in self.left_out.items()]
         said += self.said
-        try:
-            release = _answers(self.releases)
-            pairs = alike({r["student"]: r["code"] for r in reports}, release)
-        except Exception as error:
-            pairs = []
-            said.append(f"Nobody's work was compared with another's: {_sentence(error)}")
-        write_class_report(self.folder / "class.html", self.name, reports, pairs, said)
+        prints: dict[str, list[int]] = {}
+
+        def reports() -> Iterator[dict]:
+            for report in self._everybody():
+                if not report.get("absent"):
+                    prints[report["student"]] = report.pop("prints", [])
+                    write_student_page(self._page("students", report["student"]), report)
+                yield report
+
+        def pairs() -> Iterator[tuple]:  # when all reports have been read
+            try:
+                yield from alike(prints)
+            except Exception as error:
+                said.append(f"Nobody's work was compared with another's: {_sentence(error)}")
+
+        write_class_report(self._page("class"), self.name, reports(), pairs(), said)
+
+    def _page(self, *names: str) -> Path:
+        return self.folder.joinpath(*names[:-1], f"{names[-1]}.html")
+
+    def _everybody(self) -> Iterator[dict]:
+        """The reports, with what the gradebook and the folders say now; also of those without."""
+        with self._gradebook() as book:
+            enrolled = {
+                student: " ".join(filter(None, names))
+                for student, *names in book.db.query(*ENROLLED).order_by(Student.id)
+            }
+        for name, why in self.left_out.items():
+            yield {"student": name, "assignment": self.name, "problem": why, "absent": why}
+        paths = self.folder.glob("*.json")
+        graded = sorted(p.stem for p in paths if not p.name.endswith(".judged.json"))
+        course, feedback = self.api.coursedir, "feedback"
+        for start in range(0, len(graded), BATCH):
+            names = graded[start : start + BATCH]
+            with self._gradebook() as book:
+                found = gradebook.standings(book.db, self.name, filter(_is_text, names))
+            for name in names:
+                report = _read(self._path(name, ".json"))
+                if report and report.keys() >= {"scores", "fingerprint"}:
+                    where = Path(course.format_path(feedback, name, self.name))
+                    pages = sorted(where.glob("*.html"))
+                    report["feedback"] = os.path.relpath(pages[0], course.root) if pages else ""
+                    report["standing"] = None if report["problem"] else found.get(name)
+                    yield report | {"name": enrolled.get(name, "")}
+        for name in sorted(enrolled.keys() - set(graded) - self.left_out.keys()):
+            there = os.path.isdir(self._submitted(name))
+            absent = "handed in, not graded yet" if there else "nothing handed in"
+            yield {
+                "student": name,
+                "assignment": self.name,
+                "name": enrolled[name],
+                "absent": absent,
+            }
+
+
+ENROLLED = Student.id, Student.first_name, Student.last_name
+# Of nbgrader's preprocessors, what is done by the judge, by the gradebook, or of no use after them.
+OURS = ("JudgeOutside", "SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a folder's name is one that a database takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _path(step: str | type) -> str:
+    return step if isinstance(step, str) else f"{step.__module__}.{step.__name__}"
 
 
 def _config(course: Path) -> Config:
     app = NbGrader()
     app.config_file_paths.append(str(course))
     app.load_config_file()
-    config = app.config
-    config.CourseDirectory.root = str(course)
-    config.Autograde.exporter_class = NotebookExporter
-    config.Autograde.sanitize_preprocessors = []
-    steps = list(config.Autograde.get("autograde_preprocessors", []))
-    done = ("JudgeOutside", "CheckCellMetadata")  # by the worker, or of no use after it
-    config.Autograde.autograde_preprocessors = [
-        step for step in steps if not str(step).endswith(done)
-    ]
-    return config
+    app.config.CourseDirectory.root = str(course)
+    return app.config
+
+
+def _complete(result: dict, notes: dict) -> dict:
+    """What a worker found, with what was noted before it got the submission."""
+    report = {"tasks": {}, "evidence": [], "seconds": {}}
+    nothing = {"problem": "", "notebooks": {}, "scores": {}, "comments": {}, "prints": []}
+    found = nothing | result
+    found["report"] = report | result.get("report", {})
+    found["report"]["evidence"] += notes["signs"]
+    found["refused_files"] = notes["refused"] + result.get("refused_files", [])
+    return found | {key: notes[key] for key in ("fingerprint", "timestamp")}
+
+
+def _compare(result: dict, entered: Standing) -> None:
+    """Whether the gradebook holds the points that were given."""
+    given = {cell: v for cells in result["scores"].values() for cell, v in cells.items()}
+    judged = {name: verdict["points"] for name, verdict in result["report"]["tasks"].items()}
+    if odd := [c for c, v in (given | judged).items() if entered.scores.get(c, v) != v]:
+        raise ValueError(f"other points were entered than were given for {', '.join(odd)}")
 
 
 def _full_name(assignment: str, api: NbGraderAPI) -> str:
@@ -537,18 +647,6 @@ def _others(folder: Path) -> list[Path]:
     ]
 
 
-def _answers(notebooks: dict[str, str]) -> dict[str, str]:
-    """What a student wrote, as one text a cell, by the cell's name or number."""
-    found = {}
-    for name, text in notebooks.items():
-        for index, cell in enumerate(json.loads(text)["cells"]):
-            told = cell["metadata"].get("nbgrader", {})
-            if cell["cell_type"] == "code" and not told.get("grade"):
-                source = "".join(cell["source"])
-                found[told.get("grade_id") or f"{name}, cell {index}"] = source
-    return found
-
-
 def _read(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text())
@@ -556,21 +654,12 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _write(path: Path, content: dict) -> None:
-    """All or nothing, also where the machine stops in the middle."""
+def _write(path: Path, content: dict, safe: bool = True) -> None:
+    """All or nothing; if it is to be ``safe``, also where the machine stops in the middle."""
     made = path.with_suffix(".part")
     with open(made, "w") as file:
         json.dump(content, file)
         file.flush()
-        os.fsync(file.fileno())
+        if safe:
+            os.fsync(file.fileno())
     os.replace(made, path)
-
-
-def _reason(outcome: dict) -> str:
-    """The sentence in nbgrader's log that says what went wrong."""
-    lines = [
-        line.strip() for line in (outcome.get("log") or outcome.get("error") or "").splitlines()
-    ]
-    raised = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
-    errors = [line.split("ERROR]")[-1].strip() for line in lines if "ERROR]" in line]
-    return (raised or errors or ["nbgrader gave no reason"])[-1]

@@ -29,8 +29,8 @@ from traitlets import Unicode
 from cnnlab.assignments.reading import SetAside, parse_notebook, repair
 
 __all__ = [
-    "Reader", "RepairCells", "SetAside", "allowed_files", "before_autograding", "choose",
-    "collect", "digest_of", "drop_links", "odd_times", "parse_notebook", "printable",
+    "Candidate", "Reader", "RepairCells", "SetAside", "allowed_files", "before_autograding",
+    "choose", "collect", "digest_of", "drop_links", "odd_times", "parse_notebook", "printable",
     "read_text", "repair",
 ]  # fmt: skip
 
@@ -195,16 +195,17 @@ def digest_of(folder: str | os.PathLike, *more: bytes) -> str:
 
 
 @dataclass
-class _Candidate:
+class Candidate:
     path: str
     text: bytes
     when: float = 0.0
     attempt: int = 0
+    notebook: NotebookNode | None = None  # what `choose` read in it
 
 
 def choose(
-    found: list[_Candidate], name: str, release: NotebookNode | None, said: list[str]
-) -> _Candidate | None:
+    found: list[Candidate], name: str, release: NotebookNode | None, said: list[str]
+) -> Candidate | None:
     """The notebook that a student means by ``name``, of all that are there.
 
     A notebook is known by what it holds: one with another assignment's cells is never taken, one
@@ -227,9 +228,10 @@ def choose(
         named = AGAIN.sub("", stem).casefold() == name.casefold()
         worked = ours = False
         try:
-            notebook = parse_notebook(candidate.text, stem)
+            candidate.notebook = parse_notebook(candidate.text, stem)
         except SetAside:
-            notebook = NotebookNode(cells=[])
+            candidate.notebook = None
+        notebook = candidate.notebook or NotebookNode(cells=[])
         ids = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
         ids = {known: cell for known, cell in ids.items() if isinstance(known, str)}
         if answers:
@@ -270,16 +272,17 @@ def _is_of_another(stem: str, name: str) -> bool:
     return bool(mine and its and mine[0] != its[0])
 
 
-def candidates(folder: str | os.PathLike) -> list[_Candidate]:
+def candidates(folder: str | os.PathLike) -> list[Candidate]:
     """The notebooks of a submission: files that end like one, and are one."""
-    found = []
+    found, left = [], 2 * MAX_FILE
     for shown, status in files_in(folder):
         if NOTEBOOK.search(shown) and len(found) < 50:
-            path = os.path.join(folder, shown)
             try:
-                found.append(_Candidate(shown, read_text(path), status.st_mtime))
+                text = read_text(os.path.join(folder, shown), min(left, MAX_FILE))
             except SetAside:
-                found.append(_Candidate(shown, b""))
+                text = b""
+            left -= len(text)
+            found.append(Candidate(shown, text, status.st_mtime))
     return found
 
 
@@ -484,7 +487,7 @@ def _take(members: list[_Member], assignment: str, target: Path, releases, said:
         if member.size > MAX_FILE:
             reasons.append(f"{shown}: larger than {MAX_FILE // MIB} MiB")
         elif NOTEBOOK.search(shown):
-            notebooks.append(_Candidate(shown, member.read(), member.when, member.attempt))
+            notebooks.append(Candidate(shown, member.read(), member.when, member.attempt))
         elif PurePosixPath(shown).suffix.lower() in ALLOWED:
             files.append(member)
         else:

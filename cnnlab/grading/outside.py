@@ -40,7 +40,7 @@ from traitlets import Bool, Integer, Unicode
 from cnnlab.assignments import load_tasks
 from cnnlab.assignments.reading import plain_python
 from cnnlab.assignments.variant import variant_of
-from cnnlab.checks import Case, Task, Verdict, judge, seed_for, wire
+from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, pages, tampering, zygote
 from cnnlab.grading.key import course_key
@@ -71,20 +71,21 @@ class JudgeOutside(Execute):
         super().__init__(*args, **kwargs)
         self.raise_on_iopub_timeout = False  # an endless loop must not cost the other parts
         self.shutdown_kernel = "immediate"
+        self.record_timing = False  # nobody reads when each message came
         self.skip_cells_with_tag = "__never__"
         self.kernel_name = "python3"
-        quick = {"bbox_inches": "tight", "pil_kwargs": {"compress_level": 1}}
+        quick = {"bbox_inches": "tight", "dpi": 72, "pil_kwargs": {"compress_level": 1}}
         self.extra_arguments = [f"--InlineBackend.print_figure_kwargs={quick}"]
 
     def preprocess(self, nb, resources, *args, **kwargs):
         self.done: list[int] = []
         self.letters: list[int] = []  # files of answers: the kernel may keep and fill them
         self.written: dict = {}
-        self.record = {"tasks": {}, "evidence": [], "seconds": {}}
+        self.record = {"tasks": {}, "evidence": [], "seconds": {}, "timed_out": []}
         self.timed_out, self.killed_for, self.printed, self.kept = False, "", 0, 0
         self.student = resources.get("nbgrader", {}).get("student", "")
         held = hashlib.sha256("\0".join(cell.source for cell in nb.cells).encode())
-        started = self.started = time.monotonic()
+        self.started = time.monotonic()
         for index, cell in enumerate(nb.cells):
             if cell.cell_type == "code":
                 found = tampering.signs(plain_python(cell.source))
@@ -110,7 +111,6 @@ class JudgeOutside(Execute):
                     os.close(letter)
         for cell in nb.cells:
             pages.make_inert(cell)
-        self.record["seconds"]["total"] = time.monotonic() - started
         resources["cnnlab"] = self.record
         return nb, resources
 
@@ -222,6 +222,7 @@ class JudgeOutside(Execute):
         if task is not None:
             self._show(cell, await self._judge(task, cell, cell_index))
         elif cell.cell_type == "code" and self._left() <= 0:
+            self.record["timed_out"].append(f"cell {cell_index}")
             cell.outputs = [_error(f"Not run: the notebook took over {self.notebook_seconds} s.")]
         else:
             survived = await self._run(cell, cell_index)
@@ -314,6 +315,8 @@ class JudgeOutside(Execute):
                     told = f"Stopped: {reason}. Grading goes on without this cell."
                     cell.outputs = [_error(told)]
                     return False
+        if self.timed_out and before is None:
+            self.record["timed_out"].append(f"cell {index}")
         if self.timed_out and not await self._responds():
             await self._restart()
             return False
@@ -363,6 +366,8 @@ class JudgeOutside(Execute):
         written = {task.entry: ast.Pass()} | self.written
         try:
             return judge(task, cases, report, written.get, reveal=False)
+        except CannotJudge:
+            raise
         except Exception as error:
             # The answer is of a form that the judge does not know: a person looks at it.
             what = f"{task.id} could not be judged ({type(error).__name__}: {error})"
@@ -372,11 +377,13 @@ class JudgeOutside(Execute):
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
         if self._left() <= 0:
+            self.record["timed_out"].append(task.id)
             return _unusable(f"the notebook took longer than {self.notebook_seconds} s")
         call = f"answer_mail({task.kind!r}, {task.entry!r})"
         code = f"__import__('cnnlab.checks.runner', fromlist=['runner']).{call}"
         aside, answers = await self._correspond(code, task.questions(cases), index)
         if self.timed_out:
+            self.record["timed_out"].append(task.id)
             return _unusable(f"they took longer than {self.timeout} s")
         if aside is None:
             how = f": {self.killed_for}" if self.killed_for else " while it computed them"

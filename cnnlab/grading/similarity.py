@@ -10,8 +10,10 @@ import hashlib
 import io
 import keyword
 import tokenize
+from array import array
 from collections import Counter, defaultdict
-from itertools import combinations
+from collections.abc import Iterable
+from itertools import chain, combinations
 
 __all__ = ["alike", "fingerprints"]
 
@@ -50,27 +52,24 @@ def fingerprints(source: str) -> set[int]:
     return {min(window) for window in windows}
 
 
-def alike(
-    answers: dict[str, dict[str, str]], release: dict[str, str], threshold: float = 0.6
-) -> list[tuple[float, str, str]]:
+def alike(found: dict[str, Iterable[int]], threshold: float = 0.6) -> list[tuple[float, str, str]]:
     """The pairs of students whose code is alike, most alike first.
 
     Parameters
     ----------
-    answers : source by cell, by student
-    release : source by cell, as handed out
+    found : by student, the `fingerprints` of what they wrote, without those of what was handed out
     threshold : float
         The part of the smaller one's numbers that both have, from which a pair is told.
     """
-    given = fingerprints("\n".join(release.values()))
-    prints = {s: fingerprints("\n".join(code.values())) - given for s, code in answers.items()}
-    spread = Counter(number for found in prints.values() for number in found)
+    prints = {student: array("Q", numbers) for student, numbers in found.items()}
+    spread = Counter(chain.from_iterable(prints.values()))
     common = max(2, CLASS * len(prints))
     owners = defaultdict(list)
-    for student, found in prints.items():
-        prints[student] = {n for n in found if spread[n] <= common}
-        for number in prints[student]:
-            owners[number].append(student)
+    for student, numbers in prints.items():
+        prints[student] = kept = array("Q", (n for n in numbers if spread[n] <= common))
+        for number in kept:
+            if spread[number] > 1:
+                owners[number].append(student)
     shared = Counter(
         pair for students in owners.values() for pair in combinations(sorted(students), 2)
     )

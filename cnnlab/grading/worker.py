@@ -5,7 +5,7 @@ trusted: it holds the judge and the key, and the student's kernel is a sandboxed
 """
 
 import contextlib
-import json
+import functools
 import multiprocessing
 import os
 import signal
@@ -17,12 +17,17 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
+from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, is_task
 from traitlets.config import Config
+from traitlets.utils.importstring import import_item
 
 from cnnlab import sandbox
 from cnnlab.assignments import tasks_from
+from cnnlab.checks import CannotJudge
 from cnnlab.grading import intake, zygote
 from cnnlab.grading.outside import JudgeOutside
+from cnnlab.grading.similarity import fingerprints
 
 __all__ = ["in_processes", "on_cluster", "work"]
 
@@ -30,50 +35,102 @@ TRIES = 2  # of a submission whose worker is lost; whatever else goes wrong woul
 
 
 def work(job: dict) -> dict:
-    """Judge a submission.
+    """Judge a submission, and convert it to what nbgrader's ``autograded/`` holds.
 
     Parameters
     ----------
     job : dict
-        ``student``; ``notebooks`` and ``releases``, text by name; ``files``, bytes by path;
-        ``key``; ``tasks``, arguments of `tasks_from`; ``limits``, traits of `JudgeOutside`.
+        ``student``; ``found``, the notebooks that were handed in; ``releases``, text by name;
+        ``files``, bytes by path; ``key``; ``tasks``, arguments of `tasks_from`; ``limits``, traits
+        of `JudgeOutside`; ``steps``, the preprocessors after it, with their configuration.
 
     Returns
     -------
     dict
-        ``notebooks``, the judged ones by name, and ``report``; or ``problem``, a sentence.
+        ``notebooks``, the judged ones by name; ``scores`` and ``comments`` by notebook and cell;
+        ``prints``, by which copies are known; ``refused_files`` and ``report``. Or ``problem``, a
+        sentence.
     """
-    report = {"tasks": {}, "evidence": [], "repaired": [], "to_read": [], "seconds": {}}
-    judged = {}
+    began, report = time.monotonic(), {"tasks": {}, "seconds": {}}
+    report |= {key: [] for key in ("blank", "evidence", "repaired", "timed_out", "to_read")}
+    found = {"notebooks": {}, "scores": {}, "comments": {}, "refused_files": [], "report": report}
+    written = []
     with tempfile.TemporaryDirectory(prefix="s-", dir=zygote.folder()) as folder:
         for name, content in job["files"].items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         try:
-            for name, release in job["releases"].items():
-                if (text := job["notebooks"].get(name)) is None:
+            for name, text in job["releases"].items():
+                release = _release(text)
+                best = intake.choose(job["found"], name, release, found["refused_files"])
+                if best is None:
                     continue  # nbgrader gives it no points
-                notebook = intake.parse_notebook(text, f"{name}.ipynb")
-                release = nbformat.v4.reads(release)
+                if best.path != f"{name}.ipynb":
+                    found["refused_files"].append(f"{best.path} is graded as {name}.ipynb")
+                notebook = best.notebook or intake.parse_notebook(best.text, f"{name}.ipynb")
                 report["repaired"] += intake.repair(notebook, release, report["to_read"])
+                written += [cell.source for cell in notebook.cells if _is_students(cell)]
                 judge = JudgeOutside(config=Config(JudgeOutside=job["limits"]))
                 judge.key, judge.tasks = job["key"], tasks_from(*job["tasks"])
-                whose = {"student": job["student"]}
-                resources = {"metadata": {"path": folder}, "nbgrader": whose}
+                whose = {"student": job["student"], "assignment": job["assignment"]}
+                resources = {"metadata": {"path": folder}, "nbgrader": whose | {"notebook": name}}
                 notebook, resources = judge.preprocess(notebook, resources)
-                judged[name] = json.dumps(notebook)
-                found = resources["cnnlab"]
-                report["tasks"] |= found["tasks"]
-                report["evidence"] += found["evidence"]
-                for stage, seconds in found["seconds"].items():
+                names, config = job["steps"]
+                for step in names:
+                    convert = import_item(step)(config=Config(config))
+                    notebook, resources = convert.preprocess(notebook, resources)
+                found["notebooks"][name] = nbformat.v4.writes(notebook, indent=None)
+                found["scores"][name], comments = _entries(notebook)
+                found["comments"][name] = comments
+                told = resources["cnnlab"]
+                report["blank"] += [cell for cell, comment in comments.items() if comment]
+                report["tasks"] |= told["tasks"]
+                report["evidence"] += told["evidence"]
+                report["timed_out"] += told["timed_out"]
+                for stage, seconds in told["seconds"].items():
                     report["seconds"][stage] = report["seconds"].get(stage, 0) + seconds
         except intake.SetAside as reason:
-            return {"problem": str(reason), "report": report}
-    if not judged:
+            return found | {"problem": str(reason)}
+        except CannotJudge as reason:
+            return found | {"problem": f"This machine cannot judge it: {reason}."}
+    if not found["notebooks"]:
         names = ", ".join(f"{name}.ipynb" for name in job["releases"])
-        return {"problem": f"{names} is not there: ask for it again.", "report": report}
-    return {"notebooks": judged, "report": report}
+        return found | {"problem": f"{names} is not there: ask for it again."}
+    given = _prints(*job["releases"].values())
+    report["seconds"]["total"] = time.monotonic() - began
+    return found | {"prints": sorted(fingerprints("\n".join(written)) - given)}
+
+
+@functools.cache
+def _release(text: str) -> NotebookNode:
+    return nbformat.v4.reads(text)
+
+
+@functools.cache
+def _prints(*releases: str) -> set[int]:
+    """The numbers of what was handed out, by which it is told from what a student wrote."""
+    cells = [cell for text in releases for cell in _release(text).cells]
+    return fingerprints("\n".join(cell.source for cell in cells if _is_students(cell)))
+
+
+def _is_students(cell: NotebookNode) -> bool:
+    return cell.cell_type == "code" and not is_grade(cell)
+
+
+def _entries(notebook: NotebookNode) -> tuple[dict[str, float | None], dict[str, str | None]]:
+    """Scores and comments by cell, as nbgrader's ``SaveAutoGrades`` finds them."""
+    scores, comments = {}, {}
+    for cell in notebook.cells:
+        told = cell.metadata.get("nbgrader", {})
+        if is_grade(cell):
+            scores[told["grade_id"]] = determine_grade(cell)[0]
+        if is_task(cell):
+            comments[told["grade_id"]] = None
+        elif is_solution(cell):
+            blank = told.get("checksum") == compute_checksum(cell)
+            comments[told["grade_id"]] = "No response." if blank else None
+    return scores, comments
 
 
 def in_processes(

@@ -8,7 +8,7 @@ from cnnlab import sandbox
 from cnnlab.assignments import load_tasks, sources
 from cnnlab.assignments.course import load_module
 from cnnlab.assignments.kernels import altered_source
-from cnnlab.checks import examine, judge, seed_for
+from cnnlab.checks import CannotJudge, examine, judge, seed_for
 from cnnlab.checks.runner import answer
 from cnnlab.cuda import CompilerMissing, compiler
 
@@ -172,7 +172,7 @@ def test_without_a_compiler_the_check_says_so_and_grading_does_not_judge(monkeyp
     sources.behaviour.cache_clear()
     found = at_home(MIRROR, right.mirror_swapped())
     assert (found.points, found.problem) == (0, "Not judged: no C++ compiler: install g++.")
-    with pytest.raises(CompilerMissing):
+    with pytest.raises(CannotJudge, match="install g\\+\\+"):
         graded(MIRROR, right.mirror_swapped())
 
 
