@@ -62,7 +62,7 @@ c.Spawner.group_overrides = {
 
 # --- addresses ---
 c.JupyterHub.bind_url = f"http://127.0.0.1:{PORT}"
-c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "configurable_http_proxy.cli"]
+c.ConfigurableHTTPProxy.command = ["configurable-http-proxy"]  # the one in Python
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 1}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{PORT + 2}"
 # TLS, without which no hub belongs on a network:

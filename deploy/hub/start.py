@@ -157,18 +157,17 @@ def instructors_home(home: Path) -> None:
 
 
 def assignments() -> None:
-    """Generate what has no checks yet, and release the first."""
-    for source in sorted((MINE / "solutions").iterdir()):
-        name = source.name
-        made, seen = (folder / "assignments" / name / f"{name}.checks" for folder in (MINE, COURSE))
-        if not made.is_file():
-            print(f"generating {name}", flush=True)
+    """Generate and release the first assignment; what else is generated, students can read."""
+    for name in RELEASED:
+        if not (MINE / "assignments" / name / f"{name}.checks").is_file():
             instructor("nbgrader", "generate_assignment", "--force", name)
-        if made.is_file() and not seen.is_file():
+        if not (EXCHANGE / "cnnlab/outbound" / name).is_dir():
+            instructor("nbgrader", "release_assignment", name)
+    for made in MINE.glob("assignments/*/*.checks"):
+        seen = COURSE / made.relative_to(MINE)
+        if seen.parent.is_dir():
             shutil.copy(made, seen)
             open_up(str(seen))
-        if name in RELEASED and not (EXCHANGE / "cnnlab/outbound" / name).is_dir():
-            instructor("nbgrader", "release_assignment", name)
 
 
 def instructor(*command: str) -> None:
