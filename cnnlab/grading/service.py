@@ -11,6 +11,7 @@ import asyncio
 import html
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem au
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886 }
-td.n, th.n { text-align: right; white-space: nowrap }
+td.n, th.n { text-align: right } td.n { white-space: nowrap }
+td:last-child, th:last-child { padding-right: 0 }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8882; padding: .8rem }
 button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
 .bad { border-left: 4px solid #c33; padding-left: .8rem }
@@ -41,7 +43,7 @@ class Rounds:
 
     def __init__(self, course: Path, minutes: float):
         self.course, self.minutes = course, minutes
-        self.said: list[tuple[str, int, str]] = []
+        self.said: deque[tuple[datetime, str, int, str]] = deque(maxlen=50)
         self.ended: datetime | None = None
         self.asked = asyncio.Event()
         self.running = False
@@ -61,7 +63,6 @@ class Rounds:
             self.asked.clear()
 
     async def round(self) -> None:
-        self.said = []
         await self._run("collect")
         for name in self.assignments():
             if self.is_waiting(name):
@@ -69,15 +70,16 @@ class Rounds:
         await self._run("feedback")
 
     async def _run(self, *args: str) -> None:
-        """Run a command to its end; what it says is kept for the page and in the hub's log."""
+        """Run a command to its end; what it has to say is kept for the page and the hub's log."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "cnnlab", *args, cwd=self.course,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         printed, _ = await process.communicate()
         text = printed.decode("utf-8", "replace").strip()
-        self.said.append((" ".join(args), process.returncode, text))
-        print(f"cnnlab {' '.join(args)} (status {process.returncode}): {text}", flush=True)
+        if text != "Nothing new.":
+            self.said.appendleft((datetime.now(), " ".join(args), process.returncode, text))
+            print(f"cnnlab {' '.join(args)} (status {process.returncode}): {text}", flush=True)
 
     def assignments(self) -> list[str]:
         submitted = self.course / "submitted"
@@ -154,11 +156,11 @@ def _page(rounds: Rounds, xsrf: bytes | str) -> str:
     )
 
 
-def _said(said: Iterable[tuple[str, int, str]]) -> Iterable[str]:
-    for command, status, text in said:
+def _said(said: Iterable[tuple[datetime, str, int, str]]) -> Iterable[str]:
+    for when, command, status, text in said:
         mark = " class=bad" if status else ""
-        yield f"<div{mark}><code>cnnlab {html.escape(command)}</code><pre>"
-        yield f"{html.escape(text) or 'Nothing.'}</pre></div>"
+        yield f"<div{mark}>{when:%d %b %H:%M:%S} <code>cnnlab {html.escape(command)}</code>"
+        yield f"<pre>{html.escape(text)}</pre></div>"
 
 
 async def _serve(rounds: Rounds) -> None:

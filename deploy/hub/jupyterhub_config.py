@@ -40,7 +40,7 @@ if AS_ROOT:  # each server as its user's own system account
 else:  # all as this account: nobody is isolated from anybody
     c.JupyterHub.spawner_class = "simple"
     c.SimpleLocalProcessSpawner.home_dir_template = f"{HUB}/home/{{username}}"
-# The instructor's server opens the course and so finds nbgrader_config.py; it shows formgrader.
+# The instructor's server opens the course; settings in that home show formgrader.
 c.JupyterHub.load_groups = {"instructors": {"users": ["instructor"]}}
 c.Spawner.group_overrides = {
     "instructors": {
@@ -73,6 +73,8 @@ c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{PORT + 2}"
 # Servers outlive a restart of the hub: who is submitting goes on.
 c.JupyterHub.cleanup_servers = False
 
+c.Application.log_level = "WARN"
+
 # --- beside the servers ---
 c.JupyterHub.services = [
     {
@@ -85,6 +87,7 @@ c.JupyterHub.services = [
         "command": [sys.executable, "-m", "cnnlab.grading.service", "--minutes=5"],
         "cwd": str(COURSE),
         "environment": {"PATH": PATH},
+        "oauth_no_confirm": True,
         **({"user": "instructor"} if AS_ROOT else {}),
     },
 ]

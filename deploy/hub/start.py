@@ -142,6 +142,11 @@ def instructors_home(home: Path) -> None:
     shutil.copy(ROOT / "nbgrader_config.py", home / "course")
     extensions = {"nbgrader.server_extensions.formgrader": True}
     parts = ("create-assignment", "formgrader")
+    settings = f"""# formgrader's course, in whatever folder the server was started
+c = get_config()
+load_subconfig("nbgrader_config.py", path={str(MINE)!r})
+c.CourseDirectory.root = {str(MINE)!r}
+"""
     shown = {
         "jupyter_server_config.d/instructor.json": {
             "ServerApp": {"jpserver_extensions": extensions}
@@ -150,10 +155,11 @@ def instructors_home(home: Path) -> None:
             "disabledExtensions": {f"@jupyter/nbgrader:{part}": False for part in parts}
         },
     }
-    for name, settings in shown.items():
+    for name, told in shown.items():
         path = home / ".jupyter" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+        path.write_text(json.dumps(told))
+    (home / ".jupyter/nbgrader_config.py").write_text(settings)
 
 
 def assignments() -> None:
