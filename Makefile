@@ -16,7 +16,7 @@ stage = @echo "--- $(1)"; start=$$(date +%s); $(2); status=$$?; \
         echo "--- $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-slow test-gpu gpu lint lectures coverage book slides assignments \
+.PHONY: help setup lab hub test test-slow test-gpu gpu lint lectures coverage book slides assignments \
         experiments grader-quality release release-instructor check-sanitizer constraints
 
 help:  ## list the targets
@@ -28,6 +28,10 @@ setup:  ## build .venv with the exact versions of constraints.txt (TORCH=cpu, TO
 lab:  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address only)
 	@$(SET_UP) course
 	$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/lectures/00_start_here.ipynb $(LAB_ARGS)
+
+hub:  ## a JupyterHub with the course, three accounts and automatic grading, for trying (PORT=8000)
+	@PORT=$(PORT) TORCH=$(TORCH) "$(PYTHON)" deploy/hub/start.py $(HANDOUT) $(STUDENTS)
+
 test: lint  ## set up, then run all tests but the slow ones
 	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
 	$(call stage,lectures give their stored outputs,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval --nbval-cell-timeout=120 lectures)

@@ -9,6 +9,8 @@ from cnnlab import __version__
 
 __all__ = ["main"]
 
+DONE = {"collect": "collected", "feedback": "feedback written"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``cnnlab ARGS``; returns the exit status."""
@@ -82,6 +84,24 @@ def main(argv: list[str] | None = None) -> int:
         "--no-sandbox", action="store_true", help="run submissions unconfined, at your own risk"
     )
     command.set_defaults(run=_grade)
+
+    command = commands.add_parser(
+        "collect", help="take in each student's last submission, from the exchange or an archive"
+    )
+    command.add_argument("assignment", nargs="*", help='"a1", several, or (default) all')
+    command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.add_argument(
+        "--from", dest="source", metavar="PATH",
+        help="a folder or a zip file of Canvas or Moodle (default: nbgrader's exchange)",
+    )  # fmt: skip
+    command.set_defaults(run=_collect)
+
+    command = commands.add_parser(
+        "feedback", help="write and release the feedback that has changed, hand marks included"
+    )
+    command.add_argument("assignment", nargs="*", help='"a1", several, or (default) all')
+    command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.set_defaults(run=_feedback)
 
     args = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
@@ -186,6 +206,8 @@ def _grade(args: argparse.Namespace) -> int:
             again=args.again,
             limits=limits,
         )
+    except ModuleNotFoundError as error:
+        return _missing("grade", error)
     except GradingError as error:
         print(error, file=sys.stderr)
         return 1
@@ -201,3 +223,30 @@ def _grade(args: argparse.Namespace) -> int:
         more = f"  + {', '.join(notes)}" if notes else ""
         print(f"{name:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")
     return 1 if any(g.problem for g in grades) else 0
+
+
+def _collect(args: argparse.Namespace) -> int:
+    return _handled("collect", args.assignment, args.course, args.source)
+
+
+def _feedback(args: argparse.Namespace) -> int:
+    return _handled("feedback", args.assignment, args.course)
+
+
+def _handled(command: str, *args) -> int:
+    try:
+        from cnnlab.grading import GradingError, exchange
+        from cnnlab.grading.intake import printable
+
+        done = getattr(exchange, command)(*args)
+    except ModuleNotFoundError as error:
+        return _missing(command, error)
+    except GradingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for one in done:
+        said = one.note or (one.problem and f"left out: {one.problem}") or DONE[command]
+        print(printable(": ".join(filter(None, (one.assignment, one.student, said)))))
+    if not done:
+        print("Nothing new.")
+    return 1 if any(one.problem for one in done) else 0

@@ -38,13 +38,14 @@ def find_notebook(assignment: str, course: str | os.PathLike = ".") -> Path:
     """
     if Path(assignment).suffix == ".ipynb" and Path(assignment).is_file():
         return Path(assignment)
-    folder, found = Path(course) / "assignments", []
-    if re.fullmatch(r"[\w.-]+", assignment):
-        found = [*folder.glob(f"{assignment}/*.ipynb"), *folder.glob(f"{assignment}_*/*.ipynb")]
-    if len(found) != 1:
-        known = ", ".join(sorted(p.name for p in folder.glob("*") if p.is_dir())) or "none"
-        raise NotebookProblem(f"No assignment {assignment!r} in {folder}; there is: {known}.")
-    return found[0]
+    here = Path(course)  # on a hub, nbgrader fetches an assignment into the home itself
+    folders = [p for part in (here / "assignments", here) for p in sorted(part.glob("*"))]
+    known = [p for p in folders if (p / f"{p.name}.ipynb").is_file()]
+    found = [p for p in known if p.name == assignment or p.name.startswith(f"{assignment}_")]
+    if len({p.name for p in found}) != 1:
+        there = ", ".join(sorted({p.name for p in known})) or "none"
+        raise NotebookProblem(f"No assignment {assignment!r} in {here}; there is: {there}.")
+    return found[0] / f"{found[0].name}.ipynb"
 
 
 class _AtHand(AsyncKernelManager):

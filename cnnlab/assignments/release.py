@@ -14,10 +14,13 @@ from pathlib import Path
 
 import torch
 from nbformat import NotebookNode
+from nbgrader.api import Gradebook
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 import cnnlab
 from cnnlab.assignments.course import exchanged, pieces, tasks_from
@@ -33,7 +36,25 @@ _CHECK = re.compile(r"""^\s*check\(["']([^"']*)["']\)\s*$""")
 
 
 class Prepare(NbGraderPreprocessor):
-    """Makes of an assignment's source what its release is made of, and writes ``x.checks``."""
+    """Makes of an assignment's source what its release is made of, and writes ``x.checks``.
+
+    nbgrader sets up its steps before it removes an earlier release: there is none without a
+    gradebook that answers.
+    """
+
+    def __init__(self, **traits):
+        super().__init__(**traits)
+        if self.config.GenerateAssignment.get("no_database") is True:
+            return
+        course = CourseDirectory(config=self.config)
+        try:
+            Gradebook(course.db_url, course.course_id).close()
+        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            where = make_url(course.db_url).render_as_string(hide_password=True)
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            said = f"The gradebook {where} cannot be used ({reason}): nothing was changed."
+            self.log.error(said)
+            raise NbGraderException(said) from None
 
     def preprocess(self, nb, resources):
         name = resources["nbgrader"]["assignment"]

@@ -302,7 +302,8 @@ class _Session:
                 gradebook.db.query(nbgrader.api.Grade).first()  # fails in another version's
             except MissingEntry:
                 raise GradingError(
-                    f"The gradebook does not know {self.name} yet: run `make assignments` first."
+                    f"The gradebook does not know {self.name} yet: run `make assignments` first, "
+                    f"or `nbgrader generate_assignment --force {self.name}` for this one."
                 ) from None
             entered = {(c.name, c.max_score) for n in known.notebooks for c in n.grade_cells}
         cells = [

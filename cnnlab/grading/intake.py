@@ -358,6 +358,7 @@ def collect(
     submitted: str | os.PathLike,
     releases: dict[str, NotebookNode] | None = None,
     left_out: dict[str, str] | None = None,
+    taken: list[str] | None = None,
 ) -> list[str]:
     """Put submissions from a folder or a zip of Canvas or Moodle where nbgrader expects them.
 
@@ -370,6 +371,8 @@ def collect(
         What was handed out, by the notebooks' names: by it a student's notebook is known.
     left_out : dict, optional
         Gets an entry for everybody whose work could not be taken, with the reason.
+    taken : list, optional
+        Gets everybody whose work was taken.
 
     Returns
     -------
@@ -383,8 +386,8 @@ def collect(
     """
     said: list[str] = []
     left_out = {} if left_out is None else left_out
+    taken = [] if taken is None else taken
     owners: dict[str, list[_Member]] = defaultdict(list)
-    taken = 0
     with _Members(Path(source), said) as members:
         for student, member in _owned(list(members), assignment, said, left_out):
             owners[student].append(member)
@@ -392,7 +395,7 @@ def collect(
             reasons: list[str] = []
             try:
                 _take(theirs, assignment, Path(submitted, student, assignment), releases, reasons)
-                taken += 1
+                taken.append(student)
             except Exception as error:  # whatever it is, it is one student's
                 why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error!r})"
                 left_out[student] = printable(why)

@@ -1,0 +1,199 @@
+"""A class on a JupyterHub: a service that grades by itself and shows its reports to instructors.
+
+Every few minutes, or when its button is pressed, it runs ``cnnlab collect``, ``cnnlab grade``
+where something has come in, and ``cnnlab feedback``, in the course's folder and as the account
+that owns it. Whom the hub gives the scope ``access:services!service=...`` sees what those commands
+said, and the pages in ``reports/`` and ``feedback/``.
+"""
+
+import argparse
+import asyncio
+import html
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlparse
+
+from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
+from tornado import web
+
+__all__ = ["Rounds", "main"]
+
+PAGES = ("reports", "feedback")
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem auto;
+       padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886 }
+td.n, th.n { text-align: right } td.n { white-space: nowrap }
+td:last-child, th:last-child { padding-right: 0 }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8882; padding: .8rem }
+button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
+.bad { border-left: 4px solid #c33; padding-left: .8rem }
+"""
+
+
+class Rounds:
+    """Collecting, grading and telling, one round at a time."""
+
+    def __init__(self, course: Path, minutes: float):
+        self.course, self.minutes = course, minutes
+        self.said: deque[tuple[datetime, str, int, str]] = deque(maxlen=50)
+        self.ended: datetime | None = None
+        self.asked = asyncio.Event()
+        self.running = False
+
+    async def forever(self) -> None:
+        while True:
+            self.running = True
+            try:
+                await self.round()
+            finally:
+                self.running, self.ended = False, datetime.now()
+            try:
+                wait = 60 * self.minutes if self.minutes else None
+                await asyncio.wait_for(self.asked.wait(), wait)
+            except TimeoutError:
+                pass
+            self.asked.clear()
+
+    async def round(self) -> None:
+        await self._run("collect")
+        for name in self.assignments():
+            if self.is_waiting(name):
+                await self._run("grade", name)
+        await self._run("feedback")
+
+    async def _run(self, *args: str) -> None:
+        """Run a command to its end; what it has to say is kept for the page and the hub's log."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cnnlab", *args, cwd=self.course,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        printed, _ = await process.communicate()
+        text = printed.decode("utf-8", "replace").strip()
+        if text != "Nothing new.":
+            self.said.appendleft((datetime.now(), " ".join(args), process.returncode, text))
+            print(f"cnnlab {' '.join(args)} (status {process.returncode}): {text}", flush=True)
+
+    def assignments(self) -> list[str]:
+        submitted = self.course / "submitted"
+        return sorted({path.name for path in submitted.glob("*/[!.]*") if path.is_dir()})
+
+    def submissions(self, name: str) -> list[Path]:
+        return [p for p in (self.course / "submitted").glob(f"*/{name}") if p.is_dir()]
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether a submission came in after the last report, or was never reported on."""
+        report = self.course / "reports" / name / "class.html"
+        newest = max((p.stat().st_ctime for p in self.submissions(name)), default=0)
+        return newest > (report.stat().st_mtime if report.is_file() else 0)
+
+
+class _Handler(HubOAuthenticated, web.RequestHandler):
+    def initialize(self, rounds: Rounds):
+        self.rounds = rounds
+
+    def set_default_headers(self):
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class _Overview(_Handler):
+    @web.authenticated
+    def get(self):
+        self.finish(_page(self.rounds, self.xsrf_form_html()))
+
+    @web.authenticated
+    def post(self):
+        self.rounds.asked.set()
+        self.redirect(os.environ["JUPYTERHUB_SERVICE_PREFIX"])
+
+
+class _Page(_Handler):
+    @web.authenticated
+    def get(self, shown: str):
+        """One of the pages that grading wrote; no other file of the course."""
+        path = (self.rounds.course / shown).resolve()
+        roots = [(self.rounds.course / name).resolve() for name in PAGES]
+        if path.suffix != ".html" or not any(path.is_relative_to(root) for root in roots):
+            raise web.HTTPError(404)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise web.HTTPError(404) from None
+        self.finish(content)
+
+
+def _page(rounds: Rounds, xsrf: bytes | str) -> str:
+    xsrf = xsrf.decode() if isinstance(xsrf, bytes) else xsrf
+    rows = []
+    for name in rounds.assignments():
+        report = rounds.course / "reports" / name / "class.html"
+        when, link = "not yet", html.escape(name)
+        if report.is_file():
+            when = f"{datetime.fromtimestamp(report.stat().st_mtime):%d %b %H:%M}"
+            link = f'<a href="reports/{link}/class.html">{link}</a>'
+        rows.append(f"<tr><td>{link}<td class=n>{len(rounds.submissions(name))}<td class=n>{when}")
+    head = "<tr><th>class report<th class=n>submissions<th class=n>graded"
+    table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>Nothing was handed in yet.</p>"
+    if rounds.running:
+        state = "A round is running; this page shows more when you load it again."
+    else:
+        each = f", and one begins every {rounds.minutes:g} minutes" if rounds.minutes else ""
+        state = f"The last round ended at {rounds.ended:%H:%M:%S}{each}." if rounds.ended else ""
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width">'
+        f"<title>Grading</title><style>{STYLE}</style><h1>Grading</h1>{table}"
+        f"<p>{state}<form method=post>{xsrf}<button>Collect and grade now</button></form>"
+        f"<h2>What was done</h2>{''.join(_said(rounds.said))}"
+    )
+
+
+def _said(said: Iterable[tuple[datetime, str, int, str]]) -> Iterable[str]:
+    for when, command, status, text in said:
+        mark = " class=bad" if status else ""
+        yield f"<div{mark}>{when:%d %b %H:%M:%S} <code>cnnlab {html.escape(command)}</code>"
+        yield f"<pre>{html.escape(text)}</pre></div>"
+
+
+async def _serve(rounds: Rounds) -> None:
+    prefix, address = (os.environ[f"JUPYTERHUB_SERVICE_{what}"] for what in ("PREFIX", "URL"))
+    known = {"rounds": rounds}
+    app = web.Application(
+        [
+            (prefix, _Overview, known),
+            (prefix + "oauth_callback", HubOAuthCallbackHandler),
+            (prefix + r"((?:reports|feedback)/.+)", _Page, known),
+        ],
+        cookie_secret=os.urandom(32),
+        xsrf_cookies=True,
+    )
+    url = urlparse(address)
+    app.listen(url.port, url.hostname)
+    await rounds.forever()
+
+
+def main() -> None:
+    """Serve as the hub's service; its environment says where."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="between two rounds; 0: only on demand"
+    )
+    args = parser.parse_args()
+    try:
+        asyncio.run(_serve(Rounds(Path.cwd(), args.minutes)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"The grading service cannot serve ({error}).")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""`make hub`, in the hands of two students and an instructor: a real hub and a real browser.
+
+It needs root, since each server then runs as a system user of its own; those users, and their
+folder, are gone afterwards.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from tests.course import lab
+from tests.course.test_nbgrader import answers
+
+ACCOUNTS = ("instructor", "ada", "ben")
+A1 = "a1_convolution"
+IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+WORKS = os.access("/usr/bin/python3", os.X_OK)
+pytestmark = [
+    pytest.mark.slow,
+    lab.needs_chromium,
+    pytest.mark.skipif(os.geteuid() != 0, reason="not root: servers would not be isolated"),
+    pytest.mark.skipif(not WORKS, reason="no Python for other users: `apt install python3-venv`"),
+]
+ANYWHERE = {"windowingMode": "none"}  # all cells are in the page, not only those in view
+
+
+class Hub:
+    """A hub that `make hub` has started, with its folder and address."""
+
+    def __init__(self, folder: Path, port: int):
+        self.folder, self.address = folder, f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def signed_in(self, browser, name: str):
+        words = json.loads((self.folder / "state/passwords.json").read_text())
+        with browser.new_context(viewport={"width": 1366, "height": 900}) as context:
+            page = context.new_page()
+            page.set_default_timeout(2 * lab.MINUTE)
+            page.on("dialog", lambda dialog: dialog.accept())
+            page.goto(f"{self.address}/hub/login")
+            page.fill("input[name=username]", name)
+            page.fill("input[name=password]", words.get(name, words["students"]))
+            page.click("#login_submit")
+            page.get_by_role("menuitem", name="Nbgrader").wait_for()
+            yield page
+
+    def look(self, page, name: str) -> None:
+        """Pictures for whoever wants to see the page: $CNNLAB_SCREENSHOTS."""
+        if where := os.environ.get("CNNLAB_SCREENSHOTS"):
+            for width in (1366, 400):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.screenshot(path=f"{where}/{name}{width}.png")
+            page.set_viewport_size({"width": 1366, "height": 900})
+
+
+def free_ports() -> int:
+    """The first of four ports in a row that nobody uses."""
+    for port in range(20_000, 30_000, 10):
+        with socket.socket() as probe:
+            if all(probe.connect_ex(("127.0.0.1", port + more)) for more in range(4)):
+                return port
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def hub():
+    known = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ACCOUNTS]
+    if known:
+        pytest.skip(f"this machine has accounts of these names: {known}")
+    folder, port = Path(tempfile.mkdtemp(prefix="cnnlab-hub-", dir="/var/tmp")), free_ports()
+    env = {**os.environ, "CNNLAB_HUB": str(folder)}
+    with (folder / "log").open("w") as log:
+        made = subprocess.Popen(
+            ["make", "hub", f"PORT={port}", "PYTHON=/usr/bin/python3"], cwd=lab.ROOT, env=env,
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        hub = Hub(folder, port)
+        wait_for(lambda: made.poll() is not None or answered(f"{hub.address}/hub/health"), 900)
+        assert made.poll() is None, (folder / "log").read_text()[-3000:]
+        for name in ("ada", "ben"):
+            tell(folder / "home" / name, name)
+        yield hub
+    finally:
+        if made.poll() is None:
+            os.killpg(made.pid, signal.SIGTERM)
+        made.wait(60)
+        for process in psutil.process_iter(["username"]):
+            if process.info["username"] in ACCOUNTS:
+                process.kill()
+        for name in ACCOUNTS:
+            subprocess.run(["userdel", name], capture_output=True)
+        if os.environ.get("CNNLAB_SCREENSHOTS"):
+            shutil.copy(folder / "log", os.environ["CNNLAB_SCREENSHOTS"])
+        shutil.rmtree(folder)
+
+
+def tell(home: Path, name: str) -> None:
+    tracker = home / ".jupyter/lab/user-settings/@jupyterlab/notebook-extension"
+    tracker.mkdir(parents=True)
+    (tracker / "tracker.jupyterlab-settings").write_text(json.dumps(ANYWHERE))
+    subprocess.run(["chown", "-R", f"{name}:", home / ".jupyter"], check=True)
+
+
+def wait_for(condition, seconds: float):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"waited {seconds} s for {condition}")
+
+
+def answered(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with lab.chromium() as browser:
+        yield browser
+
+
+def assignment_list(page):
+    page.get_by_role("menuitem", name="Nbgrader").click()
+    page.get_by_role("menuitem", name="Assignment List").click()
+    page.wait_for_selector("text=Released assignments")
+
+
+def solve(page, hub, student: str) -> None:
+    """Type the right answers into the notebook's cells, save, and run them all.
+
+    On a busy machine a page that is still settling can lose the click on the menu, or the kernel's
+    answers: then it is loaded again.
+    """
+    from playwright.sync_api import TimeoutError
+
+    right = answers(nbformat.read(lab.ROOT / "solutions" / A1 / f"{A1}.ipynb", 4))
+    page.goto(f"{hub.address}/user/{student}/lab/workspaces/w/tree/{A1}/{A1}.ipynb")
+    page.wait_for_selector(IDLE)
+    cells = page.locator(".jp-NotebookPanel .jp-Cell")
+    release = nbformat.read(lab.ROOT / "assignments" / A1 / f"{A1}.ipynb", 4)
+    for index, cell in enumerate(release.cells):
+        told = cell.metadata.get("nbgrader", {})
+        if not told.get("solution"):
+            continue
+        box = cells.nth(index)
+        box.scroll_into_view_if_needed()
+        if cell.cell_type == "markdown":
+            box.locator(".jp-RenderedMarkdown").dblclick()
+        box.locator(".cm-content").click()
+        page.keyboard.press("Control+a")
+        answer = right[told.grade_id.removesuffix("-answer")].source
+        page.keyboard.insert_text("By hand: " * (cell.cell_type == "markdown") + answer)
+    page.keyboard.press("Control+s")
+    written = hub.folder / "home" / student / A1 / f"{A1}.ipynb"
+    wait_for(lambda: "By hand: " in written.read_text(), 60)
+    for _ in range(3):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try:
+            page.wait_for_selector("text=a1-counts: 8 of 8 points", timeout=lab.MINUTE)
+            break
+        except TimeoutError:
+            page.reload()
+            page.wait_for_selector(IDLE)
+    else:
+        pytest.fail("the notebook does not run to its end")
+
+
+def grade_now(page, hub) -> str:
+    """Press the service's button; what its page says when the round is over."""
+    page.goto(f"{hub.address}/services/grading/")
+    page.wait_for_selector("text=Grading")
+    wait_for(lambda: page.reload() and page.locator("text=The last round ended").count(), 300)
+    before = page.locator("p").last.inner_text()
+    time.sleep(1)
+    page.get_by_role("button", name="Collect and grade now").click()
+
+    def over():
+        page.reload()
+        said = page.locator("p").last.inner_text()
+        return said if "ended" in said and said != before else None
+
+    wait_for(over, 300)
+    return page.inner_text("body")
+
+
+def test_an_assignment_goes_all_the_way_and_nobody_sees_more_than_his_own(hub, browser):
+    with hub.signed_in(browser, "ada") as page:
+        hub.look(page, "lab")
+        assignment_list(page)
+        page.get_by_role("button", name="Fetch", exact=True).click()
+        page.get_by_role("button", name="Submit", exact=True).wait_for()
+        solve(page, hub, "ada")
+        home = hub.folder / "home/ada" / A1
+        assignment_list(page)
+        page.get_by_role("button", name="Submit", exact=True).click()
+        wait_for(lambda: list((hub.folder / "exchange/cnnlab/inbound").glob("ada+*")), 60)
+
+    with hub.signed_in(browser, "instructor") as page:
+        said = grade_now(page, hub)
+        assert f"{A1}: ada: collected" in said and "92.0 of 100" in said, said
+        hub.look(page, "service")
+        page.get_by_role("link", name=A1).click()
+        page.wait_for_selector("text=Needs a human")
+        assert "ada" in page.inner_text("body")
+        hub.look(page, "report")
+        page.goto(f"{hub.address}/user/instructor/formgrader/gradebook/{A1}/{A1}")
+        page.get_by_role("link", name="Submission #1").click()
+        score = page.locator("input#a1-explain")
+        score.fill("7")
+        score.press("Tab")
+        page.wait_for_load_state("networkidle")
+        assert "feedback written" in grade_now(page, hub)
+
+    with hub.signed_in(browser, "ada") as page:
+        assignment_list(page)
+        page.get_by_role("button", name="Fetch Feedback").click()
+        written = wait_for(lambda: list(home.glob(f"feedback/*/{A1}.html")), 60)
+        shown = written[0].relative_to(home.parent)
+        page.goto(f"{hub.address}/user/ada/files/{shown}")
+        assert "(Score: 99.0 / 100.0)" in page.inner_text("body")
+        hub.look(page, "feedback")
+
+    closed = [home / f"{A1}.ipynb", hub.folder / "home/instructor/course/.cnnlab_key"]
+    closed += [hub.folder / "home/instructor/course/solutions", hub.folder / "state"]
+    closed += [hub.folder / "exchange/cnnlab" / name for name in ("inbound", "feedback")]
+    for path in closed:
+        tried = ["ls", path] if path.is_dir() else ["cat", path]
+        done = subprocess.run(tried, user="ben", group="ben", extra_groups=[], capture_output=True)
+        assert b"Permission denied" in done.stderr, path
+    course = hub.folder / "course"
+    done = subprocess.run(["touch", course / "x"], user="ben", group="ben", extra_groups=[])
+    assert done.returncode and (course / "lectures/01_convolution.ipynb").is_file()
+    with hub.signed_in(browser, "ben") as page:
+        reports = f"/services/grading/reports/{A1}/class.html"
+        theirs = ["/user/ada/lab", "/user/instructor/formgrader", "/services/grading/", reports]
+        for where in [*theirs, "/user/ben/formgrader"]:
+            reply = page.goto(f"{hub.address}{where}")
+            assert reply.status in (403, 404), where
+        reply = page.goto(f"{hub.address}/user/ben/api/contents/../ada/{A1}/{A1}.ipynb")
+        assert reply.status in (400, 403, 404)
