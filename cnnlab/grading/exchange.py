@@ -278,7 +278,10 @@ def _copy(handle: int, target: Path) -> None:
 class _Write(GenerateFeedback):
     """nbgrader's pages of one submission, whatever characters its folder's name has."""
 
-    init_notebooks = coordinator._Enter.init_notebooks
+    def init_notebooks(self) -> None:
+        course = self.coursedir
+        folder = self._format_source(course.assignment_id, course.student_id)
+        self.assignments = {folder: [str(path) for path in sorted(Path(folder).glob("*.ipynb"))]}
 
 
 def feedback(names: Iterable[str] = (), course: str | os.PathLike = ".") -> list[Handled]:
@@ -318,7 +321,7 @@ def _tell(api: NbGraderAPI, name: str, exchange: Path | None, state: Path) -> li
         problem = _written(api, name, student)
         if not problem and exchange and (page / "submission_secret.txt").is_file():
             outcome = api.release_feedback(name, student)
-            problem = "" if outcome["success"] else coordinator._reason(outcome)
+            problem = "" if outcome["success"] else _reason(outcome)
         if not problem:
             told[student] = marks
             coordinator._write(state, told)
@@ -363,4 +366,13 @@ def _written(api: NbGraderAPI, name: str, student: str) -> str:
         app.update_config(Config({"HTMLExporter": {"template_name": "feedback"}}))
         app.force = True
         outcome = capture_log(app)
-    return "" if outcome["success"] else coordinator._reason(outcome)
+    return "" if outcome["success"] else _reason(outcome)
+
+
+def _reason(outcome: dict) -> str:
+    """The sentence in nbgrader's log that says what went wrong."""
+    said = outcome.get("log") or outcome.get("error") or ""
+    lines = [line.strip() for line in said.splitlines()]
+    raised = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
+    errors = [line.split("ERROR]")[-1].strip() for line in lines if "ERROR]" in line]
+    return (raised or errors or ["nbgrader gave no reason"])[-1]
