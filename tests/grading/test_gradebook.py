@@ -103,7 +103,8 @@ def two(made, tmp_path) -> list[Course]:  # noqa: F811
         with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as book:
             book.update_or_create_assignment(NAME, duedate="2020-01-01")
         (course.folder / ".cnnlab_key").write_text("0" * 64)  # the same questions
-        (course.folder / "solutions" / NAME / "notes.txt").write_text("for everybody")
+        for where in ("solutions", "assignments"):
+            (course.folder / where / NAME / "notes.txt").write_text("for everybody")
     shutil.copy(courses[0].folder / "gradebook.db", courses[1].folder)
     return courses
 
