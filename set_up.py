@@ -29,7 +29,7 @@ def main() -> None:
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):  # it cannot rebuild itself
         os.execv(sys._base_executable, [sys._base_executable, *sys.argv])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="+", help="course, test, cluster, book, bench")
+    parser.add_argument("groups", nargs="+", help="course, test, cluster, hub, book, bench")
     parser.add_argument("--torch", default="", help="cuda (default), cpu or installed")
     args = parser.parse_args()
     have = read_ready()

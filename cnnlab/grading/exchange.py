@@ -124,8 +124,9 @@ def collect(
         If there is no such course, assignment, exchange or archive, or the disk is full.
     """
     with _course(course) as api:
+        names = list(names)
         wanted = _wanted(names, api)
-        if source is not None and len(wanted) != 1:
+        if source is not None and len(names) != 1:
             raise GradingError("An archive holds one assignment's submissions: say which.")
         inbound = None if source is not None else _exchange(api, needed=True) / "inbound"
         if inbound is not None and not inbound.is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from cnnlab.assignments.notebook import NotebookProblem, find_notebook
 from cnnlab.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,17 @@ def test_what_cannot_be_checked_is_refused_in_a_sentence(capsys, tmp_path, name,
         name = tmp_path / name
     printed = run(capsys, name, "--course", tmp_path, status=2)
     assert words in printed and len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["assignments/a1_convolution", "a1_convolution"])
+def test_an_assignment_is_found_in_a_course_and_in_a_home_on_a_hub(tmp_path, where):
+    notebook = tmp_path / where / "a1_convolution.ipynb"
+    for path in (notebook, tmp_path / "a2_other/a2_other.ipynb", tmp_path / "a1_mine/notes.ipynb"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert find_notebook("a1", tmp_path) == find_notebook("a1_convolution", tmp_path) == notebook
+    with pytest.raises(NotebookProblem, match="there is: a1_convolution, a2_other"):
+        find_notebook("a3", tmp_path)
 
 
 def solved(tmp_path, change) -> Path:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -28,12 +29,6 @@ ACCOUNTS = ("instructor", "ada", "ben")
 A1 = "a1_convolution"
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 WORKS = os.access("/usr/bin/python3", os.X_OK)
-pytestmark = [
-    pytest.mark.slow,
-    lab.needs_chromium,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root: servers would not be isolated"),
-    pytest.mark.skipif(not WORKS, reason="no Python for other users: `apt install python3-venv`"),
-]
 ANYWHERE = {"windowingMode": "none"}  # all cells are in the page, not only those in view
 
 
@@ -75,8 +70,12 @@ def free_ports() -> int:
     raise AssertionError("no free ports")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hub():
+    if os.geteuid() != 0:
+        pytest.skip("not root: servers would not be isolated")
+    if not WORKS:
+        pytest.skip("no Python for other users: `apt install python3-venv`")
     known = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ACCOUNTS]
     if known:
         pytest.skip(f"this machine has accounts of these names: {known}")
@@ -132,7 +131,7 @@ def answered(address: str) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser():
     with lab.chromium() as browser:
         yield browser
@@ -203,6 +202,8 @@ def grade_now(page, hub) -> str:
     return page.inner_text("body")
 
 
+@pytest.mark.slow
+@lab.needs_chromium
 def test_an_assignment_goes_all_the_way_and_nobody_sees_more_than_his_own(hub, browser):
     with hub.signed_in(browser, "ada") as page:
         hub.look(page, "lab")
@@ -258,3 +259,14 @@ def test_an_assignment_goes_all_the_way_and_nobody_sees_more_than_his_own(hub, b
             assert reply.status in (403, 404), where
         reply = page.goto(f"{hub.address}/user/ben/api/contents/../ada/{A1}/{A1}.ipynb")
         assert reply.status in (400, 403, 404)
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_port_that_is_in_use_is_told_before_anything_is_made(tmp_path, more):
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        env = {"CNNLAB_HUB": str(tmp_path / "hub"), "PORT": str(port - more), "PATH": "/usr/bin"}
+        command = [sys.executable, "deploy/hub/start.py"]
+        done = subprocess.run(command, cwd=lab.ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and f"Port {port}, for " in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "hub").exists()

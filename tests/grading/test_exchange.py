@@ -12,6 +12,8 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
+from cnnlab.grading import GradingError, exchange
+from cnnlab.grading.exchange import Handled
 from tests.conftest import Course
 from tests.grading.test_submissions import FULL, NAME, make_course, solved
 
@@ -27,16 +29,13 @@ def made(tmp_path_factory) -> Path:
 def course(made, tmp_path) -> Course:
     """A course with an exchange, to which its assignment is released."""
     shutil.copytree(made, tmp_path / "course")
-    exchange = tmp_path / "exchange"
-    exchange.mkdir()
-    exchange.chmod(0o1777)
+    root = tmp_path / "exchange"
+    root.mkdir()
+    root.chmod(0o1777)
     with open(tmp_path / "course/nbgrader_config.py", "a") as config:
-        config.write(
-            f"c.Exchange.root = {str(exchange)!r}\nc.ExchangeCollect.check_owner = False\n"
-        )
+        config.write(f"c.Exchange.root = {str(root)!r}\nc.ExchangeCollect.check_owner = False\n")
     (tmp_path / "course/secret.txt").write_text(SECRET)
-    inbound = exchange / "cnnlab/inbound"
-    inbound.mkdir(parents=True)
+    (root / "cnnlab/inbound").mkdir(parents=True)
     return Course(tmp_path / "course")
 
 
@@ -56,6 +55,13 @@ def collected(course, student: str) -> str:
     return (course.folder / "submitted" / student / NAME / "timestamp.txt").read_text()[11:16]
 
 
+def collect(course, *args) -> list[str]:
+    """Whose submissions are taken."""
+    done = exchange.collect(["a1"], course.folder, *args)
+    assert all(one.assignment == NAME and not one.problem for one in done), done
+    return [one.student for one in done]
+
+
 def pages(course) -> dict[str, str]:
     """The feedback pages in the exchange, by name."""
     folder = course.folder.parent / "exchange/cnnlab/feedback"
@@ -66,25 +72,24 @@ def test_the_last_submission_counts_and_a_later_one_replaces_it(course):
     hand_in(course, "ada", 10)
     hand_in(course, "ada", 5)
     hand_in(course, "bob", 1)
-    printed = course.run("cnnlab", "collect", "a1")
-    assert printed.splitlines() == [f"{NAME}: ada: collected", f"{NAME}: bob: collected"]
+    assert collect(course) == ["ada", "bob"]
     assert collected(course, "ada") == "10:10"
-    assert course.run("cnnlab", "collect") == "Nothing new.\n"
+    assert collect(course) == []
     hand_in(course, "ada", 20)
-    assert course.run("cnnlab", "collect", "a1") == f"{NAME}: ada: collected\n"
+    assert course.run("cnnlab", "collect") == f"{NAME}: ada: collected\n"
     assert collected(course, "ada") == "10:20"
 
 
 def test_what_is_being_handed_in_waits_and_what_was_broken_off_does_not_hide_the_last(course):
     half = hand_in(course, "ada", 10, finished=False)
-    assert course.run("cnnlab", "collect", "a1") == "Nothing new.\n"
+    assert collect(course) == []
     hand_in(course, "ada", 5)
-    course.run("cnnlab", "collect", "a1")
+    assert collect(course) == ["ada"]
     assert collected(course, "ada") == "10:05"
     shutil.rmtree(course.folder / "submitted")
     shutil.rmtree(next(half.parent.glob("ada*:05:*")))
     os.utime(half, (time.time() - 3600,) * 2)
-    course.run("cnnlab", "collect", "a1")
+    assert collect(course) == ["ada"]
     assert collected(course, "ada") == "10:10"
 
 
@@ -102,9 +107,10 @@ def test_a_student_s_folder_brings_nothing_of_the_instructor_s_along(course):
     (big / "submission_secret.txt").touch()
     with open(big / "huge.bin", "wb") as file:
         file.truncate(1 << 40)
-    printed = course.run("cnnlab", "collect", "a1", status=1)
-    assert f"{NAME}: eve: collected" in printed
-    assert f"{NAME}: big: left out: It has more than 200 files or 200 MiB." in printed
+    assert exchange.collect(["a1"], course.folder) == [
+        Handled(NAME, "big", "It has more than 200 files or 200 MiB."),
+        Handled(NAME, "eve"),
+    ]
     assert sorted(os.listdir(course.folder / "submitted")) == ["big", "eve"]
     found = {p for p in (course.folder / "submitted").rglob("*") if not p.is_dir()}
     assert {p.name for p in found} == {f"{NAME}.ipynb", "timestamp.txt", "submission_secret.txt"}
@@ -117,29 +123,31 @@ def test_nobody_submits_in_another_s_name(course):
     config.write_text(config.read_text().replace("check_owner = False", "check_owner = True"))
     hand_in(course, "nobody", 10)
     os.chown(hand_in(course, "nobody", 5), 65534, 65534)
-    printed = course.run("cnnlab", "collect", "a1", status=1)
-    assert "nobody: left out: a submission in this name belongs to root" in printed
+    why = "a submission in this name belongs to root: it was left where it is"
+    assert exchange.collect(["a1"], course.folder) == [
+        Handled(NAME, "nobody", why), Handled(NAME, "nobody"),
+    ]  # fmt: skip
     assert collected(course, "nobody") == "10:05"
 
 
 def test_a_time_that_was_set_back_is_a_sign_of_trouble(course):
     hand_in(course, "ada", 10)  # in the past, and written now
-    course.run("cnnlab", "collect", "a1")
+    collect(course)
     assert "1 signs of trouble" in course.run("cnnlab", "grade", "a1")
 
 
 def test_feedback_is_given_once_and_again_when_a_person_has_marked(course):
     hand_in(course, "ada", 10)
     course.submit("lms", NAME, nbformat.writes(solved(course)))
-    course.run("cnnlab", "collect")
+    collect(course)
     course.run("cnnlab", "grade", "a1")
-    printed = course.run("cnnlab", "feedback", "a1")
-    assert printed == f"{NAME}: ada: feedback written\n{NAME}: lms: feedback written\n"
+    told = exchange.feedback(["a1"], course.folder)
+    assert told == [Handled(NAME, "ada"), Handled(NAME, "lms")]
     first = pages(course)
     points, most = sum(FULL.values()), sum(FULL.values()) + 8.0
     assert len(first) == 1 and f"{points} / {most}" in next(iter(first.values()))
     assert (course.folder / "feedback/lms" / NAME / f"{NAME}.html").is_file()
-    assert course.run("cnnlab", "feedback") == "Nothing new.\n"
+    assert exchange.feedback([], course.folder) == []
     with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
         gradebook.find_grade("a1-explain", NAME, NAME, "ada").manual_score = 7
         gradebook.db.commit()
@@ -163,28 +171,26 @@ def test_two_that_collect_wait_for_each_other(course):
     assert second.communicate(timeout=60)[0] == f"{NAME}: ada: collected\n"
 
 
-def no_folder(exchange: Path) -> str:
-    shutil.rmtree(exchange)
-    return f"The exchange {exchange} is not there"
+def no_folder(root: Path) -> str:
+    shutil.rmtree(root)
+    return f"The exchange {root} is not there"
 
 
-def nothing_released(exchange: Path) -> str:
-    shutil.rmtree(exchange / "cnnlab")
+def nothing_released(root: Path) -> str:
+    shutil.rmtree(root / "cnnlab")
     return "Nothing has been released"
 
 
 @pytest.mark.parametrize("harm", [no_folder, nothing_released])
 def test_an_exchange_that_cannot_be_used_is_told_in_a_sentence(course, harm):
     said = harm(course.folder.parent / "exchange")
-    printed = course.run("cnnlab", "collect", "a1", status=1)
-    assert said in printed and len(printed.splitlines()) == 1
+    with pytest.raises(GradingError, match=said):
+        exchange.collect(["a1"], course.folder)
 
 
 def test_a_full_disk_loses_nothing(course, monkeypatch):
-    from cnnlab.grading import GradingError, exchange
-
     hand_in(course, "ada", 10)
-    course.run("cnnlab", "collect", "a1")
+    collect(course)
     hand_in(course, "ada", 20)
 
     def full(self, *args):
@@ -195,7 +201,7 @@ def test_a_full_disk_loses_nothing(course, monkeypatch):
         exchange.collect(["a1"], course.folder)
     monkeypatch.undo()
     assert collected(course, "ada") == "10:10"
-    assert [h.student for h in exchange.collect(["a1"], course.folder)] == ["ada"]
+    assert collect(course) == ["ada"]
     assert collected(course, "ada") == "10:20"
 
 
@@ -203,6 +209,6 @@ def test_an_archive_is_collected_too(course, tmp_path):
     folder = tmp_path / "download/Ada Lovelace_4711_assignsubmission_file_"
     folder.mkdir(parents=True)
     (folder / f"{NAME}.ipynb").write_text(nbformat.writes(solved(course)))
-    printed = course.run("cnnlab", "collect", "a1", "--from", str(folder.parent))
-    assert printed == f"{NAME}: Ada_Lovelace_4711: collected\n"
-    assert "say which" in course.run("cnnlab", "collect", "--from", str(folder), status=1)
+    assert collect(course, folder.parent) == ["Ada_Lovelace_4711"]
+    with pytest.raises(GradingError, match="say which"):
+        exchange.collect([], course.folder, folder)
