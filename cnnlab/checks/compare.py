@@ -149,13 +149,17 @@ def _first_stage(expected: dict, given: dict) -> str:
         found = stages.get(name)
         if not isinstance(found, list) or len(found) != 2:
             continue  # another way of calling it may be as good
-        before = f"; {', '.join(right)} {'is' if len(right) == 1 else 'are'} right" if right else ""
+        before = _are_right(right)
         if not _alike(came, found[0]):
             return f"{before}; what reaches `{name}` differs"
         if not _alike(left, found[1]):
             return f"{before}; `{name}` gets the right input, and its output differs"
         right = [*right, f"`{name}`"][-3:]
-    return f"; {', '.join(right)} are right, what comes behind differs" if right else ""
+    return f"{_are_right(right)}, what comes behind differs" if right else ""
+
+
+def _are_right(names: list[str]) -> str:
+    return f"; {', '.join(names)} {'is' if len(names) == 1 else 'are'} right" if names else ""
 
 
 def _alike(expected: dict, given) -> bool:
@@ -176,8 +180,6 @@ def _starts(expected: dict, given: dict) -> str | None:
     for name, value in expected.get("initial", {}).items():
         own = _table(given, "initial").get(name)
         if wrong := difference(value, own, 1e-4, 1e-6):
-            if value.numel() == 1 and isinstance(own, torch.Tensor) and own.numel() == 1:
-                wrong = f"expected {value.item():.6g}, got {own.item():.6g}"
             return f"a new module's `{name}` is not what the text says: {wrong}"
     constant = given.get("constant")
     for name in constant if isinstance(constant, list) else []:
@@ -253,10 +255,10 @@ def _array_difference(expected, given, rtol: float, atol: float) -> str | None:
         where = bad.nonzero()[0].tolist()
         return f"{int(bad.sum())} of {got.numel()} values are not finite, the first at {where}"
     where = tuple((~same).nonzero()[0].tolist())
-    return (
-        f"{int((~same).sum())} of {same.numel()} values are wrong; "
-        f"at {list(where)} expected {want[where].item():.6g}, got {got[where].item():.6g}"
-    )
+    told = f"expected {want[where].item():.6g}, got {got[where].item():.6g}"
+    if same.numel() == 1:
+        return told
+    return f"{int((~same).sum())} of {same.numel()} values are wrong; at {list(where)} {told}"
 
 
 def _inside(place: str, wrong: str) -> str:

@@ -32,6 +32,8 @@ _ADVICE = {
     "`self.conv1 = nn.Conv2d(...)` gives `conv1.weight`.",
     "that it should not have": "Only the layers of the text have weights; a layer without weights "
     "of its own (a ReLU, a pool) may be added.",
+    "one and the same": "`[layer] * n` is one layer n times, and `b = a` is no copy: each place "
+    "needs a new layer.",
     "it loops": "Let one operation of PyTorch work on the whole tensor: slices, broadcasting, "
     "`unfold`, `einsum`.",
     "runs PyTorch's convolution": "What is asked is to write the sums yourself, of what stands "
@@ -69,29 +71,30 @@ def general_hint(
 
 
 def _where(task: Task, cases: list[Case], wrong: set[int]) -> str:
-    """What the cases that are wrong have in common, and the right ones do not."""
+    """What sets the wrong cases apart from the right ones, where one property does it best."""
     told = [dict(_properties(task, case)) for case in cases]
-    for name in told[0]:
-        if not all(name in properties for properties in told):
-            continue
+    found: dict[int, dict[str, str]] = {}
+    for name in set.intersection(*map(set, told)):
         bad = {told[index][name] for index in wrong}
         good = {properties[name] for index, properties in enumerate(told) if index not in wrong}
         if not good or bad & good:
             continue
-        if len(good) == 1:
-            return (
-                f"Of these questions it is right where {name} is {good.pop()}, and wrong elsewhere."
-            )
-        if len(bad) == 1:
-            return (
-                f"Of these questions it is wrong where {name} is {bad.pop()}, and right elsewhere."
-            )
-        numbers = all(isinstance(value, (int, float)) for value in bad | good)
-        if numbers and max(good) < min(bad):
-            return f"It is right for {name} up to {max(good)}, and wrong from {min(bad)} on."
-        if numbers and max(bad) < min(good):
-            return f"It is wrong for {name} up to {max(bad)}, and right from {min(good)} on."
-    return ""
+        for here, values, there in (("right", good, "wrong"), ("wrong", bad, "right")):
+            if len(values) == 1:
+                (value,) = values
+                words = f"it is {here} where {name} is {value}, and {there} elsewhere."
+                found.setdefault(_doubt(name, value), {}).setdefault(name, words)
+    doubt = min(found, default=0)
+    best = list(found.get(doubt, {}).values())
+    sure = doubt < 2 or 1 < len(wrong) < len(cases) - 1
+    return f"Of these questions {best[0]}" if sure and len(best) == 1 else ""
+
+
+def _doubt(name: str, value) -> int:
+    """How easily a property sets cases apart by chance: few sizes are 1 by chance."""
+    if value in ("even", "odd", "square", "oblong"):
+        return 2
+    return int(name.startswith("axis")) if isinstance(value, str) or value in (None, 0, 1) else 3
 
 
 def _properties(task: Task, case: Case) -> Iterator[tuple[str, object]]:
@@ -129,6 +132,8 @@ def _related(pairs: list[tuple]) -> str:
         if len(numbers) < 2 or any(isinstance(v, bool) for v in numbers):
             return ""
         tensors.append([torch.as_tensor(v).double() for v in numbers])
+    if all(_near(e, g) for e, g in tensors):
+        return ""
     for holds, told in _RELATIONS:
         if all(holds(e, g) for e, g in tensors):
             return told

@@ -239,6 +239,6 @@ def hint(network: nn.Module, images: torch.Tensor, truth: torch.Tensor) -> str:
     if share(images) > own + 0.1:
         return (
             "In training mode it does better: the running statistics of its batch norms are not "
-            "those of its images. Train for more batches, or with a larger momentum."
+            "those of these images. Was it trained on images like these, and for enough batches?"
         )
     return ""
