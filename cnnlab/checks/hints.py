@@ -92,7 +92,7 @@ def _where(task: Task, cases: list[Case], wrong: set[int]) -> str:
 
 def _doubt(name: str, value) -> int:
     """How easily a property sets cases apart by chance: few numbers are 1 by chance."""
-    if value in ("even", "odd", "square", "oblong"):
+    if value in ("even", "odd", "square", "oblong") or "==" in name:
         return 2
     if isinstance(value, str) or value in (None, 0, 1):
         return int(name.startswith("axis"))
