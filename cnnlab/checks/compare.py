@@ -1,5 +1,6 @@
 """Is an answer the expected one, and if not, what is the difference in one sentence?"""
 
+import math
 import numbers
 
 import numpy as np
@@ -52,10 +53,8 @@ def show(value) -> str:
 
 def size_of(value) -> int:
     """How many numbers a value holds: the measure by which the smallest case is found."""
-    if isinstance(value, torch.Tensor):
-        return value.numel()
-    if isinstance(value, np.ndarray):
-        return value.size
+    if _is_array(value):
+        return math.prod(value.shape)
     if isinstance(value, dict):
         return sum(map(size_of, value.values()))
     if isinstance(value, (list, tuple)):
@@ -77,9 +76,6 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
         if expected.kind in ("int", "float") and not _is_number(given):
             return f"expected a number, got {describe(given)}"
         return None if expected.matches(given) else f"expected another value, got {describe(given)}"
-    if isinstance(expected, bool):
-        same = isinstance(given, bool) and given == expected
-        return None if same else f"expected {expected}, got {describe(given)}"
     if _is_number(expected):
         if not _is_number(given):
             return f"expected a number, got {describe(given)}"
@@ -149,13 +145,17 @@ def _first_stage(expected: dict, given: dict) -> str:
         found = stages.get(name)
         if not isinstance(found, list) or len(found) != 2:
             continue  # another way of calling it may be as good
-        before = f"; {', '.join(right)} {'is' if len(right) == 1 else 'are'} right" if right else ""
+        before = _are_right(right)
         if not _alike(came, found[0]):
             return f"{before}; what reaches `{name}` differs"
         if not _alike(left, found[1]):
             return f"{before}; `{name}` gets the right input, and its output differs"
         right = [*right, f"`{name}`"][-3:]
-    return f"; {', '.join(right)} are right, what comes behind differs" if right else ""
+    return f"{_are_right(right)}, what comes behind differs" if right else ""
+
+
+def _are_right(names: list[str]) -> str:
+    return f"; {', '.join(names)} {'is' if len(names) == 1 else 'are'} right" if names else ""
 
 
 def _alike(expected: dict, given) -> bool:
@@ -176,8 +176,6 @@ def _starts(expected: dict, given: dict) -> str | None:
     for name, value in expected.get("initial", {}).items():
         own = _table(given, "initial").get(name)
         if wrong := difference(value, own, 1e-4, 1e-6):
-            if value.numel() == 1 and isinstance(own, torch.Tensor) and own.numel() == 1:
-                wrong = f"expected {value.item():.6g}, got {own.item():.6g}"
             return f"a new module's `{name}` is not what the text says: {wrong}"
     constant = given.get("constant")
     for name in constant if isinstance(constant, list) else []:
@@ -253,10 +251,10 @@ def _array_difference(expected, given, rtol: float, atol: float) -> str | None:
         where = bad.nonzero()[0].tolist()
         return f"{int(bad.sum())} of {got.numel()} values are not finite, the first at {where}"
     where = tuple((~same).nonzero()[0].tolist())
-    return (
-        f"{int((~same).sum())} of {same.numel()} values are wrong; "
-        f"at {list(where)} expected {want[where].item():.6g}, got {got[where].item():.6g}"
-    )
+    told = f"expected {want[where].item():.6g}, got {got[where].item():.6g}"
+    if same.numel() == 1:
+        return told
+    return f"{int((~same).sum())} of {same.numel()} values are wrong; at {list(where)} {told}"
 
 
 def _inside(place: str, wrong: str) -> str:

@@ -120,13 +120,13 @@ def look_at_module(build: Callable, question: dict) -> dict:
     if not isinstance(module, nn.Module):
         raise Refused(f"expected an nn.Module, got an object of type {type(module).__name__}")
     state, asked, inputs = question["state"], question["compared"], question["inputs"]
-    own = _own_state(module, state)
+    own, places = _own_state(module, state)
     fresh = {name: own[name].detach().clone() for name in question["initial"]}
     constant = [n for n, t in own.items() if t.ndim > 1 and (t == t.flatten()[0]).all()]
     trainable = {name: tensor.requires_grad for name, tensor in own.items()}
     _load(own, state)
     stages: dict = {}
-    hooks = _listen(module, state, stages)
+    hooks = _listen(module, places, stages)
     sources: list = []
     given = _with_gradients(tuple(inputs), sources)
     before = [tensor.detach().clone() for tensor in _tensors(given)]
@@ -156,14 +156,25 @@ def look_at_module(build: Callable, question: dict) -> dict:
     return found
 
 
-def _own_state(module: nn.Module, state: dict) -> dict[str, torch.Tensor]:
-    """The module's parameters and buffers by the names of ``state``, aliases left out."""
+def _own_state(module: nn.Module, state: dict) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The module's parameters and buffers by the names of ``state``, and the names they have in it.
+
+    These are the same, or longer: the layer `stem` may be the only one with weights in a chain.
+    """
     everything = dict(module.named_parameters(remove_duplicate=False))
     everything |= dict(module.named_buffers(remove_duplicate=False))
-    if missing := [name for name in state if name not in everything]:
-        raise Refused(_missing(module, missing[0]))
-    own = {name: everything[name] for name in state}
-    known = {id(tensor) for tensor in own.values()}
+    places = {}
+    for name in state:
+        part, _, kind = name.rpartition(".")
+        inside = [n for n in everything if n.startswith(f"{part}.") and n.endswith(f".{kind}")]
+        if name not in everything and len({id(everything[n]) for n in inside}) != 1:
+            raise Refused(_missing(module, name))
+        places[name] = name if name in everything else inside[0]
+    own = {name: everything[place] for name, place in places.items()}
+    known: dict[int, str] = {}
+    for name, tensor in own.items():
+        if (other := known.setdefault(id(tensor), name)) != name:
+            raise Refused(f"`{other}` and `{name}` are one and the same")
     for name, parameter in module.named_parameters():
         if id(parameter) not in known:
             raise Refused(f"the module has a parameter `{name}` that it should not have")
@@ -171,7 +182,7 @@ def _own_state(module: nn.Module, state: dict) -> dict[str, torch.Tensor]:
         if tensor is None or tensor.shape != state[name].shape:
             shape = "none" if tensor is None else tuple(tensor.shape)
             raise Refused(f"`{name}`: expected shape {tuple(state[name].shape)}, got {shape}")
-    return own
+    return own, places
 
 
 def _missing(module: nn.Module, name: str) -> str:
@@ -200,7 +211,7 @@ def _buffers(own: dict) -> dict:
     return {n: t.clone() for n, t in own.items() if not isinstance(t, nn.Parameter)}
 
 
-def _listen(module: nn.Module, state: dict, stages: dict) -> list:
+def _listen(module: nn.Module, places: dict, stages: dict) -> list:
     """Hooks that note what reaches each named part and what leaves it, in the order of calls."""
 
     def note(name):
@@ -211,15 +222,8 @@ def _listen(module: nn.Module, state: dict, stages: dict) -> list:
 
         return hook
 
-    hooks = []
-    for name in dict.fromkeys(name.rpartition(".")[0] for name in state):
-        try:
-            part = module.get_submodule(name) if name else None
-        except AttributeError:
-            part = None
-        if part is not None:
-            hooks.append(part.register_forward_hook(note(name)))
-    return hooks
+    parts = {n.rpartition(".")[0]: p.rpartition(".")[0] for n, p in places.items() if "." in n}
+    return [module.get_submodule(p).register_forward_hook(note(n)) for n, p in parts.items()]
 
 
 def _told(tensor: torch.Tensor) -> dict:

@@ -232,13 +232,13 @@ def hint(network: nn.Module, images: torch.Tensor, truth: torch.Tensor) -> str:
     for seen, what in ((255 * images, "0 to 255"), (centred, "mean 0 and deviation 1")):
         if share(seen) > own + 0.1:
             return (
-                f"It does better on images of {what}: it was trained on those. What is done to the "
-                "images before must be a part of the network, or be left out."
+                f"It does better on images of {what}: was it trained on images like these? What is "
+                "done to them before must be a part of the network, or be left out."
             )
     network = deepcopy(network).train()
     if share(images) > own + 0.1:
         return (
             "In training mode it does better: the running statistics of its batch norms are not "
-            "those of its images. Train for more batches, or with a larger momentum."
+            "those of these images. Was it trained on images like these, and for enough batches?"
         )
     return ""

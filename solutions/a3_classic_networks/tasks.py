@@ -503,6 +503,7 @@ def _vgg_cases(rng):
     one = {"last_kernel_size": 1}
     yield Case("a 1×1 at the end", (3, 4, 3), one, inputs=images(2, 3, 6, 6))
     yield Case("a 1×1 at the end", (2, 3, 2), one, inputs=images(1, 2, 9, 4))
+    yield Case("a 1×1 at the end", (3, 2, 1), one, inputs=images(2, 3, 5, 6), note="the only one")
 
 
 def _vgg_convs(plan):

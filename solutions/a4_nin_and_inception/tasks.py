@@ -223,6 +223,7 @@ def _mlpconv_cases(rng):
     last = {"final": True}
     yield Case("the last block", (2, [5, 4, 3], 3), last, inputs=images(2, 2, 4, 5))
     yield Case("the last block", (2, [6, 10], 1), last, inputs=images(3, 2, 3, 4))
+    yield Case("the last block", (3, [4], 3), last, "no 1×1 at all", inputs=images(2, 3, 3, 5))
     equal = "the layers before the last are as wide"
     yield Case("the last block", (2, [4, 4, 4], 3), last, equal, inputs=images(2, 2, 4, 3))
 

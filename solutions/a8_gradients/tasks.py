@@ -390,6 +390,8 @@ def _cross_entropy_cases(rng):
     for shift in (900.0, -900.0):
         scores = _draw(rng, 3, 4) + shift
         yield Case("large scores", (scores, _labels(rng, 3, 4)), note=f"scores around {shift:g}")
+    scores = _draw(rng, 3, 4) + torch.tensor([[900.0], [-900.0], [0.0]])
+    yield Case("large scores", (scores, _labels(rng, 3, 4)), note="scores around 900, -900 and 0")
 
 
 def _hot(scores, labels):

@@ -40,10 +40,6 @@ TASK = Task(
         (lambda i, s, padding: i + padding, "right where `stride` is 1, and wrong"),
         (lambda i, s, padding: i * s + min(padding, 1), "wrong where `padding` is 2, and"),
         (
-            lambda i, s, padding: i * min(s, 2) + padding,
-            "right for `stride` up to 2, and wrong",
-        ),
-        (
             lambda i, s, padding: right(i, s, padding) * (1 + (i.shape[-1] == i.shape[-2])),
             "right where the shape of `image` is oblong, and wrong",
         ),
@@ -51,10 +47,9 @@ TASK = Task(
             lambda i, s, padding: right(i, s, padding).squeeze(0),
             "wrong where axis 0 of `image` is 1",
         ),
-        (
-            lambda i, s, padding: 1 / 0 if s > 2 else right(i, s, padding),
-            "right for `stride` up to 2",
-        ),
+        (lambda i, s, padding: 1 / 0 if s == 1 else i * s + padding, "wrong where `stride` is 1,"),
+        # one alone is right, and that its height is odd may be chance
+        (lambda i, s, padding: i * s + padding + (i.shape[-2] % 2 == 0), "the right ones plus 1"),
     ],
 )
 def test_what_the_wrong_cases_have_in_common_is_told(answer, words):

@@ -56,9 +56,15 @@ def alias_before(module):
     module.conv, module.bn = parts
 
 
+def in_chains(module):
+    module.conv = nn.Sequential(module.conv)
+    module.bn = nn.Sequential(nn.Sequential(module.bn), nn.ReLU())
+
+
 @pytest.mark.parametrize(
     "change, forward",
     [
+        (in_chains, None),
         (alias, lambda m, x: x + m.gain * m.net(x).relu()),
         (alias_before, None),
         (lambda m: m.register_buffer("mean", torch.zeros(3)), None),
@@ -90,6 +96,10 @@ def frozen_statistics(m, x):
     return x + m.gain * by_batch.relu()
 
 
+def two_in_a_chain():
+    return nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 1))
+
+
 def in_place(m, x):
     y = m.bn(m.conv(x)).relu()
     y_squared = y * y  # its backward pass needs y
@@ -113,6 +123,9 @@ def in_place(m, x):
         (None, lambda m, x: x.add_(m.gain * m.bn(m.conv(x)).relu()), "changed its input"),
         (lambda m: setattr(m, "extra", nn.Linear(1, 1)), None, "has a parameter `extra.weight`"),
         (None, lambda m, x: x + m.gain * m.conv(m.bn(x)).relu(), "what reaches `conv` differs"),
+        (in_chains, lambda m, x: x + m.gain * m.bn(2 * m.conv(x)), "reaches `bn` differs"),
+        (lambda m: setattr(m.bn, "bias", m.bn.weight), None, "`bn.bias` are one and the same"),
+        (lambda m: setattr(m, "conv", two_in_a_chain()), None, "has no parameter `conv.weight`"),
         (None, lambda m, x: x - m.gain * m.bn(m.conv(x)).relu(), "what comes behind differs"),
         (lambda m: setattr(m.conv, "padding_mode", "reflect"), None, "`conv` gets the right input"),
         (None, lambda m, x: Gated.forward(m, x) if len(x) > 1 else x, "an image alone gives"),

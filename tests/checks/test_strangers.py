@@ -4,6 +4,8 @@ import pytest
 from grader_quality import BY_ID
 from stranger_answers import bank, interval, tried
 
+BANKS = ("one", "two", "three")
+
 # What is judged otherwise, and why it stays so.
 MENDED_TEXT = "wrong by the text as it is now, which did not say so when the answer was written"
 OTHERWISE = {
@@ -13,7 +15,7 @@ OTHERWISE = {
 
 
 def answers():
-    for name in ("one", "two"):
+    for name in BANKS:
         for given in bank(name):
             quick = BY_ID[given.task].kind in ("function", "module", "value")
             marks = () if quick and name == "one" else pytest.mark.slow
@@ -29,7 +31,7 @@ def test_an_answer_of_a_stranger_is_judged_as_it_was_meant(given):
 
 
 def test_each_exception_is_an_answer_of_the_banks():
-    titles = {f"{n}, {given.task}: {given.name}" for n in ("one", "two") for given in bank(n)}
+    titles = {f"{n}, {given.task}: {given.name}" for n in BANKS for given in bank(n)}
     assert titles >= set(OTHERWISE)
 
 
