@@ -81,7 +81,7 @@ release: assignments  ## an archive for students, with handout/ on top: no refer
 release-instructor: assignments  ## an archive of everything, for other instructors
 	$(call ARCHIVE,cnnlab-instructor)
 
-bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading)
+bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading, otter)
 	@$(SET_UP) course bench
 	$(BIN)/python -m benchmarks.$*
 
