@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL here: `apt install postgresql`"),
+    pytest.mark.skipif(not find_spec("psycopg"), reason="no psycopg: `python3 set_up.py hub`"),
 ]
 
 
