@@ -38,6 +38,7 @@ test: lint  ## set up, then run all tests but the slow ones
 	$(call stage,solutions run,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval-lax --nbval-cell-timeout=120 solutions)
 
 test-slow: setup  ## the proofs that take minutes
+	@$(SET_UP) hub
 	$(call stage,slow tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu' tests)
 
 test-gpu:  ## the tests that need a GPU, with a Python that has torch, pytest and hypothesis (PYTHON=python3)

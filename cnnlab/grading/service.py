@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import web
@@ -107,7 +107,9 @@ class _Handler(HubOAuthenticated, web.RequestHandler):
 class _Overview(_Handler):
     @web.authenticated
     def get(self):
-        self.finish(_page(self.rounds, self.xsrf_form_html()))
+        server = f"{os.environ['JUPYTERHUB_BASE_URL']}user/{self.current_user['name']}"
+        formgrader = quote(f"{server}/formgrader", safe="/")
+        self.finish(_page(self.rounds, formgrader, self.xsrf_form_html()))
 
     @web.authenticated
     def post(self):
@@ -130,15 +132,14 @@ class _Page(_Handler):
         self.finish(content)
 
 
-def _page(rounds: Rounds, xsrf: bytes | str) -> str:
-    xsrf = xsrf.decode() if isinstance(xsrf, bytes) else xsrf
+def _page(rounds: Rounds, formgrader: str, xsrf: str) -> str:
     rows = []
     for name in rounds.assignments():
         report = rounds.course / "reports" / name / "class.html"
         when, link = "not yet", html.escape(name)
         if report.is_file():
             when = f"{datetime.fromtimestamp(report.stat().st_mtime):%d %b %H:%M}"
-            link = f'<a href="reports/{link}/class.html">{link}</a>'
+            link = f'<a href="reports/{link}/class.html?formgrader={formgrader}">{link}</a>'
         rows.append(f"<tr><td>{link}<td class=n>{len(rounds.submissions(name))}<td class=n>{when}")
     head = "<tr><th>class report<th class=n>submissions<th class=n>graded"
     table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>Nothing was handed in yet.</p>"

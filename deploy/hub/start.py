@@ -44,6 +44,10 @@ def main() -> None:
                     f"Port {port + more}, for {what}, is in use: stop what uses it, or take four "
                     f"others, as in `make hub PORT={port + 100}`."
                 )
+    os.umask(0o022)
+    HUB.parent.mkdir(parents=True, exist_ok=True)
+    if there := closed(HUB):
+        sys.exit(f"Other accounts cannot enter {there}: take another folder with $CNNLAB_HUB.")
     for folder, mode in ((HUB, 0o755), (EXCHANGE, 0o1777), (HOME, 0o755), (STATE, 0o700)):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
@@ -93,16 +97,19 @@ def open_up(*paths: str) -> None:
             os.chmod(path, os.stat(path).st_mode | (0o555 if os.path.isdir(path) else 0o444))
 
 
+def closed(path: Path) -> Path | None:
+    """The first folder on the way that other accounts cannot enter."""
+    return next((p for p in path.parents if AS_ROOT and not p.stat().st_mode & 1), None)
+
+
 def usable_python() -> str:
     """This Python, or the system's where students could not run this one."""
     for python in (sys.executable, "/usr/bin/python3"):
-        real = os.path.realpath(python)
-        closed = [p for p in Path(real).parents if AS_ROOT and not p.stat().st_mode & 1]
-        if not closed and os.access(python, os.X_OK):
+        if os.access(python, os.X_OK) and not closed(Path(os.path.realpath(python))):
             return python
     sys.exit(
-        f"{closed[0]} is closed to other accounts, so that students could not run {real}: name "
-        "another Python, as in `make hub PYTHON=/usr/bin/python3.12`."
+        f"{sys.executable} lies where other accounts cannot go: name another Python, as in "
+        "`make hub PYTHON=/usr/bin/python3.12`."
     )
 
 

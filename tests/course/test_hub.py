@@ -223,6 +223,8 @@ def test_an_assignment_goes_all_the_way_and_nobody_sees_more_than_his_own(hub, b
         page.get_by_role("link", name=A1).click()
         page.wait_for_selector("text=Needs a human")
         assert "ada" in page.inner_text("body")
+        marking = page.locator("[data-formgrader]").first.get_attribute("href")
+        assert marking.startswith("/user/instructor/formgrader/")
         hub.look(page, "report")
         page.goto(f"{hub.address}/user/instructor/formgrader/gradebook/{A1}/{A1}")
         page.get_by_role("link", name="Submission #1").click()
@@ -270,3 +272,13 @@ def test_a_port_that_is_in_use_is_told_before_anything_is_made(tmp_path, more):
         done = subprocess.run(command, cwd=lab.ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 1 and f"Port {port}, for " in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "hub").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: there are no other accounts to serve")
+def test_a_folder_that_students_cannot_enter_is_refused(tmp_path):
+    tmp_path.chmod(0o700)
+    env = {"CNNLAB_HUB": str(tmp_path / "hub"), "PORT": str(free_ports()), "PATH": "/usr/bin"}
+    command = [sys.executable, "deploy/hub/start.py"]
+    done = subprocess.run(command, cwd=lab.ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "Other accounts cannot enter" in done.stderr
+    assert not (tmp_path / "hub").exists()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL here: `apt install postgresql`"),
+    pytest.mark.skipif(not find_spec("psycopg"), reason="no psycopg: `python3 set_up.py hub`"),
 ]
 
 
@@ -70,10 +72,16 @@ def cluster():
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return make_course(tmp_path_factory.mktemp("made") / "course").folder
+
+
 @pytest.fixture
-def course(cluster, tmp_path, request) -> Course:
+def course(made, cluster, tmp_path, request) -> Course:
     """A course whose gradebook is a new database, and whose exchange is in use."""
-    course = make_course(tmp_path / "course")
+    shutil.copytree(made, tmp_path / "course")
+    course = Course(tmp_path / "course")
     (course.folder / "gradebook.db").unlink()
     course.db = cluster.new(f"gradebook_{abs(hash(request.node.name))}")
     exchange = tmp_path / "exchange"
