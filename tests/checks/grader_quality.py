@@ -141,8 +141,8 @@ STRANGERS = """
 ## Answers by people who had seen the questions only
 
 What is above measures the graders by their makers' own answers. Three more banks, in
-`tests/checks/strangers/`, were written by people who had read the released notebooks and
-neither the references nor the tasks: right answers in many styles, and wrong ones that people
+`tests/checks/strangers/`, were written from the released notebooks alone, without a look at
+the references or the tasks: right answers in many styles, and wrong ones that people
 give. Bank one was used while the graders were mended; bank two was kept aside until they were
 done; bank three was written after that, to all tasks, and fixed before it was tried. Its first
 run, *three, held out*, is the honest figure: no grader had been mended for it. The other rows are
