@@ -80,11 +80,10 @@ class Double:
 
     def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
-        attributes = own.copy()
-        object.__setattr__(double, "__dict__", attributes)
         free = {} if any(_hooks(own)) else self._shared  # hooks go by numbers that are given once
+        attributes = own | free
+        object.__setattr__(double, "__dict__", attributes)
         if free:
-            attributes.update(free)
             attributes["_forward_hooks"] = OrderedDict()
             attributes["_forward_pre_hooks"] = OrderedDict()
             if len(own) == self.known.get(type(module)) and not own["_modules"]:
@@ -98,7 +97,7 @@ class Double:
             if kind in _AS_THEY_ARE or name in free:
                 continue
             if kind in _EMPTY and not value:
-                attributes[name] = copies[id(value)] = kind()
+                attributes[name] = copies.setdefault(id(value), kind())
             elif name == "_modules" and kind in _EMPTY:
                 attributes[name] = children = copies[id(value)] = kind(value)
                 for place, child in value.items():

@@ -772,19 +772,13 @@ def _property(trace, func, args, kwargs):
     tensor, name = args[0], func.__self__.__name__
     if func.__name__ != "__get__":
         return None
-    if name in ("T", "mT", "H", "mH", "real", "imag"):
-        return from_meta(trace, How(RECORDS.get(name, UNKNOWN), name, name), func, args, kwargs)
     if name == "data":
         return tensor
     if name in vars(ShapeTensor) and name != "node":
         return getattr(tensor, name)
     if name.startswith("is_"):
         return tensor.device.type == name[3:]
-    if name in ("itemsize", "nbytes"):
-        return tensor.dtype.itemsize * (tensor.numel() if name == "nbytes" else 1)
-    if name in ("names", "_backward_hooks", "output_nr", "_version", "name"):
-        return {"_version": 0, "output_nr": 0, "names": (None,) * len(tensor.shape)}.get(name)
-    raise AttributeError(f"a tensor of a trace has no {name!r}, only a shape")
+    return from_meta(trace, How(RECORDS.get(name, UNKNOWN), name, name), func, args, kwargs)
 
 
 def from_meta(trace, how, func, args, kwargs):

@@ -328,8 +328,9 @@ class Trace(TorchFunctionMode):
         ops, nodes = self.ops, [output.node for output in outputs]
         for node in nodes:
             node.op = len(ops)
-        parts = inputs, nodes, macs, held, params, geometry, counted, fresh
-        ops.append(Op(how.record, how.label, path, frame, *parts))
+        op = Op(how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
+                counted, fresh)  # fmt: skip
+        ops.append(op)
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
