@@ -90,7 +90,7 @@ class Handler(How):
         if self.in_place and is_tensor(args[0]):
             old = trace.node(args[0])
         result = func(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(result) if is_tensor(leaf)]
+        outputs = tensors_in(result)
         tensors = tensors_in((args, kwargs))
         if not outputs or all(trace.node(t).root.role == "constant" for t in tensors):
             return result
@@ -371,14 +371,14 @@ def activation(trace, how, input, inplace=False):
     return _alike(trace, how, input, inplace, input.dtype, (input,))
 
 
-def _alike(trace, how, input, inplace, dtype, operands, geometry=None):
+def _alike(trace, how, input, inplace, dtype, operands):
     if inplace or how.in_place:
         before = trace.changed(input)
         operands = [before if operand is input else operand for operand in operands]
         if type(input) is ShapeTensor:
-            trace.emit(how, operands, (input,), 0, geometry, fresh=False)
+            trace.emit(how, operands, (input,), fresh=False)
             return input
-    return trace.new(how, operands, input.shape, input, 0, geometry, dtype)
+    return trace.new(how, operands, input.shape, input, dtype=dtype)
 
 
 def batch_norm(
@@ -599,6 +599,7 @@ SAME = Record("other", reach="same", keeps="nothing")
 GLOBAL_MEAN = Record("pool", mean, keeps="nothing")
 _COUNTED = Record("matmul", None, "all", "product")
 FACTORIES = {"zeros", "ones", "full", "empty", "rand", "randn", "randint", "arange", "linspace"}
+FOURIER = [name for name in dir(torch.fft) if "fft" in name]
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 VALUES = {  # operations whose result depends on values
     "item", "tolist", "numpy", "nonzero", "unique", "unique_consecutive", "_unique2",
@@ -685,7 +686,7 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         view_as_real view_as_complex polar complex fractional_max_pool2d fractional_max_pool3d
         lp_pool{}d searchsorted bucketize histc cross kron_ pdist cosine_similarity
         pairwise_distance"""),
-    (Record("other", None, "all", "nothing"), " ".join(vars(torch.fft))),
+    (Record("other", None, "all", "nothing"), " ".join(FOURIER)),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {
     name.format(n): record for record, names in _TABLE for name in names.split() for n in (1, 2, 3)
@@ -1048,10 +1049,4 @@ def is_plain(tensor) -> bool:
 
 def tensors_in(tree) -> list:
     """The tensors in lists, tuples and dicts."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (list, tuple)):
-        return []
-    return [tensor for item in tree for tensor in tensors_in(item)]
+    return [leaf for leaf in tree_leaves(tree) if is_tensor(leaf)]

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.cost.isolate import Double
@@ -342,7 +342,9 @@ class Trace(TorchFunctionMode):
         args = self.seen(args)
         if kwargs:
             kwargs = {name: self.seen(value) for name, value in kwargs.items()}
-        if ShapeTensor not in kinds and not _any_shape(args) and not _any_shape(kwargs.values()):
+        if ShapeTensor not in kinds and not any(
+            type(leaf) is ShapeTensor for leaf in tree_leaves((args, kwargs))
+        ):
             return self._constant(handler, func, args, kwargs)
         if handler.in_place and type(args[0]) is not ShapeTensor and is_tensor(args[0]):
             args = (self._turned(args[0]), *args[1:])
@@ -513,14 +515,6 @@ def storage(tensor) -> int | None:
         return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):  # sparse, nested, inside vmap
         return None
-
-
-def _any_shape(values) -> bool:
-    for value in values:
-        kind = type(value)
-        if kind is ShapeTensor or ((kind is tuple or kind is list) and _any_shape(value)):
-            return True
-    return False
 
 
 def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
