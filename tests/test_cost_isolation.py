@@ -283,6 +283,35 @@ def test_zoo(name):
         assert_unharmed(model, twin, lambda m: summary(m, (3, 224, 224)), lambda m: m(x))
 
 
+class Noting(nn.Module):
+    """Keeps what it makes in a list that it shares with others."""
+
+    def __init__(self, notes):
+        super().__init__()
+        self.notes, self.layer = notes, conv()
+
+    def forward(self, x):
+        self.notes.append(self.layer(x))
+
+
+class Notes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+        self.parts = nn.ModuleList([Noting(self.notes), Noting(self.notes)])
+
+    def forward(self, x):
+        for part in self.parts:
+            part(x)
+        return torch.cat(self.notes, 1)
+
+
+def test_an_empty_list_that_modules_share_is_shared_in_the_double():
+    model = Notes()
+    result = summary(model, (3, 8, 8))
+    assert result.output_shape == (1, 8, 8, 8) and model.notes == []
+
+
 def test_hooks_run_as_in_a_forward_pass():
     """They see and change what goes in and comes out, of every kind of module."""
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.ReLU()), nn.Conv2d(8, 2, 1))

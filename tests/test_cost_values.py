@@ -1,6 +1,7 @@
 """What needs values is run with values, and says so."""
 
 import dataclasses
+import math
 import pickle
 from collections import OrderedDict
 from copy import deepcopy
@@ -8,6 +9,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -141,6 +143,51 @@ def test_a_run_counts_what_a_trace_counts():
     assert rows[0] == rows[1]
 
 
+@pytest.mark.filterwarnings("ignore")  # torch calls its quantization deprecated
+def test_layers_of_whole_numbers():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 5))
+    macs = summary(network, SIZE).total_macs
+    dynamic = torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
+    static = torch.ao.quantization.QuantWrapper(network).eval()
+    static.qconfig = torch.ao.quantization.get_default_qconfig("fbgemm")
+    torch.ao.quantization.prepare(static, inplace=True)(torch.rand(1, *SIZE))
+    torch.ao.quantization.convert(static, inplace=True)
+    for model in (dynamic, static):
+        result = summary(model, SIZE)
+        assert (result.total_macs, result.not_counted) == (macs, [])
+
+
+def test_what_is_free_by_definition_warns_of_nothing(recwarn):
+    fourier = Function(lambda m, x: torch.fft.irfft2(torch.fft.rfft2(m.c(x))), c=conv())
+    result = summary(fourier, SIZE)
+    assert (result.total_macs, result.receptive_field) == (MACS, math.inf)
+    assert summary(nn.CrossMapLRN2d(5), SIZE).total_macs == 0
+    mapped = Function(lambda m, x: torch.vmap(m.c)(x[None]), c=conv())
+    assert summary(mapped, SIZE).total_macs == MACS
+    assert not recwarn.list
+
+
+def test_a_field_that_is_lost_says_where():
+    rolled = Function(lambda m, x: m.c(x.roll(1, 2)), c=conv())
+    result = summary(rolled, SIZE)
+    assert result.receptive_field is None and result.lost_field == "roll"
+    assert "receptive field (RF): not known behind roll" in str(result)
+    assert summary(conv(), SIZE).lost_field is None
+
+
+def test_unpooling_moves_as_upsampling_does():
+    def unpooled(m, x):
+        y, places = m.pool(m.c(x))
+        return m.d(F.max_unpool2d(y, places, 2))
+
+    pool = nn.MaxPool2d(2, return_indices=True)
+    a = summary(Function(unpooled, c=conv(), pool=pool, d=nn.Conv2d(4, 4, 3)), SIZE)
+    b = nn.Sequential(conv(), nn.MaxPool2d(2), nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3))
+    assert a.receptive_field == summary(b, SIZE).receptive_field == 6
+    overlapping = Function(lambda m, x: F.max_unpool2d(x, torch.zeros(1, 3, 8, 8).long(), 3, 2, 1))
+    assert summary(overlapping, SIZE).receptive_field is None
+
+
 DETECTORS = torchvision.models.list_models(module=torchvision.models.detection)
 
 
@@ -148,13 +195,16 @@ DETECTORS = torchvision.models.list_models(module=torchvision.models.detection)
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detectors(name):
     torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
-    x = [torch.rand(3, 96, 128)]
+    size = {} if name.startswith("ssd") else {"min_size": 96}
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, **size).eval()
+    twin, x = deepcopy(model), [torch.rand(3, 96, 128)]
     result = summary(model, [x])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x)
+        found = model(x)
     assert result.total_macs == counter.get_total_flops() // 2
     assert result.with_values and result.not_counted == []
+    with torch.no_grad():  # unharmed
+        torch.testing.assert_close(found, twin(x), rtol=0, atol=0)
 
 
 def test_the_field_is_that_of_the_outputs():

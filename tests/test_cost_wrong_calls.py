@@ -40,6 +40,10 @@ def forever(x):
     return forever(x)
 
 
+def asserts(x):
+    assert x.shape[1] == 1
+
+
 BUILT = "takes an nn.Module that has been built, got"
 WHOLE = "input_size must hold positive whole numbers, got"
 SIZED = "a tensor, or a list or dict of them, got a"
@@ -78,6 +82,8 @@ INPUTS = {
     "letters": (lambda: summary(net(), np.array(["a"])), "an array of numbers is an input, got"),
     "two inputs": (lambda: summary(net(), [IMAGE, IMAGE]), "takes 2 positional arguments but 3"),
     "a dict": (lambda: summary(net(), {"y": IMAGE}), "a dict stands where it takes a tensor"),
+    "as text": (lambda: summary(net(), "3,32,32"), f"{WHOLE} '3,32,32'"),
+    "values": (lambda: summary(net(), IMAGE, values="no"), "values must be True, False or None"),
     "unknown": (lambda: summary(net(), IMAGE, mask=None), "unexpected keyword argument 'mask'"),
     "no batch": (lambda: summary(net(), torch.zeros(3)), "expects an input (N, 3, H, W), gets (3)"),
     "whole numbers": (
@@ -119,6 +125,9 @@ FORWARDS = {
     "einsum": (lambda: of(lambda x: torch.einsum("ab,bc->ac", x, x)), "einsum in F cannot take"),
     "attribute": (lambda: of(lambda x: x.nothing()), "'Tensor' object has no attribute 'nothing'"),
     "division": (lambda: of(lambda x: 1 / 0), "F cannot be followed: ZeroDivisionError"),
+    "a word": (lambda: of(lambda x: "done"), "the forward pass in F returns 'done', and no tensor"),
+    "no layer": (lambda: of(lambda x: nn.Module().fc(x)), "'Module' object has no attribute 'fc'"),
+    "asserts": (lambda: of(asserts), "F cannot be followed: AssertionError"),
     "forever": (lambda: of(forever), "maximum recursion depth exceeded"),
     "decides": (
         lambda: summary(F(lambda x: x if x.sum() > 0 else -x), IMAGE, values=False),
@@ -142,6 +151,12 @@ RESULTS = {
     "depth": (lambda: table().by_depth("1"), "depth must be at least 1, got '1'"),
     "yes": (lambda: table().by_depth(True), "depth must be at least 1, got True"),
     "tree": (lambda: table().tree(0), "depth must be at least 1, got 0"),
+    "slice": (lambda: table()[0:2], "found by its name or its place, got slice(0, 2, None)"),
+    "explain None": (lambda: explain(table(), None), "by its name or its place, got None"),
+    "columns": (lambda: table().text(columns=3), "columns must be a list of names, got 3"),
+    "wide": (lambda: table().text(True), "width must be a positive whole number, got True"),
+    "first": (lambda: table().sorted("macs", True), "count must be a whole number, got True"),
+    "fits": (lambda: fits(net(), (5, 32, 32), "1 GB"), "expects 3 input channels, gets 5"),
     "column": (lambda: table().text(columns=["parms"]), "'parms': did you mean params?"),
     "width": (lambda: table().text("80"), "width must be a positive whole number, got '80'"),
     "no width": (lambda: table().text(0), "width must be a positive whole number, got 0"),
@@ -164,6 +179,9 @@ COMMANDS = {
     "module": (lambda: summary_text("nothing_here:Net"), "No module named 'nothing_here'"),
     "attribute": (lambda: summary_text("json:dump_"), "has no 'dump_', did you mean dump"),
     "arguments": (lambda: summary_text("json:dumps"), "must build without arguments"),
+    "None": (lambda: summary_text(None), "a model goes by a name such as 'resnet50', got None"),
+    "sort": (lambda: summary_text("resnet18", sort="speed"), "no column is called 'speed'; there"),
+    "csv": (lambda: summary_text("resnet18", format="csv", columns="name"), "tree, not of csv"),
     "number": (lambda: summary_text("math:pi"), "'math:pi' is a float, not an nn.Module"),
 }
 CALLS = {

@@ -24,7 +24,7 @@ from cnnlab.cost import ops
 from cnnlab.cost.command import summary_text
 from cnnlab.cost.compare import Comparison, Fit, compare, fits
 from cnnlab.cost.explain import explain
-from cnnlab.cost.inputs import arguments, is_lost, mapped
+from cnnlab.cost.inputs import arguments, is_lost, mapped, short, tensors_in
 from cnnlab.cost.table import Row, Summary
 from cnnlab.cost.trace import CostError, NeedsValues, Trace
 
@@ -97,6 +97,8 @@ def summary(
     (34726, 120960, 5)
     """
     check_model(model, "summary")
+    if values not in (None, True, False):
+        raise TypeError(f"values must be True, False or None, got {short(values)}")
     given = input_size, batch_size, dtype, forward
     if values:
         result = _followed(model, *given, why="values were asked for")
@@ -139,6 +141,8 @@ def _followed(
             raise trace.error("the forward pass", "returns None: is its return missing?")
         if not trace.values:
             output = mapped(output, trace.seen)
+            if not tensors_in(output):
+                raise trace.error("the forward pass", f"returns {short(output)}, and no tensor")
             if is_lost(output):
                 text = "does not come from the input: something that cannot be followed has lost it"
                 raise trace.error("the output", text, NeedsValues)
@@ -173,7 +177,8 @@ def _explained(error: Exception, model: nn.Module, trace: Trace, inputs) -> Cost
         if type(error).__name__ == "InputSizeError":  # it says all
             error = CostError(message)
         else:
-            error = CostError(f"{where} cannot be followed: {type(error).__name__}: {message}")
+            message = f": {message}" if message else ""
+            error = CostError(f"{where} cannot be followed: {type(error).__name__}{message}")
     if trace.ops and not error.table:
         error.table = str(Summary(model, trace, inputs, complete=False))
         error.add_note(f"\nUp to there:\n{error.table}")

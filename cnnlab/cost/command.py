@@ -67,6 +67,8 @@ def summary_text(
 
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if (columns or units) and format not in ("table", "tree"):
+        raise ValueError(f"columns and units are those of a table or tree, not of {format}")
     sizes = _sizes(input_size) if isinstance(input_size, str) else input_size
     type_ = None if dtype is None else getattr(torch, dtype, None)
     if dtype is not None and not isinstance(type_, torch.dtype):
@@ -117,6 +119,8 @@ def list_text() -> str:
 
 def find_model(name: str) -> nn.Module:
     """The model that `summary_text` means by this name, on the meta device where it can be."""
+    if not isinstance(name, str):
+        raise TypeError(f"a model goes by a name such as 'resnet50', got {name!r}")
     if ":" in name:
         return _own(*name.rsplit(":", 1))
     builders = _builders()
@@ -179,7 +183,9 @@ def _own(place: str, attribute: str) -> nn.Module:
 
 def _in_a_sentence(place: str, attribute: str, error: Exception) -> str:
     """What went wrong in code of the user's, with the line."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(torch.__path__[0])]
+    last = theirs[-1]
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):
         return f"{place!r} cannot be imported: {line}"

@@ -22,8 +22,8 @@ _TREES = (torch.Tensor, np.ndarray, Mapping, set)  # no sizes, whatever is in th
 
 def arguments(trace: Trace, model: nn.Module, input_size, batch_size, dtype, given: dict):
     """Positional and named arguments of the forward pass, of shape tensors or of real ones."""
-    if not _is_whole(batch_size) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive whole number, got {_short(batch_size)}")
+    if not is_whole(batch_size) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive whole number, got {short(batch_size)}")
     make = _Maker(trace, operator.index(batch_size))
     types, named = _types(dtype), {key: make.plain(value) for key, value in given.items()}
     by_name = isinstance(input_size, Mapping) and _is_named(model, input_size)
@@ -36,7 +36,7 @@ def arguments(trace: Trace, model: nn.Module, input_size, batch_size, dtype, giv
     }
     unknown = [key for key in types if key is not None and key not in sizes]
     if unknown:
-        raise ValueError(f"dtype names {_short(unknown[0])}, which is no input")
+        raise ValueError(f"dtype names {short(unknown[0])}, which is no input")
     return ([], {**made, **named}) if by_name else (list(made.values()), named)
 
 
@@ -45,10 +45,10 @@ class _Maker:
 
     def __init__(self, trace: Trace, batch_size: int):
         self.trace, self.batch_size = trace, batch_size
-        held = [h for h in trace.held if h.dtype.is_floating_point]
-        self.device = held[0].device if held else _buffer_device(trace)
-        self.dtype = held[0].dtype if held else trace.dtype or torch.get_default_dtype()
-        self.random = torch.Generator().manual_seed(0)
+        held = next((held for held in trace.held if held.dtype.is_floating_point), None)
+        self.device = held.device if held else _buffer_device(trace)
+        self.dtype = held.dtype if held else trace.dtype or torch.get_default_dtype()
+        self.random = torch.Generator().manual_seed(0) if trace.values else None
 
     def __call__(self, value, dtype, among: bool = True):
         """A size becomes a tensor with the batch in front; ``among``: it is one of several."""
@@ -64,14 +64,14 @@ class _Maker:
     def _inside(self, value, again: Callable):
         if isinstance(value, np.ndarray):
             if value.dtype.kind not in "biufc":
-                raise ValueError(f"an array of numbers is an input, got {_short(value)}")
+                raise ValueError(f"an array of numbers is an input, got {short(value)}")
             value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, _AS_IT_IS) or (again == self.plain and not _holds(value)):
             return value
         if isinstance(value, set):
-            raise ValueError(f"an input size is a tuple, which has an order, got {_short(value)}")
+            raise ValueError(f"an input size is a tuple, which has an order, got {short(value)}")
         return mapped(value, again, keep=True)
 
     def _tensor(self, tensor):
@@ -170,26 +170,26 @@ def _size(value, among: bool) -> tuple[int, ...] | None:
         return None
     if isinstance(value, _TREES) or dataclasses.is_dataclass(value):
         return None
-    value = (value,) if _is_whole(value) else value
+    value = (value,) if is_whole(value) else value
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         words = value and all(isinstance(n, (bool, type(None), str)) for n in value)
         if any(isinstance(n, (list, tuple, *_TREES)) for n in value) or (words and among):
             return None
-        if value and all(_is_whole(n) and n > 0 for n in value):
+        if value and all(is_whole(n) and n > 0 for n in value):
             return tuple(map(operator.index, value))
     elif not isinstance(value, (str, float, complex, type(None), list, tuple)):
         raise TypeError(
             f"an input is a size such as (3, 224, 224), a tensor, or a list or dict of them, got a "
             f"{type(value).__name__}"
         )
-    raise ValueError(f"input_size must hold positive whole numbers, got {_short(value)}")
+    raise ValueError(f"input_size must hold positive whole numbers, got {short(value)}")
 
 
 def _several(input_size) -> bool:
     """Whether it is a list of inputs and not one size."""
     if hasattr(input_size, "_fields") or not isinstance(input_size, (list, tuple)):
         return False
-    return any(not _is_whole(n) and not isinstance(n, (float, str)) for n in input_size)
+    return any(not is_whole(n) and not isinstance(n, (float, str)) for n in input_size)
 
 
 def _is_named(model: nn.Module, given: Mapping) -> bool:
@@ -220,7 +220,8 @@ def _types(dtype):
     return types
 
 
-def _is_whole(value) -> bool:
+def is_whole(value) -> bool:
+    """Whether it is a whole number, which True is not."""
     return not isinstance(value, (bool, torch.Tensor)) and hasattr(type(value), "__index__")
 
 
@@ -232,7 +233,8 @@ def _buffer_device(trace: Trace) -> torch.device:
     return torch.get_default_device()
 
 
-def _short(value) -> str:
+def short(value) -> str:
+    """A value in a message."""
     text = f"{value!r}"
     return text if len(text) < 80 else f"{text[:60]}… of type {type(value).__name__}"
 

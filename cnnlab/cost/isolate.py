@@ -80,25 +80,29 @@ class Double:
 
     def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
-        if len(own) == self.known.get(type(module)) and not any(_hooks(own)):
-            object.__setattr__(double, "__dict__", {
-                **own,
-                **self._shared,  # they go by numbers that are given once
-                "_forward_hooks": OrderedDict(),
-                "_forward_pre_hooks": OrderedDict(),
-                "_parameters": own["_parameters"].copy(),
-                "_buffers": own["_buffers"].copy(),
-                "_modules": own["_modules"].copy(),
-                "_non_persistent_buffers_set": own["_non_persistent_buffers_set"].copy(),
-            })  # fmt: skip
-            return
-        attributes = own.copy()
+        free = {} if any(_hooks(own)) else self._shared  # hooks go by numbers that are given once
+        attributes = own | free
         object.__setattr__(double, "__dict__", attributes)
+        if free:
+            attributes["_forward_hooks"] = OrderedDict()
+            attributes["_forward_pre_hooks"] = OrderedDict()
+            if len(own) == self.known.get(type(module)) and not own["_modules"]:
+                attributes["_modules"] = {}
+                for name in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
+                    attributes[name] = own[name].copy()
+                return
+        copies = self._copies
         for name, value in own.items():
             kind = type(value)
+            if kind in _AS_THEY_ARE or name in free:
+                continue
             if kind in _EMPTY and not value:
-                attributes[name] = self._keep(value, kind())
-            elif kind not in _AS_THEY_ARE:
+                attributes[name] = copies.setdefault(id(value), kind())
+            elif name == "_modules" and kind in _EMPTY:
+                attributes[name] = children = copies[id(value)] = kind(value)
+                for place, child in value.items():
+                    children[place] = copies[id(child)] if id(child) in copies else self(child)
+            else:
                 attributes[name] = self(value)
         for name, value in _class_containers(type(module)):
             if name not in attributes:

@@ -9,6 +9,7 @@ tensors, or NotImplemented for arguments that it leaves to torch's meta device.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ class Handler(How):
         if self.in_place and is_tensor(args[0]):
             old = trace.node(args[0])
         result = func(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(result) if is_tensor(leaf)]
+        outputs = tensors_in(result)
         tensors = tensors_in((args, kwargs))
         if not outputs or all(trace.node(t).root.role == "constant" for t in tensors):
             return result
@@ -139,37 +140,37 @@ class Handler(How):
 
 def conv(trace, how, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *extra):
     """A convolution; with ``extra``, the output padding, a transposed one."""
-    x, w = input.shape, weight.shape
+    x, w = tuple(input.shape), weight.shape
     axes = len(w) - 2
     channels, out_channels = (w[0], w[1] * groups) if extra else (w[1] * groups, w[0])
     if len(x) - axes not in (1, 2) or x[-axes - 1] != channels:
         raise _wrong_map(trace, how, input, channels, axes)
-    kernel, sizes = tuple(w[2:]), tuple(x[-axes:])
-    stride, dilation = _each(stride, axes), _each(dilation, axes)
-    left = None if isinstance(padding, str) else _each(padding, axes)
     try:
-        if extra:
-            out = shapes.conv_transpose_output_size(
-                sizes, kernel, stride, left, _each(*extra, axes), dilation
-            )
-        elif left is None:
-            each = zip(kernel, stride, dilation, strict=True)
-            left = tuple(shapes._sides(k, s, padding, d)[0] for k, s, d in each)
-            out = shapes.output_size(sizes, kernel, stride, padding, dilation)
-        else:
-            out = [
-                (n + 2 * p - d * (k - 1) - 1) // s + 1
-                for n, k, s, p, d in zip(sizes, kernel, stride, left, dilation, strict=True)
-            ]
-            if min(out) < 1 or min(stride) < 1 or min(left) < 0 or min(dilation) < 1:
-                shapes.output_size(sizes, kernel, stride, left, dilation)
+        out, geometry = _slid(
+            x[-axes:], w[2:], _each(stride, axes), _each(padding, axes), _each(dilation, axes),
+            groups, *extra,
+        )  # fmt: skip
     except (ValueError, ZeroDivisionError) as error:
         raise trace.error(how, f"cannot slide over {brackets(x)}: {error}") from None
     shape = (*x[: -axes - 1], out_channels, *out)
-    macs = prod(x if extra else shape) * w[1] * prod(kernel)
-    geometry = Window(kernel, stride, left, dilation, groups, bool(extra))
+    macs = prod(x if extra else shape) * w[1] * prod(geometry.kernel_size)
     dtype = _multiplied(trace, how, input, weight)
     return trace.new(how, (input, weight, bias), shape, input, macs, geometry, dtype)
+
+
+@functools.lru_cache(4096)  # a network has few that differ
+def _slid(sizes, kernel, stride, padding, dilation, groups, *extra) -> tuple[tuple, Window]:
+    """Sizes after a convolution (with ``extra``, a transposed one), and its geometry."""
+    kernel, left = tuple(kernel), padding
+    if extra:
+        extra = _each(*extra, len(sizes))
+        out = shapes.conv_transpose_output_size(sizes, kernel, stride, left, extra, dilation)
+    else:
+        if isinstance(padding[0], str):
+            padding, each = padding[0], zip(kernel, stride, dilation, strict=True)
+            left = tuple(shapes._sides(k, s, padding, d)[0] for k, s, d in each)
+        out = shapes.output_size(sizes, kernel, stride, padding, dilation)
+    return out, Window(kernel, stride, left, dilation, groups, bool(extra))
 
 
 def conv_transpose(
@@ -185,6 +186,19 @@ def deformed_conv(trace, how, input, weight, offset, mask, bias, *sizes):
     return trace.new(
         how, (input, weight, offset, mask, bias), shape, input, prod(shape) * prod(w[1:])
     )
+
+
+def quantized(trace, how, input, packed, *scales, **options):
+    """A convolution or linear layer of whole numbers, whose weights only its library reads."""
+    weight = packed.unpack()[0]
+    weight = trace.tensor(weight.shape, input.dtype, input.device, None, "constant")
+    if len(weight.shape) == 2:
+        return linear(trace, how, input, weight)
+    numbers = packed.stride(), packed.padding(), packed.dilation()
+    if how.label.startswith("conv_transpose"):
+        numbers = *numbers[:2], packed.output_padding(), packed.groups(), numbers[2]
+        return conv_transpose(trace, how, input, weight, None, *numbers)
+    return conv(trace, how, input, weight, None, *numbers, packed.groups())
 
 
 def linear(trace, how, input, weight, bias=None):
@@ -357,14 +371,14 @@ def activation(trace, how, input, inplace=False):
     return _alike(trace, how, input, inplace, input.dtype, (input,))
 
 
-def _alike(trace, how, input, inplace, dtype, operands, geometry=None):
+def _alike(trace, how, input, inplace, dtype, operands):
     if inplace or how.in_place:
         before = trace.changed(input)
         operands = [before if operand is input else operand for operand in operands]
         if type(input) is ShapeTensor:
-            trace.emit(how, operands, (input,), 0, geometry, fresh=False)
+            trace.emit(how, operands, (input,), fresh=False)
             return input
-    return trace.new(how, operands, input.shape, input, 0, geometry, dtype)
+    return trace.new(how, operands, input.shape, input, dtype=dtype)
 
 
 def batch_norm(
@@ -372,11 +386,11 @@ def batch_norm(
     training=False, momentum=0.1, eps=1e-5,
 ):  # fmt: skip
     x, vector = input.shape, running_mean if weight is None else weight
-    channels = x[1] if len(x) > 1 else 0
     if vector is not None:
         _expects(trace, how, input, vector, "num_features")
-        _same_place(trace, how, input, vector)
-    if training and prod(x) == channels:
+        if input.device != vector.device:
+            _same_place(trace, how, input, vector)
+    if training and prod(x[:1] + x[2:]) == 1:
         text = f"in training mode needs more than one value a channel, gets {brackets(x)}"
         raise trace.error(how, f"{text}: take batch_size=2, or model.eval()")
     return trace.new(how, (input, weight, bias), x, input)
@@ -437,23 +451,31 @@ def elementwise(trace, how, input, other=None, *args, **kwargs):
 
 
 def concat(trace, how, tensors, dim=0, **kwargs):
-    tensors = [tensor for tensor in tensors if tuple(tensor.shape) != (0,)] or list(tensors)
-    first = tensors[0].shape
+    sizes = [tensor.shape for tensor in tensors]
+    if (0,) in sizes:  # torch leaves these out
+        tensors = [tensor for tensor in tensors if tensor.shape != (0,)] or list(tensors)
+        sizes = [tensor.shape for tensor in tensors]
+    first = sizes[0]
     dim, axes = kwargs.pop("axis", dim), len(first)
     if kwargs or not isinstance(dim, int) or not -axes <= dim < axes:
         return NotImplemented
-    dim %= axes
-    before, after, total = first[:dim], first[dim + 1 :], 0
-    for tensor in tensors:
-        shape = tensor.shape
-        if shape[:dim] != before or shape[dim + 1 :] != after:
-            both = f"{brackets(first)} and {brackets(shape)} along dimension {dim}"
-            raise trace.error(how, f"cannot join {both}: {_disagreement(first, shape, dim)}")
-        if tensor.dtype != tensors[0].dtype:
-            return NotImplemented
-        total += shape[dim]
-    _same_devices(trace, how, tensors)
-    return trace.new(how, tensors, (*before, total, *after), _first(*tensors))
+    dim, each = dim % axes, list(zip(*sizes))  # noqa: B905 - other lengths are found below
+    alike = list(map(_are_one, each))
+    alike[dim : dim + 1] = [_are_one(list(map(len, sizes)))]
+    if not all(alike):
+        other = next(s for s in sizes if (s[:dim], s[dim + 1 :]) != (first[:dim], first[dim + 1 :]))
+        both = f"{brackets(first)} and {brackets(other)} along dimension {dim}"
+        raise trace.error(how, f"cannot join {both}: {_disagreement(first, other, dim)}")
+    if not _are_one([tensor.dtype for tensor in tensors]):
+        return NotImplemented
+    if not _are_one([tensor.device for tensor in tensors]):
+        _same_devices(trace, how, tensors)
+    shape = (*first[:dim], sum(each[dim]), *first[dim + 1 :])
+    return trace.new(how, tensors, shape, _first(*tensors))
+
+
+def _are_one(values) -> bool:
+    return values.count(values[0]) == len(values)
 
 
 def to(trace, how, input, *args, **kwargs):
@@ -527,6 +549,16 @@ def _interpolated(
     return Resize(mode, old, new, bool(align_corners), antialias)
 
 
+def _unpooled(output, input, indices, kernel_size, stride=None, padding=0, *_, **__):
+    """Where windows do not overlap, each value goes somewhere into its own window."""
+    axes = len(output.shape) - 2
+    kernel, old = _each(kernel_size, axes), tuple(input.shape[2:])
+    if _each(stride or kernel, axes) != kernel or set(_each(padding, axes)) != {0}:
+        return None
+    new = tuple(n * k for n, k in zip(old, kernel, strict=True))
+    return Resize("nearest", old, new, False, False)
+
+
 def _shuffled(output, input, factor):
     return Resize("nearest", tuple(input.shape[-2:]), tuple(output.shape[-2:]), False, False)
 
@@ -567,6 +599,7 @@ SAME = Record("other", reach="same", keeps="nothing")
 GLOBAL_MEAN = Record("pool", mean, keeps="nothing")
 _COUNTED = Record("matmul", None, "all", "product")
 FACTORIES = {"zeros", "ones", "full", "empty", "rand", "randn", "randint", "arange", "linspace"}
+FOURIER = [name for name in dir(torch.fft) if "fft" in name]
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 VALUES = {  # operations whose result depends on values
     "item", "tolist", "numpy", "nonzero", "unique", "unique_consecutive", "_unique2",
@@ -589,6 +622,10 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
     (Record("matmul", attention, "all", "attention"), "scaled_dot_product_attention"),
     (Record("linear", bilinear, "same"), "bilinear"),
     (Record("matmul", vector_product, "all", "product"), "outer ger dot vdot inner"),
+    (Record("conv", quantized, keeps="weight"), """quantized.conv{}d quantized.conv{}d_relu
+        quantized.conv_transpose{}d"""),
+    (Record("linear", quantized, keeps="weight"), """quantized.linear quantized.linear_relu
+        quantized.linear_dynamic quantized.linear_relu_dynamic"""),
     (Record("pool", pool, keeps="max"), "max_pool{}d max_pool{}d_with_indices"),
     (Record("pool", average_pool), "avg_pool{}d"),
     (Record("pool", adaptive_pool, keeps="mean"), "adaptive_avg_pool{}d"),
@@ -621,6 +658,7 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
     (_MOVED._replace(geometry=_sliced), "getitem"),
     (_MOVED._replace(geometry=_padded), "pad constant_pad_nd"),
     (_MOVED._replace(geometry=_interpolated), "interpolate upsample"),
+    (_MOVED._replace(geometry=_unpooled, keeps="inputs"), "max_unpool{}d"),
     (_MOVED._replace(geometry=_shuffled), "pixel_shuffle"),
     (_MOVED._replace(geometry=_unshuffled), "pixel_unshuffle"),
     (_MOVED._replace(geometry=_stacked), "stack"),
@@ -630,6 +668,7 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         var std argmax argmin any all median"""),
     (_SAME_PLACE._replace(keeps="nothing"), """contiguous clone type copy masked_fill where sign
         floor ceil round trunc zeros_like ones_like full_like empty_like rand_like randn_like
+        quantize_per_tensor quantize_per_tensor_dynamic quantize_per_channel dequantize
         channel_shuffle native_channel_shuffle eq ne lt gt le ge isnan isinf isfinite logical_and
         logical_or logical_not and or xor invert fill zero bernoulli nan_to_num"""),
     (_SAME_PLACE, """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2
@@ -643,10 +682,11 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         sort argsort logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor masked_scatter rpow
         sgn dist renorm _weight_norm index_add index_copy index_put embedding_bag randint_like
         uniform normal random grid_sample affine_grid grid_sampler combinations split chunk unbind
-        max_unpool{}d roi_align ps_roi_align roi_pool ps_roi_pool nms fft_fftshift fft_ifftshift
+        roi_align ps_roi_align roi_pool ps_roi_pool nms fft_fftshift fft_ifftshift _is_all_true
         view_as_real view_as_complex polar complex fractional_max_pool2d fractional_max_pool3d
         lp_pool{}d searchsorted bucketize histc cross kron_ pdist cosine_similarity
         pairwise_distance"""),
+    (Record("other", None, "all", "nothing"), " ".join(FOURIER)),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {
     name.format(n): record for record, names in _TABLE for name in names.split() for n in (1, 2, 3)
@@ -668,7 +708,10 @@ def handler(func):
     if name in ITSELF:
         return _Special(lambda trace, func, args, kwargs: args[0])
     label = name.strip("_") if name.startswith("__") else name.rstrip("_")
+    label = label.removeprefix("fft_") if label not in RECORDS else label
     record = RECORDS.get(label)
+    if getattr(func, "__module__", "") == "torch._ops.quantized":
+        record = RECORDS.get(f"quantized.{label}", record)
     if record is None and getattr(func, "__module__", "") in (
         "torch.nn.functional", "torch.functional", "torch._jit_internal",
     ) and hasattr(func, "__globals__"):  # fmt: skip
@@ -730,19 +773,13 @@ def _property(trace, func, args, kwargs):
     tensor, name = args[0], func.__self__.__name__
     if func.__name__ != "__get__":
         return None
-    if name in ("T", "mT", "H", "mH", "real", "imag"):
-        return from_meta(trace, How(RECORDS.get(name, UNKNOWN), name, name), func, args, kwargs)
     if name == "data":
         return tensor
     if name in vars(ShapeTensor) and name != "node":
         return getattr(tensor, name)
     if name.startswith("is_"):
         return tensor.device.type == name[3:]
-    if name in ("itemsize", "nbytes"):
-        return tensor.dtype.itemsize * (tensor.numel() if name == "nbytes" else 1)
-    if name in ("names", "_backward_hooks", "output_nr", "_version", "name"):
-        return {"_version": 0, "output_nr": 0, "names": (None,) * len(tensor.shape)}.get(name)
-    raise AttributeError(f"a tensor of a trace has no {name!r}, only a shape")
+    return from_meta(trace, How(RECORDS.get(name, UNKNOWN), name, name), func, args, kwargs)
 
 
 def from_meta(trace, how, func, args, kwargs):
@@ -782,35 +819,32 @@ def from_meta(trace, how, func, args, kwargs):
 
 def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
     """What a call of this module runs if its forward is one operation."""
-    kind, own = type(module), module.__dict__
-    if kind.__name__ == "LocalResponseNorm" and kind.__module__ == "cnnlab.layers.normalization":
-        kind = nn.LocalResponseNorm  # as the paper writes it
-    found = LEAVES.get(kind)
-    if found is None or "forward" in own or own.get("padding_mode", "zeros") != "zeros":
+    kind = type(module)
+    found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
+    if found is None:
         return None
-    name, rule, attributes = found
+    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
+
+
+def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
+    """One call of such a module, which is followed inside where anything about it is unusual."""
     parameters = own["_parameters"]
-    if (parameters or rule in (conv, linear)) and [*parameters] != ["weight", "bias"]:
-        return None  # a weight that comes from elsewhere
-    weight = parameters.get("weight")
-    hooks, pre_hooks = own["_forward_hooks"], own["_forward_pre_hooks"]
-    held, call = trace.held_of, trace.call
-    operands = [None if p is None else held[id(p)] for p in parameters.values()]
-    how = How(RECORDS[name], name, type(module).__name__, path)
-
-    def run(*args, **kwargs):
-        if (
-            kwargs
-            or len(args) != 1
-            or type(args[0]) is not ShapeTensor
-            or hooks
-            or pre_hooks
-            or parameters.get("weight") is not weight
-        ):
-            return call(module, path, *args, **kwargs)
-        return rule(trace, how, args[0], *operands, *[own[name] for name in attributes])
-
-    return run
+    if (
+        kwargs
+        or len(args) != 1
+        or type(args[0]) is not ShapeTensor
+        or own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or [*parameters] != weights  # one comes from elsewhere
+        or "forward" in own
+        or own.get("padding_mode", "zeros") != "zeros"
+    ):
+        return trace.call(module, path, *args, **kwargs)
+    how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
+    if not weights:
+        return rule(trace, how, args[0], *given)
+    (weight, bias), held = parameters.values(), trace.held_of
+    return rule(trace, how, args[0], held.get(id(weight), weight), held.get(id(bias), bias), *given)
 
 
 def wrapped(module: nn.Module) -> nn.Module | None:
@@ -834,31 +868,32 @@ def _itself(trace, how, input):
     return input
 
 
-_IN_PLACE = {
-    "ReLU": "relu", "ReLU6": "relu6", "LeakyReLU": "leaky_relu", "ELU": "elu", "SiLU": "silu",
-    "Mish": "mish", "Hardsigmoid": "hardsigmoid", "Hardswish": "hardswish",
-}  # fmt: skip
-_APART = {
-    "GELU": "gelu", "Sigmoid": "sigmoid", "Tanh": "tanh",
-    "LocalResponseNorm": "local_response_norm",
-}  # fmt: skip
-# class: function, its rule, the module's attributes that it is given behind the parameters
-LEAVES: dict[type, tuple[str, Callable, list[str]]] = {
-    nn.Linear: ("linear", linear, []),
-    nn.Identity: ("to", _itself, []),
-    **{getattr(nn, kind): (name, activation, ["inplace"]) for kind, name in _IN_PLACE.items()},
-    **{getattr(nn, kind): (name, activation, []) for kind, name in _APART.items()},
-    nn.Dropout: ("dropout", dropout, ["p", "training", "inplace"]),
-    nn.Dropout2d: ("dropout2d", dropout, ["p", "training", "inplace"]),
+_WEIGHTS = ["weight", "bias"]
+# class (or its name): function, its rule, parameters, the attributes that it is given behind them
+LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
+    nn.Linear: ("linear", linear, _WEIGHTS, []),
+    nn.Identity: ("to", _itself, [], []),
+    "cnnlab.layers.normalization.LocalResponseNorm": ("local_response_norm", activation, [], []),
     **{
-        getattr(nn, f"{kind}{n}d"): (name.format(n), rule, attributes.split())
-        for kind, name, rule, attributes in (
-            ("Conv", "conv{}d", conv, "stride padding dilation groups"),
-            ("MaxPool", "max_pool{}d", pool,
+        getattr(nn, kind): (function or kind.lower(), rule, weights, attributes.split())
+        for kinds, function, rule, weights, attributes in (
+            ("ReLU ReLU6 ELU SiLU Mish Hardsigmoid Hardswish", "", activation, [], "inplace"),
+            ("LeakyReLU", "leaky_relu", activation, [], "inplace"),
+            ("GELU Sigmoid Tanh", "", activation, [], ""),
+            ("LocalResponseNorm CrossMapLRN2d", "local_response_norm", activation, [], ""),
+            ("Dropout Dropout2d", "", dropout, [], "p training inplace"),
+        )
+        for kind in kinds.split()
+    },
+    **{
+        getattr(nn, f"{kind}{n}d"): (function.format(n), rule, weights, attributes.split())
+        for kind, function, rule, weights, attributes in (
+            ("Conv", "conv{}d", conv, _WEIGHTS, "stride padding dilation groups"),
+            ("MaxPool", "max_pool{}d", pool, [],
              "kernel_size stride padding dilation ceil_mode return_indices"),
-            ("AvgPool", "avg_pool{}d", average_pool, "kernel_size stride padding ceil_mode"),
-            ("AdaptiveAvgPool", "adaptive_avg_pool{}d", adaptive_pool, "output_size"),
-            ("BatchNorm", "batch_norm", _batch_norm, "num_features training _buffers"),
+            ("AvgPool", "avg_pool{}d", average_pool, [], "kernel_size stride padding ceil_mode"),
+            ("AdaptiveAvgPool", "adaptive_avg_pool{}d", adaptive_pool, [], "output_size"),
+            ("BatchNorm", "batch_norm", _batch_norm, _WEIGHTS, "num_features training _buffers"),
         )
         for n in (1, 2, 3)
     },
@@ -873,7 +908,7 @@ def _attributes(kind: type) -> int:
         return len(vars(kind(*needed)))
 
 
-KNOWN = {kind: _attributes(kind) for kind in LEAVES}
+KNOWN = {kind: _attributes(kind) for kind in LEAVES if isinstance(kind, type)}
 
 
 # --- words and small sums ---------------------------------------------------------------------
@@ -1014,10 +1049,4 @@ def is_plain(tensor) -> bool:
 
 def tensors_in(tree) -> list:
     """The tensors in lists, tuples and dicts."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (list, tuple)):
-        return []
-    return [tensor for item in tree for tensor in tensors_in(item)]
+    return [leaf for leaf in tree_leaves(tree) if is_tensor(leaf)]

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnlab.cost.inputs import is_whole
+
 if TYPE_CHECKING:
     from cnnlab.cost.table import Row, Summary
 
@@ -65,12 +67,15 @@ class Table:
         units : bool
             ``3.9 M`` and ``12.5 MB`` in the place of whole numbers.
         """
-        if width is not None and (not isinstance(width, int) or width < 1):
+        if width is not None and (not is_whole(width) or width < 1):
             raise ValueError(f"width must be a positive whole number, got {width!r}")
-        columns = (
-            [key.strip() for key in columns.split(",")] if isinstance(columns, str) else columns
-        )
+        if isinstance(columns, str):
+            columns = [key.strip() for key in columns.split(",")]
+        if not isinstance(columns, (list, tuple, type(None))):
+            raise TypeError(f"columns must be a list of names, got {columns!r}")
         chosen = [column(key) for key in columns] if columns else self._columns()
+        if not self.rows:
+            return "\n".join([self._title(), "", "no operations", "", *self._footer()])
         cells = {c.key: [c.heading(units), *(c.show(r, units) for r in self.rows)] for c in chosen}
         widths = {key: max(map(len, column)) for key, column in cells.items()}
         longest = widths.get("name", 0)
@@ -110,7 +115,7 @@ class Table:
 
     def sorted(self, key: str = "macs", count: int | None = None) -> Table:
         """The rows with the most of a column first, ``"macs"``, ``"params"``, ``"memory"``."""
-        if count is not None and not isinstance(count, int):
+        if count is not None and not is_whole(count):
             raise ValueError(f"count must be a whole number, got {count!r}")
         value = column(key).value
         rows = sorted(self.rows, key=lambda row: _order(value(row)), reverse=True)
@@ -222,7 +227,7 @@ class Table:
         if "pool" in kinds:
             kilobytes = _kilobytes(s.total_memory_with_pools)
             lines.append(f"with pools: {s.total_macs_with_pools:,} MACs, {kilobytes} KB")
-        lines += _fields(s.receptive_field)
+        lines += _fields(s.receptive_field, s.lost_field)
         lines.append(
             "1 MAC is a multiplication and an addition, 2 FLOPs; biases, norms, activations and "
             "sums count nothing; a pool counts one MAC for each element of a window. "
@@ -341,8 +346,10 @@ def _kilobytes(value: int) -> str:
     return f"{value / 1024:,.2f}".rstrip("0").rstrip(".") if value else "0"
 
 
-def _fields(field) -> list[str]:
+def _fields(field, lost: str | None) -> list[str]:
     """The line about the receptive field, or fields."""
+    if field is None and lost:
+        return [f"receptive field (RF): not known behind {lost}"]
     if _is_field(field):
         return [f"receptive field (RF) of the last spatial layer: {pixels(field)}"]
     if isinstance(field, dict):

@@ -9,7 +9,7 @@ from functools import cached_property
 from cnnlab.cost import explain, memory, render
 from cnnlab.cost.inputs import mapped, shapes, tensors_in
 from cnnlab.cost.ops import COUNTED
-from cnnlab.cost.receptive import Window, receptive_fields, seen
+from cnnlab.cost.receptive import UNKNOWN, Window, receptive_fields, seen
 from cnnlab.cost.trace import Op, Trace, is_tensor
 
 
@@ -159,6 +159,8 @@ class Summary(render.Table):
     receptive_field : int, tuple, float or None
         Of one unit of the last map on the way to the output, in input pixels; inf when it sees the
         whole image. For a model with several outputs one for each, in the output's structure.
+    lost_field : str or None
+        Name of the first row behind which it is not known.
     not_counted : list of str
         Operations whose MACs are not in the totals.
     with_values : str
@@ -220,6 +222,12 @@ class Summary(render.Table):
             lambda node: None if node is None else seen(states.get(id(node)), last_map=True),
         )
 
+    @property
+    def lost_field(self) -> str | None:
+        """The first row behind which the receptive field is not known."""
+        states = self._states()
+        return next((r.name for r, s in zip(self.rows, states, strict=True) if s == UNKNOWN), None)
+
     def forward_memory(self) -> dict[str, int]:
         """Bytes of a forward pass without gradients: what is stored, and the peak of the rest."""
         return self._with_stored(activations=memory.peak(self._inputs, self._ops))
@@ -255,6 +263,8 @@ class Summary(render.Table):
 
     def __getitem__(self, name: str | int) -> Row:
         """The row with this name, or everything inside the module with this path as one row."""
+        if not isinstance(name, (str, int)):
+            raise TypeError(f"a row is found by its name or its place, got {name!r}")
         if isinstance(name, int):
             if not -len(self) <= name < len(self):
                 raise IndexError(f"there are {len(self)} rows, counted from 0: no row {name}")

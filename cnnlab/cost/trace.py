@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.cost.isolate import Double
@@ -76,12 +76,12 @@ class Held:
     __slots__ = ("device", "dtype", "number", "numel", "shape", "trained", "used")
 
     def __init__(self, tensor: torch.Tensor, number: int, dtype: torch.dtype | None):
-        self.shape, self.device, self.number = tensor.shape, tensor.device, number
+        self.shape = shape = tuple(tensor.shape)
         self.dtype = tensor.dtype
-        if dtype is not None and tensor.dtype.is_floating_point:
+        if dtype is not None and tensor.is_floating_point():
             self.dtype = dtype
-        self.numel, self.trained = tensor.numel(), tensor.requires_grad
-        self.used = False
+        self.device, self.number, self.numel = tensor.device, number, prod(shape)
+        self.trained, self.used = tensor.requires_grad, False
 
     @property
     def nbytes(self) -> int:
@@ -185,39 +185,49 @@ class Trace(TorchFunctionMode):
         self._nodes: dict = {}  # of tensors with values: a reference and the node
         self._known: dict = {}  # what stands for a tensor of the model, and the tensor
         self._made: dict = {}  # storages of what the forward pass makes by itself
-        self.modules = list(_modules(model))
-        self._read()
+        self.modules: list[tuple[str, nn.Module]] = []  # each once with its first path
+        self._read(model)
 
-    def _read(self) -> None:
-        """What the model holds; raises for modules that nobody can follow."""
-        held_of, buffers, lazy = self.held_of, {}, nn.parameter.UninitializedTensorMixin
-        for path, module in self.modules:
-            self.classes[path] = type(module).__name__
-            if isinstance(module, torch.jit.ScriptModule):
+    def _read(self, model: nn.Module) -> None:
+        """What the model holds, parents first; raises for modules that nobody can follow."""
+        held_of, buffers, seen, script = self.held_of, {}, set(), torch.jit.ScriptModule
+        stack = [("", model)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            kind, own = type(module), module.__dict__
+            self.modules.append((path, module))
+            self.classes[path] = kind.__name__
+            if isinstance(module, script):
                 raise self.error(Frame(path, module), "is TorchScript, give its source")
-            own = module.__dict__
             if "_parameters" not in own or "_buffers" not in own:
                 text = "was not set up: call super().__init__() first"
                 raise self.error(Frame(path, module), text)
             for tensor in own["_parameters"].values():
                 if tensor is not None and id(tensor) not in held_of:
-                    if type(tensor) is not nn.Parameter and isinstance(tensor, lazy):
-                        text = "it is lazy and has no weights before its first call"
-                        raise self.error(Frame(path, module), f"cannot be followed: {text}")
+                    if type(tensor) is not nn.Parameter and isinstance(tensor, _LAZY):
+                        text = "cannot be followed: it is lazy and has no weights before its first"
+                        raise self.error(Frame(path, module), f"{text} call")
                     held_of[id(tensor)] = Held(tensor, len(held_of), self.dtype)
             for tensor in own["_buffers"].values():
                 if tensor is not None:
                     buffers[id(tensor)] = tensor
+            children = own["_modules"]
+            if children:
+                prefix = path + "." if path else ""
+                stack += [(prefix + name, child) for name, child in reversed(children.items())
+                          if child is not None]  # fmt: skip
         self.held = list(held_of.values())
         for tensor in buffers.values():
-            own_type = self.dtype is None or not tensor.is_floating_point()
-            size = tensor.itemsize if own_type else self.dtype.itemsize
-            self.buffer_bytes += tensor.numel() * size
+            cast = self.dtype is not None and tensor.is_floating_point()
+            self.buffer_bytes += tensor.numel() * self.dtype.itemsize if cast else tensor.nbytes
 
     # --- tensors ------------------------------------------------------------------------------
 
     def tensor(self, shape, dtype, device, root=None, role="", number=None) -> ShapeTensor:
-        tensor = _new(ShapeTensor, _NOTHING)
+        tensor = _new(ShapeTensor)  # an empty one
         tensor.shape = shape if type(shape) is torch.Size else torch.Size(shape)
         tensor.dtype = dtype
         tensor.device = device
@@ -257,16 +267,18 @@ class Trace(TorchFunctionMode):
     def seen(self, value):
         """The argument of an operation with what stands for tensors of the model."""
         kind = type(value)
-        if kind is ShapeTensor:
+        if kind in _PLAIN:
             return value
         if isinstance(value, torch.Tensor):
             found = self._known.get(id(value))
             if found is not None:
                 return found[0]
             held = self.held_of.get(id(value))
+            if held is None and torch._C._functorch.is_functorch_wrapped_tensor(value):
+                raise self.error("torch.vmap", "hides the shapes of what it runs", NeedsValues)
             return value if held is None else self._stand_in(value, held)
         if kind is list or kind is tuple:
-            return kind([self.seen(item) for item in value])
+            return value if _PLAIN.issuperset(map(type, value)) else kind(map(self.seen, value))
         return value
 
     def _stand_in(self, tensor, held: Held) -> ShapeTensor:
@@ -303,23 +315,22 @@ class Trace(TorchFunctionMode):
                 continue
             else:
                 node = operand if kind is Node else self.node(operand)
-            root = node.root
-            if root.number is not None:
-                held.append(self.held[root.number])
-            elif root.role != "constant":
+            role = node.root.role
+            if role == "" or role == "input":
                 inputs.append(node)
+            elif role == "held":
+                held.append(self.held[node.root.number])
         if held and how.record.kind != "view":
             for one in held:
                 if not one.used:
                     one.used = True
                     params += one.numel
-        place, nodes = len(self.ops), []
-        for output in outputs:
-            node = output.node
-            node.op = place
-            nodes.append(node)
-        parts = inputs, nodes, macs, held, params, geometry, counted, fresh
-        self.ops.append(Op(how.record, how.label, path, frame, *parts))
+        ops, nodes = self.ops, [output.node for output in outputs]
+        for node in nodes:
+            node.op = len(ops)
+        op = Op(how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
+                counted, fresh)  # fmt: skip
+        ops.append(op)
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -328,10 +339,12 @@ class Trace(TorchFunctionMode):
             handler = _HANDLERS[func] = self.rules.handler(func)
         if self.values:
             return handler.observed(self, func, args, kwargs)
-        args = tuple([self.seen(value) for value in args])
+        args = self.seen(args)
         if kwargs:
             kwargs = {name: self.seen(value) for name, value in kwargs.items()}
-        if ShapeTensor not in kinds and not _any_shape(args) and not _any_shape(kwargs.values()):
+        if ShapeTensor not in kinds and not any(
+            type(leaf) is ShapeTensor for leaf in tree_leaves((args, kwargs))
+        ):
             return self._constant(handler, func, args, kwargs)
         if handler.in_place and type(args[0]) is not ShapeTensor and is_tensor(args[0]):
             args = (self._turned(args[0]), *args[1:])
@@ -504,14 +517,6 @@ def storage(tensor) -> int | None:
         return None
 
 
-def _any_shape(values) -> bool:
-    for value in values:
-        kind = type(value)
-        if kind is ShapeTensor or ((kind is tuple or kind is list) and _any_shape(value)):
-            return True
-    return False
-
-
 def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
     strides = source.strides if type(source) is ShapeTensor else source.stride()
@@ -523,22 +528,6 @@ def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
 def _in_order(shape) -> list[int]:
     """Strides of elements that lie one behind the other."""
     return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
-
-
-def _modules(model: nn.Module):
-    """Every module with its first path, each once, parents first."""
-    seen, stack = set(), [("", model)]
-    while stack:
-        path, module = stack.pop()
-        if id(module) in seen:
-            continue
-        seen.add(id(module))
-        yield path, module
-        children = module.__dict__.get("_modules")
-        if children:
-            prefix = path + "." if path else ""
-            stack += [(prefix + k, child) for k, child in reversed(children.items())
-                      if child is not None]  # fmt: skip
 
 
 @functools.cache
@@ -555,6 +544,7 @@ def inside(func):
 
 
 _HANDLERS: dict = {}
+_PLAIN = {ShapeTensor, int, float, bool, str, type(None), torch.Size, torch.dtype, torch.device}
 _META = torch.device("meta")
-_NOTHING = torch.empty(0, device="meta")
-_new = torch.Tensor._make_subclass
+_LAZY = nn.parameter.UninitializedTensorMixin
+_new = torch.Tensor.__new__
