@@ -30,7 +30,7 @@ _CHECKED = [
     *("--param", "tsan-instrument-func-entry-exit=0", "-fstack-protector-strong"),
 ]
 _COMMON = [
-    *("-x", "c++", "-std=c++17", "-g", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
+    *("-x", "c++", "-std=c++17", "-gdwarf-4", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-exceptions"),
     *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-fstack-clash-protection"),
     *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla", "-fno-builtin-printf"),
@@ -164,7 +164,7 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         said = _student_part(messages) or _asserted(messages, source) or _unnamed(messages, name)
         raise CompileError(said)
     pattern = r"^kernel\.cu:(\d+):\d+: warning: .(\w+). (?:is|may be) used uninitialized"
-    found = {(int(line), word) for line, word in re.findall(pattern, messages, flags=re.M)}
+    found = {(int(line), f"the variable {word}") for line, word in re.findall(pattern, messages, flags=re.M)}
     return Built(target, tuple(sorted(found)))
 
 

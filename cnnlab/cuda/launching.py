@@ -128,7 +128,7 @@ class Launch:
     parameters: tuple[Parameter, ...]
     arguments: tuple
     constants: Mapping[str, torch.Tensor]
-    outputs: frozenset[int]
+    outputs: frozenset[int] | None  # None: to be guessed
 
     @property
     def blocks(self) -> int:
@@ -158,7 +158,7 @@ def checked(
     args,
     shared_bytes: int,
     values: Mapping[str, torch.Tensor],
-    outputs: Sequence[str | int],
+    outputs: Sequence[str | int] | None,
 ) -> Launch:
     """A launch of a kernel with these parameters, where CUDA would take it.
 
@@ -190,13 +190,13 @@ def checked(
     writable = {
         key: i for i, p in enumerate(parameters) if p.pointer and not p.const for key in (i, p.name)
     }
-    for wanted in outputs:
+    for wanted in outputs or ():
         if wanted not in writable:
             raise LaunchError(
                 f"outputs names {wanted!r}, which is no pointer that {kernel} may write to"
             )
     args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
-    chosen = frozenset(writable[wanted] for wanted in outputs)
+    chosen = None if outputs is None else frozenset(writable[wanted] for wanted in outputs)
     return Launch(grid, block, shared_bytes, tuple(parameters), args, values, chosen)
 
 

@@ -40,6 +40,7 @@ struct cnnlab_lanes {
         return mine;
     }
     template <class T> unsigned match_any(T v) const { return __match_any_sync(lanes, v); }
+    template <class T> unsigned match_all(T v, int& all) const { return __match_all_sync(lanes, v, &all); }
     unsigned meta_group_size() const { return (thread_block::size() + size() - 1) / size(); }
     unsigned meta_group_rank() const { return thread_block::thread_rank() / size(); }
 };
@@ -65,6 +66,14 @@ CNNLAB_INLINE coalesced_group coalesced_threads() { return {{__activemask()}}; }
 template <class G> CNNLAB_INLINE void sync(const G& g, int line = __builtin_LINE()) { g.sync(line); }
 template <unsigned N, class P> CNNLAB_INLINE thread_block_tile<N, P> tiled_partition(const P&) { return {}; }
 CNNLAB_INLINE thread_group tiled_partition(const thread_group&, unsigned n) { return cnnlab_lanes{cnnlab_tile(n)}; }
+template <class G> CNNLAB_INLINE coalesced_group binary_partition(const G& g, bool p) {
+    unsigned votes = __ballot_sync(g.lanes, p);
+    return {{p ? votes : g.lanes & ~votes}};
+}
+template <class G, class T> CNNLAB_INLINE coalesced_group labeled_partition(const G& g, T label) {
+    return {{__match_any_sync(g.lanes, label)}};
+}
+template <class G, class F> CNNLAB_INLINE void invoke_one(const G& g, F f) { if (g.thread_rank() == 0) f(); }
 template <class T = void> struct plus { T operator()(T a, T b) const { return a + b; } };
 template <class T = void> struct less { T operator()(T a, T b) const { return b < a ? b : a; } };
 template <class T = void> struct greater { T operator()(T a, T b) const { return a < b ? b : a; } };

@@ -143,7 +143,7 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     if (o >= r->size || o + size > r->size) return outside(r, a, size, true, pc);
     if (refused_count && was_refused(r, a, size, true)) return;
     acquired = true;
-    if (fenced) released[block_of(me) - 1] = 1;
+    released[block_of(me) - 1] |= fenced ? 1 : 2;
     acquisitions[running] = releases;
     if (thread_fenced[running]) {
         u32& clock = clocks[running];

@@ -7,7 +7,7 @@ static const u32 LAST_EPOCH = 0x1ffff, LAST_CLOCK = 0xfff;
 static u32 known[32][32][32];  // [warp][lane][other lane]: the clocks of `other` below this are before me
 static u32 clocks[1024];
 static bool clocks_used;
-static std::vector<unsigned char> released;  // per block: fenced, then did an atomic
+static std::vector<unsigned char> released;  // per block: did an atomic (2), after a fence (1)
 static bool fenced, acquired;
 struct Release { u32 clock, number; };       // all that a thread did before `clock`, released as the number-th
 static Release first_release[1024], last_release[1024];
@@ -15,7 +15,7 @@ static u32 releases, acquisitions[1024];     // how many releases a thread has s
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
 
 static __attribute__((noinline)) bool ordered(Stamp earlier) {
-    if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1];
+    if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
     if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
     if (releases)
         for (const Release* r : {&first_release[thread_of(earlier)], &last_release[thread_of(earlier)]})
@@ -49,6 +49,7 @@ static void settle(Late& l) {
     }
     if (!f && !(f = repeated)) return;
     f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
+    if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
     if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
     else f->reach |= 16;
 }
