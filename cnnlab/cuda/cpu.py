@@ -91,7 +91,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             records, failure = run(made.path)
             unset = ()
             slow = any(r.get("finding") == "timeout" for r in records)
-            found = any("finding" in r for r in records)
+            found = any(r.get("finding", "unwritten") != "unwritten" for r in records)
             strange = checked and not found and any(_strange(memory, *b) for b in buffers)
             if (made.suspects or strange) and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
@@ -128,7 +128,7 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
 
 
 def _strange(memory, offset: int, before: torch.Tensor, name: str, writable: bool) -> bool:
-    """Whether an array now holds what may come of the number that stands for "no value" (0xFE...)."""
+    """Whether an array now holds what comes of the number that stands for "no value" (0xFE...)."""
     if not writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
         return False
     kind = before.reshape(-1).numpy()

@@ -79,8 +79,8 @@ def report_of(
             if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
         ]
         notes += [
-            f"{r['count']:,} of {r['of']:,} elements of {arrays[r['region']].name} were not written; "
-            "where all of them should be, name it in outputs=."
+            f"{r['count']:,} of {r['of']:,} elements of {arrays[r['region']].name} were not "
+            "written; where all of them should be, name it in outputs=."
             for r in chosen
         ]
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
@@ -175,7 +175,11 @@ def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...
     bare = []
     for v in debuginfo.variables(built):
         row = rows[v.line - 1] if 0 < v.line <= len(rows) else ""
-        if v.space == "local" and v.shape and re.search(rf"\b{v.name}(?:\s*\[[^\]]*\])+\s*[,;]", row):
+        if (
+            v.space == "local"
+            and v.shape
+            and re.search(rf"\b{v.name}(?:\s*\[[^\]]*\])+\s*[,;]", row)
+        ):
             bare.append(v)
     update = r"(?:\s*\[[^;]*?\])+\s*(?:[-+*/&|^]=|\+\+|--)"
     bare = [v for v in bare if re.search(rf"\b{v.name}{update}", source)] or bare

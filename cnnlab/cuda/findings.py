@@ -165,7 +165,9 @@ class Finding:
         if self.wrong_index:
             return name + "".join(f"[{i}]" for i in self.wrong_index)
         last = self.element + self.size // (self.array.itemsize or self.size or 1) - 1
-        text = f"{name}[{self.element}]" if last <= self.element else f"{name}[{self.element}..{last}]"
+        text = (
+            f"{name}[{self.element}]" if last <= self.element else f"{name}[{self.element}..{last}]"
+        )
         if self.index and len(self.index) == 2:
             rows, columns = self.array.shape
             return f"{text} (row {self.index[0]}, column {self.index[1]} of {rows}×{columns})"
@@ -294,6 +296,9 @@ def _race(f: Finding) -> str:
         return f"Several threads store different values in one element, and any of them may be the last: look at how {name}'s index follows from threadIdx."
     if one_line:
         where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
+        where += "; or, where several threads may choose one element, an atomic (atomicCAS)" * (
+            f.array is not None and f.array.space == "global"
+        )
     else:
         where = f"between line {min(f.line or 0, f.other_line)} and line {max(f.line or 0, f.other_line)}"
     if f.reach & IN_BLOCK or prod(f.block_shape) <= 32:
@@ -357,6 +362,8 @@ def _unset(f: Finding) -> str:
 
 def _unwritten(f: Finding) -> str:
     tail = len(f.runs) == 1 and sum(f.runs[0]) == f.total
+    if f.detail == "strayed":
+        return "The writes that went out of bounds are missing here."
     if f.reach & TWO_WRITES:
         return "Other elements are written twice: look at how the index follows from blockIdx and threadIdx."
     if f.launched and f.launched < (f.total or 0):
@@ -364,8 +371,14 @@ def _unwritten(f: Finding) -> str:
     elif tail and f.launched:
         text = f"The array's end is left: a guard turns too many threads away, or the grid covers too little of it ({f.launched:,} threads)."
     else:
-        text = "A guard turns too many threads away, or the index formula leaves these elements out."
-    return f"{text} (If old contents are to stay, name in outputs= only the tensors that must be written.)" if f.detail == "guessed" else text
+        text = (
+            "A guard turns too many threads away, or the index formula leaves these elements out."
+        )
+    return (
+        f"{text} (If old contents are to stay, name in outputs= only the tensors that must be written.)"
+        if f.detail == "guessed"
+        else text
+    )
 
 
 def xyz(index) -> str:
@@ -420,13 +433,22 @@ def merge(findings: list[Finding]) -> list[Finding]:
         )  # fmt: skip
     races = [f for f in groups.values() if f.kind in RACES]
     twice = {(f.array, f.line) for f in findings if f.write and f.detail == "write"}
+    astray = {f.array for f in findings if f.kind == "out-of-bounds" and f.write}
     for key, f in groups.items():
         seen = 0
+        if f.kind == "unwritten" and f.array in astray:
+            f = replace(f, detail="strayed")
         if f.kind in RACES and (f.array, f.line) in twice:
             seen |= TWO_WRITES
-        if f.kind == "unwritten" and any(r.kind == "double-write" and r.array == f.array for r in races):
+        if f.kind == "unwritten" and any(
+            r.kind == "double-write" and r.array == f.array for r in races
+        ):
             seen |= TWO_WRITES
-        if f.kind == "shared-race":  # one barrier for several arrays: the widest that any of them needs
-            seen |= IN_BLOCK * any(r.reach & IN_BLOCK and r.kind == f.kind and _overlap(r, f) for r in races)
+        if (
+            f.kind == "shared-race"
+        ):  # one barrier for several arrays: the widest that any of them needs
+            seen |= IN_BLOCK * any(
+                r.reach & IN_BLOCK and r.kind == f.kind and _overlap(r, f) for r in races
+            )
         groups[key] = replace(f, reach=f.reach | seen)
     return sorted(groups.values(), key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))

@@ -44,20 +44,10 @@ _SCALARS = {  # C++ type: struct format, torch dtype
     "__half": ("e", torch.float16),
     "__nv_bfloat16": ("", torch.bfloat16),  # no number of Python's; tensors only
 }
-_VECTORS = {
-    "char": "char",
-    "uchar": "unsigned char",
-    "short": "short",
-    "ushort": "unsigned short",
-    "int": "int",
-    "uint": "unsigned int",
-    "longlong": "long",
-    "ulonglong": "unsigned long",
-    "float": "float",
-    "double": "double",
-    "__half": "__half",
-    "ulong": "unsigned long",
-    "long": "long",
+_VECTORS = {"float": "float", "double": "double", "__half": "__half"} | {
+    sign[:1] + name: sign + name.replace("longlong", "long")
+    for sign in ("", "unsigned ")
+    for name in ("char", "short", "int", "long", "longlong")
 }
 
 

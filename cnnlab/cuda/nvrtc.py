@@ -72,7 +72,8 @@ def _prelude(headers: tuple[str, ...]) -> str:
     for row in (_SIM / "sim_names.h").read_text().splitlines():
         macro = re.match(r"#define (\w+)", row)
         rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
-    for name in ("pow", "fmod", "atan2", "hypot", "fmax", "fmin"):  # C++'s mixed calls, which nvcc takes
+    # What C++'s library adds, and nvcc takes: calls with a float and a double, or an integer.
+    for name in ("pow", "fmod", "atan2", "hypot", "fmax", "fmin"):
         for a, b in (("float", "double"), ("double", "float")):
             body = f"return {name}((double)x, (double)y);"
             rows.append(f"__device__ inline double {name}({a} x, {b} y) {{ {body} }}")

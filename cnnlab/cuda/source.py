@@ -238,7 +238,9 @@ def read(text: str) -> Source:
     return Source(text, host, device, tuple(kernels), name, bool(macros))
 
 
-_MARKED_LAMBDA = r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"  # nvcc --extended-lambda
+_MARKED_LAMBDA = (
+    r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"  # nvcc --extended-lambda
+)
 _DIRECTIVE = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
 
 
@@ -255,11 +257,7 @@ def _includes(text: str, code: str, kernels: str, problems: dict[int, str]):
         name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", rest)
         if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
             ours.append((*found.span(), _CUDA_INCLUDES[name[1]]))
-        elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
-            useless.append(found.span())
-        elif name and (library := re.match(_HOST_ONLY, name[1])) and not re.search(
-            rf"\b{library[1].rstrip('/').partition('.')[0]}\w*", kernels
-        ):
+        elif found[1] == "include" and name and _nobody_needs(name[1], kernels):
             useless.append(found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
             problems[found.start()] = (
@@ -269,6 +267,13 @@ def _includes(text: str, code: str, kernels: str, problems: dict[int, str]):
             allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
             problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
     return ours, useless
+
+
+def _nobody_needs(header: str, kernels: str) -> bool:
+    """Whether it is one that the host part has for itself, or that CUDA knows anyway."""
+    library = re.match(_HOST_ONLY, header)
+    used = library and re.search(rf"\b{library[1].rstrip('/').partition('.')[0]}", kernels)
+    return header in _PLAIN_INCLUDES or (library is not None and not used)
 
 
 def _declared(plain: str, macros: list[str]):

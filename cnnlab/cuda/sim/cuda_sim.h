@@ -375,31 +375,19 @@ CNNLAB_INLINE int __float_as_int(float x) { return cnnlab_value<int>(cnnlab_bits
 CNNLAB_INLINE unsigned __float_as_uint(float x) { return cnnlab_value<unsigned>(cnnlab_bits(x)); }
 CNNLAB_INLINE float __int_as_float(int x) { return cnnlab_value<float>(cnnlab_bits(x)); }
 CNNLAB_INLINE float __uint_as_float(unsigned x) { return cnnlab_value<float>(cnnlab_bits(x)); }
-CNNLAB_INLINE int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
-CNNLAB_INLINE int __float2int_rd(float x) { return (int)__builtin_floorf(x); }
-CNNLAB_INLINE int __float2int_ru(float x) { return (int)__builtin_ceilf(x); }
-CNNLAB_INLINE int __float2int_rz(float x) { return (int)x; }
-CNNLAB_INLINE unsigned __float2uint_rn(float x) { return (unsigned)__builtin_rintf(x); }
-CNNLAB_INLINE float __int2float_rn(int x) { return (float)x; }
-CNNLAB_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
-CNNLAB_INLINE unsigned __float2uint_rz(float x) { return (unsigned)x; }
-CNNLAB_INLINE unsigned __float2uint_rd(float x) { return (unsigned)__builtin_floorf(x); }
-CNNLAB_INLINE long long __float2ll_rn(float x) { return (long long)__builtin_rintf(x); }
-CNNLAB_INLINE int __double2int_rn(double x) { return (int)__builtin_rint(x); }
-CNNLAB_INLINE int __double2int_rz(double x) { return (int)x; }
+#define CNNLAB_ROUND(from, f, to, type) /* to nearest, to zero, down, up */                          \
+    CNNLAB_INLINE type __##from##2##to##_rn(from x) { return (type)__builtin_rint##f(x); }         \
+    CNNLAB_INLINE type __##from##2##to##_rz(from x) { return (type)x; }                            \
+    CNNLAB_INLINE type __##from##2##to##_rd(from x) { return (type)__builtin_floor##f(x); }        \
+    CNNLAB_INLINE type __##from##2##to##_ru(from x) { return (type)__builtin_ceil##f(x); }
+#define CNNLAB_CONVERT(name, type)                                                                 \
+    CNNLAB_ROUND(float, f, name, type) CNNLAB_ROUND(double, , name, type)                          \
+    CNNLAB_INLINE float __##name##2float_rn(type x) { return (float)x; }                           \
+    CNNLAB_INLINE double __##name##2double_rn(type x) { return (double)x; }
+CNNLAB_CONVERT(int, int) CNNLAB_CONVERT(uint, unsigned) CNNLAB_CONVERT(ll, long long) CNNLAB_CONVERT(ull, unsigned long long)
+#undef CNNLAB_CONVERT
+#undef CNNLAB_ROUND
 CNNLAB_INLINE float __double2float_rn(double x) { return (float)x; }
-CNNLAB_INLINE double __int2double_rn(int x) { return x; }
-CNNLAB_INLINE double __uint2double_rn(unsigned x) { return x; }
-CNNLAB_INLINE double __ll2double_rn(long long x) { return (double)x; }
-CNNLAB_INLINE float __ll2float_rn(long long x) { return (float)x; }
-CNNLAB_INLINE float __ull2float_rn(unsigned long long x) { return (float)x; }
-CNNLAB_INLINE unsigned __float2uint_ru(float x) { return (unsigned)__builtin_ceilf(x); }
-CNNLAB_INLINE long long __float2ll_rz(float x) { return (long long)x; }
-CNNLAB_INLINE unsigned long long __float2ull_rn(float x) { return (unsigned long long)__builtin_rintf(x); }
-CNNLAB_INLINE int __double2int_rd(double x) { return (int)__builtin_floor(x); }
-CNNLAB_INLINE int __double2int_ru(double x) { return (int)__builtin_ceil(x); }
-CNNLAB_INLINE unsigned __double2uint_rn(double x) { return (unsigned)__builtin_rint(x); }
-CNNLAB_INLINE long long __double2ll_rn(double x) { return (long long)__builtin_rint(x); }
 CNNLAB_INLINE long long __double_as_longlong(double x) { return cnnlab_value<long long>(cnnlab_bits(x)); }
 CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<double>(cnnlab_bits(x)); }
 CNNLAB_INLINE int __double2loint(double x) { return (int)__double_as_longlong(x); }
