@@ -30,7 +30,8 @@ _CHECKED = [
     *("--param", "tsan-instrument-func-entry-exit=0", "-fstack-protector-strong"),
 ]
 _COMMON = [
-    *("-x", "c++", "-std=c++17", "-g", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
+    *("-x", "c++", "-std=c++17", "-fPIC", "-shared", "-nostdlib", "-nostdinc", "-nostdinc++"),
+    "-gdwarf-4",  # of version 5's file numbers, addr2line mistakes the first
     *("-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-exceptions"),
     *("-fno-strict-aliasing", "-fwrapv", "-fno-math-errno", "-fstack-clash-protection"),
     *("-fdiagnostics-color=never", "-fmax-errors=5", "-Werror=vla", "-fno-builtin-printf"),
@@ -80,7 +81,7 @@ def _compiler() -> str:
 
 @functools.cache
 def _fills_locals() -> bool:
-    """Whether the compiler can give variables without a value a chosen one (GCC 12 and newer)."""
+    """Whether variables without a value can have a chosen one, and volatile ones a hook: GCC 12."""
     version = subprocess.run([_compiler(), "-dumpversion"], capture_output=True, text=True).stdout
     return int(version.split(".")[0] or 0) >= 12
 
@@ -141,6 +142,7 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
     if variant != "fast" and _fills_locals():
         fill = "zero" if variant == "zero" else "pattern"
         words += [f"-ftrivial-auto-var-init={fill}", "-Wuninitialized", "-Wmaybe-uninitialized"]
+        words += ["--param", "tsan-distinguish-volatile=1"]
     words += ["-iquote", str(SIM), "-include", str(SIM / "cuda_sim.h")]
     words += [text.name, "-o", str(target)]  # by its name in its folder, as messages show it
     policy = sandbox.Policy(
@@ -164,8 +166,9 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         said = _student_part(messages) or _asserted(messages, source) or _unnamed(messages, name)
         raise CompileError(said)
     pattern = r"^kernel\.cu:(\d+):\d+: warning: .(\w+). (?:is|may be) used uninitialized"
-    found = {(int(line), word) for line, word in re.findall(pattern, messages, flags=re.M)}
-    return Built(target, tuple(sorted(found)))
+    found = set(re.findall(pattern, messages, flags=re.M))
+    suspects = sorted((int(line), f"the variable {word}") for line, word in found)
+    return Built(target, tuple(suspects))
 
 
 def _student_part(messages: str) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
-from cnnlab.cuda.evidence import report_of
+from cnnlab.cuda.evidence import report_of, without_value
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
 
@@ -60,13 +60,14 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             continue
         name = "=".join(launch.parameters[j].name.replace(" ", "_") for j in same)
         writable = any(not launch.parameters[j].const for j in same)
-        undefined = i in launch.outputs
-        if not undefined and writable and len(same) == 1 and _all_nan(a):
+        undefined = launch.outputs is not None and i in launch.outputs
+        whole = undefined or (launch.outputs is None and writable)
+        if launch.outputs is None and writable and len(same) == 1 and _all_nan(a):
             undefined = True
             guessed.add(name)
         shift = min(a.element_size(), 8).bit_length() - 1
         offset = add(a, name, writable)
-        words.append(f"b {name} {a.nbytes} {offset} {shift} {int(not undefined)} {int(writable)}")
+        words.append(f"b {name} {a.nbytes} {offset} {shift} {int(not undefined)} {int(whole)}")
     constant_words = [
         f"{name} {value.nbytes} {add(value, '', True)}" for name, value in launch.constants.items()
     ]
@@ -90,11 +91,14 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             records, failure = run(made.path)
             unset = ()
             slow = any(r.get("finding") == "timeout" for r in records)
-            if made.suspects and not failure and not slow:
+            found = any(r.get("finding", "unwritten") != "unwritten" for r in records)
+            strange = checked and not found and any(_strange(memory, *b) for b in buffers)
+            if (made.suspects or strange) and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
                 results = memory[:]
                 run(kernel.built("zero").path)
-                unset = made.suspects if memory[:] != results else ()
+                if memory[:] != results:
+                    unset = made.suspects or without_value(made.path, kernel.source)
                 memory[:] = results
             for offset, tensor, _, writable in buffers:
                 if writable:
@@ -121,6 +125,19 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
             a, b = launch.parameters[i].name, launch.parameters[j].name
             launch.refuse(f"{kernel}: the tensors {a} and {b} overlap in part")
     return same or [i]
+
+
+def _strange(memory, offset: int, before: torch.Tensor, name: str, writable: bool) -> bool:
+    """Whether an array now holds what comes of the number that stands for "no value" (0xFE...)."""
+    if not writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
+        return False
+    kind = before.reshape(-1).numpy()
+    now = np.frombuffer(memory, kind.dtype, kind.size, offset)
+    if before.is_floating_point():
+        large = np.finfo(kind.dtype).max / 4
+        return bool((~(np.abs(now) < large)).any())
+    pattern = np.frombuffer(b"\xfe" * 8, kind.dtype, 1)[0]
+    return bool((np.abs(now.astype(np.float64) - float(pattern)) < 1 << 20).any())
 
 
 def _all_nan(tensor: torch.Tensor) -> bool:

@@ -34,7 +34,8 @@ def variables(built: Path) -> tuple[Variable, ...]:
     from elftools.elf.elffile import ELFFile
 
     found, count = {}, 0
-    for unit in ELFFile(io.BytesIO(built.read_bytes())).get_dwarf_info().iter_CUs():
+    elf = ELFFile(io.BytesIO(built.read_bytes()))
+    for unit in elf.get_dwarf_info(relocate_dwarf_sections=False).iter_CUs():
         for die in unit.iter_DIEs():
             count += 1
             if count > _MOST:

@@ -46,6 +46,8 @@ def report_of(
     # An input that happens to be full of NaN: it was read, and never written.
     inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
     raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
+    chosen = [r for r in raw if r.get("text") == "chosen"]  # by an atomic: a list of what was found
+    raw = [r for r in raw if r not in chosen]
     known = debuginfo.variables(made.path) if raw else ()
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
     arrays = {n: _array(r, tensors, known) for n, r in regions.items()}
@@ -56,6 +58,8 @@ def report_of(
         if f.kind == "timeout":
             kind, text = _stopped(done, launch, timeout)
             f = replace(f, kind=kind, raw=kind, detail=text)
+        if f.kind == "null-pointer":
+            f = replace(f, detail=_null_arguments(launch))
         findings.append(f)
     if failure:
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
@@ -73,6 +77,11 @@ def report_of(
             f"{r['name']} was read before it was written: its old contents count."
             for r in regions.values()
             if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
+        ]
+        notes += [
+            f"{r['count']:,} of {r['of']:,} elements of {arrays[r['region']].name} were not "
+            "written; where all of them should be, name it in outputs=."
+            for r in chosen
         ]
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
@@ -118,8 +127,10 @@ def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, so
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
     kind, text, refused = r["finding"], r.get("text", ""), r["finding"] == "index"
     mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
-    pc = r.get("pc") or (r.get("other_pc") if refused else 0)
-    line = r.get("line") or lines.get((pc or 0) - 1)
+    seen = [r.get("line"), lines.get(r.get("pc", 0) - 1)]
+    if "other" not in r:  # not in the student's lines: the last access before it
+        seen.append(lines.get(r.get("other_pc", 0) - 1))
+    line = next(filter(None, seen), None)
     array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
     if refused:
         array, wrong, write = _refused(text, array, r, line, source, known)
@@ -151,8 +162,39 @@ def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, so
     )
 
 
-def _unset(source: str, line: int, name: str) -> Finding:
+def _unset(source: str, line: int | None, name: str) -> Finding:
     return Finding(kind="uninitialised", line=line, detail=name, raw="local", source=source)
+
+
+def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...]:
+    """Which local array it may be that a kernel reads without having set it: its line and name.
+
+    One that is declared without a value, preferably one that something is added to.
+    """
+    rows = source.splitlines()
+    bare = []
+    for v in debuginfo.variables(built):
+        row = rows[v.line - 1] if 0 < v.line <= len(rows) else ""
+        if (
+            v.space == "local"
+            and v.shape
+            and re.search(rf"\b{v.name}(?:\s*\[[^\]]*\])+\s*[,;]", row)
+        ):
+            bare.append(v)
+    update = r"(?:\s*\[[^;]*?\])+\s*(?:[-+*/&|^]=|\+\+|--)"
+    bare = [v for v in bare if re.search(rf"\b{v.name}{update}", source)] or bare
+    if not bare:
+        return ((None, "a local variable"),)
+    names = list(dict.fromkeys(v.name for v in bare))
+    text = f"the array {names[0]}" if len(names) == 1 else f"one of the arrays {', '.join(names)}"
+    return ((bare[0].line, text),)
+
+
+def _null_arguments(launch) -> str:
+    """Which pointers the launch gave as None."""
+    pairs = zip(launch.parameters, launch.arguments, strict=True)
+    names = " and ".join(p.name for p, a in pairs if p.pointer and a is None)
+    return f"null pointer; the launch gave None for {names}" if names else ""
 
 
 def _declared(known, region) -> debuginfo.Variable | None:
@@ -171,6 +213,8 @@ def _refused(text: str, array, record, line, source: str, known):
     value, base = int(found[1]), found[2].strip()
     dims = tuple(map(int, re.findall(r"\d+", found[3])))
     row = [*source.splitlines(), ""][line - 1] if line else ""
+    if array is not None and array.shape and array.shape[-len(dims) :] != dims:
+        array = None  # the next access was to another array
     if array is None:  # the access itself was not seen: a local array, which is not watched
         fits = [
             v for v in known
@@ -192,7 +236,7 @@ def _refused(text: str, array, record, line, source: str, known):
         wrong = (value,) if len(v.shape) == 1 else None
         return array, wrong, bool(re.search(target, row))
     shape, write = array.shape, bool(record.get("write"))
-    if not shape or shape[-len(dims) :] != dims:
+    if not shape:
         return array, None, write
     axis = len(shape) - len(dims)
     stride = math.prod(shape[axis + 1 :])

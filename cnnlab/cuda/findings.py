@@ -11,17 +11,17 @@ __all__ = ["CAUSES", "Array", "Counter", "Finding", "merge"]
 CAUSES = {
     "forbidden": ("forbidden", "A kernel may only compute: it reads and writes the arrays it was given."),
     "crash": ("crash", "A pointer or an index went far astray."),
-    "null-pointer": ("null pointer", "A pointer argument was null, or a pointer was never set."),
+    "null-pointer": ("null pointer", "A pointer argument was null, a pointer was never set, or a function returned the address of its own local variable."),
     "wild-pointer": ("wild pointer", "The address lies in none of the kernel's arrays: a pointer was overwritten or never set."),
     "misaligned": ("misaligned access", "A float4 (float2) access needs an address that is a multiple of 16 (8) bytes: a row whose width is no multiple of 4 breaks it."),
     "stack-overflow": ("stack overflow", "Local arrays or a recursion need more than the 512 KB of local memory that a thread has."),
     "division-by-zero": ("division by zero", "An integer was divided by zero; a GPU gives an arbitrary number and goes on."),
     "infinite-loop": ("infinite loop", "A loop never ends: its condition does not change, or it waits for a thread that cannot come. If it is only long: mode='fast', or a larger timeout."),
     "trap": ("trap", "The kernel stopped itself."),
+    "warp-mask": ("wrong warp mask", "A thread must name itself in the mask it passes."),
     "deadlock": ("deadlock", "Some threads wait for others that wait elsewhere: a warp operation inside a branch that only a part of its mask takes."),
     "divergent-barrier": ("divergent barrier", "__syncthreads() must be reached by all threads of the block, the same one: move it out of the if, and return early only after the last barrier."),
     "divergent-warp": ("divergent warp operation", "Every lane named in the mask must execute the operation: leave the branch first, or name only the lanes inside."),
-    "warp-mask": ("wrong warp mask", "A thread must name itself in the mask it passes."),
     "inactive-lane": ("shuffle from an inactive lane", "The lane that is read does not take part (it left, does not exist, or is not in the mask), so the value is undefined."),
     "out-of-bounds": ("out of bounds", ""),
     "constant-store": ("store to constant memory", "__constant__ memory is written from the host, between launches; a kernel can only read it."),
@@ -36,6 +36,8 @@ _ORDER = {kind: i for i, kind in enumerate(TITLES)}
 SHOWN = 5  # findings of a report in full; the others in a line
 RACES = ("shared-race", "global-race", "double-write")
 IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE, TWO_WRITES = 1, 2, 4, 8, 16, 32
+SEEN_IN = IN_WARP | IN_BLOCK | BETWEEN_BLOCKS
+UNFENCED = 64  # an atomic lies between the two, but no __threadfence() before it
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,10 @@ class Finding:
         name = self.array.name.replace("=", " = ")
         if self.wrong_index:
             return name + "".join(f"[{i}]" for i in self.wrong_index)
-        text = f"{name}[{self.element}]"
+        last = self.element + self.size // (self.array.itemsize or self.size or 1) - 1
+        text = (
+            f"{name}[{self.element}]" if last <= self.element else f"{name}[{self.element}..{last}]"
+        )
         if self.index and len(self.index) == 2:
             rows, columns = self.array.shape
             return f"{text} (row {self.index[0]}, column {self.index[1]} of {rows}×{columns})"
@@ -207,7 +212,7 @@ class Finding:
             same = ", with the same value" if self.same_value else ""
             return f"{who} {did}s {self.place}, which {other} {self.detail}s{where}{same}, and nothing orders the two"
         if self.raw == "local":
-            return f"the variable {self.detail} is read before it has a value"
+            return f"{self.detail} is read before it has a value"
         if self.kind == "uninitialised":
             return f"{who} reads {self.place}, which holds no value yet"
         if self.kind == "unwritten":
@@ -224,7 +229,7 @@ class Finding:
             return f"{who}: {self.detail} reads lane {self.offset}, which does not take part"
         if self.kind == "constant-store":
             return f"{who} writes {self.place}, a __constant__ array"
-        if self.kind in ("trap", "infinite-loop", "timeout"):
+        if self.kind in ("trap", "infinite-loop", "timeout", "null-pointer"):
             return f"{who}: {self.detail}" if self.detail else f"{who}: {self.title}"
         if self.raw == "failure":
             return self.detail
@@ -253,8 +258,11 @@ class Finding:
 
 
 def _updates(f: Finding) -> bool:
-    """Whether a line reads an element, changes it and writes it back."""
+    """Whether a line reads an element, changes it and writes it back, and that element only."""
     row = f.source_line
+    name = re.escape(f.array.name) if f.array else ""
+    if len(set(re.findall(rf"\b{name}\s*\[([^\]]*)\]", row))) > 1:
+        return False
     if re.search(r"\+\+|--|(?:[-+*/%&|^]|<<|>>)=(?!=)", row):
         return True
     left, equals, right = row.partition("=")
@@ -270,6 +278,13 @@ def _race(f: Finding) -> str:
         return (
             f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
             "Use atomicAdd (atomicMax, ...), or let every thread sum up for itself and reduce the sums afterwards."
+            + " Where a lock guards this line, it lacks its fences: __threadfence() behind the atomicCAS and before the atomicExch."
+            * bool(f.reach & UNFENCED)
+        )
+    if f.reach & UNFENCED:
+        return (
+            "An atomic lies between the two, but atomics do not order other memory: put a __threadfence() behind the write, "
+            "before the atomic that announces it, and one behind the atomic by which the reader learns of it."
         )
     if both_write and f.same_value:
         return f"They write the same value, so the result is right, but one of them would do: let one thread write it (if (threadIdx.x == 0)), or look at how {name}'s index follows from blockIdx and threadIdx."
@@ -281,6 +296,9 @@ def _race(f: Finding) -> str:
         return f"Several threads store different values in one element, and any of them may be the last: look at how {name}'s index follows from threadIdx."
     if one_line:
         where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
+        where += "; or, where several threads may choose one element, an atomic (atomicCAS)" * (
+            f.array is not None and f.array.space == "global"
+        )
     else:
         where = f"between line {min(f.line or 0, f.other_line)} and line {max(f.line or 0, f.other_line)}"
     if f.reach & IN_BLOCK or prod(f.block_shape) <= 32:
@@ -314,6 +332,11 @@ def _outside(f: Finding) -> str:
         if f.wrong_index and len(f.wrong_index) == 1:
             return f"{text}, or the index is not the one that is meant."
         return f"{text}; a tile with its halo has TILE + K - 1 rows and columns. The compiler does not stop at the end of a row: the access lands in the next one."
+    if f.array and f.array.space == "shared" and f.raw != "index" and not f.array.shape:
+        return (
+            f"The launch gave {f.array.bytes} bytes of dynamic shared memory: set shared_bytes= (the third value in <<<...>>>) to what the "
+            "kernel uses, or mend the index."
+        )
     if f.array and not f.array.bytes:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:
@@ -329,7 +352,7 @@ def _outside(f: Finding) -> str:
 
 def _unset(f: Finding) -> str:
     if f.raw == "local":
-        return "It holds whatever was in its register: give it a value where it is declared."
+        return "It holds whatever was there before: give it a value where it is declared."
     if f.array and f.array.space == "constant":
         return f"Nobody gave it a value: launch with constants={{'{f.array.name}': ...}}, with as many values as the kernel reads (cudaMemcpyToSymbol does that in C++)."
     if f.array and f.array.space == "shared":
@@ -339,11 +362,23 @@ def _unset(f: Finding) -> str:
 
 def _unwritten(f: Finding) -> str:
     tail = len(f.runs) == 1 and sum(f.runs[0]) == f.total
-    if f.launched and f.launched < (f.total or 0) and tail:
-        return f"{f.launched:,} threads were launched for {f.total:,} elements: the grid is too small (rounded down instead of up?), unless each thread writes several."
-    if tail and f.launched:
-        return f"The array's end is left: a guard turns too many threads away, or the grid covers too little of it ({f.launched:,} threads)."
-    return "A guard turns too many threads away, or the index formula leaves these elements out."
+    if f.detail == "strayed":
+        return "The writes that went out of bounds are missing here."
+    if f.reach & TWO_WRITES:
+        return "Other elements are written twice: look at how the index follows from blockIdx and threadIdx."
+    if f.launched and f.launched < (f.total or 0):
+        text = f"{f.launched:,} threads were launched for {f.total:,} elements: the grid is too small (rounded down instead of up?), unless each thread writes several."
+    elif tail and f.launched:
+        text = f"The array's end is left: a guard turns too many threads away, or the grid covers too little of it ({f.launched:,} threads)."
+    else:
+        text = (
+            "A guard turns too many threads away, or the index formula leaves these elements out."
+        )
+    return (
+        f"{text} (If old contents are to stay, name in outputs= only the tensors that must be written.)"
+        if f.detail == "guessed"
+        else text
+    )
 
 
 def xyz(index) -> str:
@@ -358,6 +393,18 @@ def _lanes(mask: int) -> str:
         else:
             text.append([lane, lane])
     return ", ".join(f"{a}..{b}" if b > a else str(a) for a, b in text)
+
+
+def _lines(f: Finding) -> tuple[int, int]:
+    """The two lines of a race, the upper one first."""
+    first, second = sorted((f.line or 0, f.other_line or f.line or 0))
+    return first, second
+
+
+def _overlap(f: Finding, g: Finding) -> bool:
+    """Whether one barrier could stand between the lines of both races."""
+    (a, b), (c, d) = _lines(f), _lines(g)
+    return max(a, c) <= min(b, d)
 
 
 def merge(findings: list[Finding]) -> list[Finding]:
@@ -376,16 +423,32 @@ def merge(findings: list[Finding]) -> list[Finding]:
             groups[key] = f
             continue
         together = {*first.threads, *(f.threads if f.block == first.block else ())}
-        pairs = {*first.also, (f.line or 0, f.other_line or 0)} if f.kind in RACES else set()
+        pairs = {*first.also, _lines(f)} if f.kind in RACES else set()
         groups[key] = replace(
             first,
             count=first.count + f.count,
             threads=tuple(sorted(together)),
-            reach=first.reach | (f.reach if {f.line, f.other_line} == {first.line, first.other_line} else 0),
-            also=tuple(sorted(pairs - {(first.line or 0, first.other_line or 0)})),
+            reach=first.reach | (f.reach if _lines(f) == _lines(first) else f.reach & SEEN_IN if _overlap(f, first) else 0),
+            also=tuple(sorted(pairs - {_lines(first)})),
         )  # fmt: skip
+    races = [f for f in groups.values() if f.kind in RACES]
     twice = {(f.array, f.line) for f in findings if f.write and f.detail == "write"}
+    astray = {f.array for f in findings if f.kind == "out-of-bounds" and f.write}
     for key, f in groups.items():
+        seen = 0
+        if f.kind == "unwritten" and f.array in astray:
+            f = replace(f, detail="strayed")
         if f.kind in RACES and (f.array, f.line) in twice:
-            groups[key] = replace(f, reach=f.reach | TWO_WRITES)
+            seen |= TWO_WRITES
+        if f.kind == "unwritten" and any(
+            r.kind == "double-write" and r.array == f.array for r in races
+        ):
+            seen |= TWO_WRITES
+        if (
+            f.kind == "shared-race"
+        ):  # one barrier for several arrays: the widest that any of them needs
+            seen |= IN_BLOCK * any(
+                r.reach & IN_BLOCK and r.kind == f.kind and _overlap(r, f) for r in races
+            )
+        groups[key] = replace(f, reach=f.reach | seen)
     return sorted(groups.values(), key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))

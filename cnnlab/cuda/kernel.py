@@ -138,7 +138,7 @@ class Kernel:
         *args,
         shared_bytes: int = 0,
         constants: Mapping[str, object] | None = None,
-        outputs: Sequence[str | int] = (),
+        outputs: Sequence[str | int] | None = None,
         mode: str = "checked",
         reverse: bool = False,
         timeout: float = 10.0,
@@ -154,8 +154,9 @@ class Kernel:
             array's type, or numbers. A ``__device__`` array starts anew at each launch; on the CPU
             its tensor holds what the kernel left in it
         outputs : names or positions of the tensors whose old contents mean nothing: every element
-            must be written, none read before. A floating tensor full of NaN counts as one; a tensor
-            that the kernel only writes to must be written whole in any case
+            must be written, none read before. By default those that the kernel only writes to, and
+            floating tensors full of NaN; where it chooses their elements by atomics, a note says
+            which it left out
         mode : on CPU tensors, ``"checked"`` watches every access and ``"fast"`` only runs; on a
             GPU, ``"checked"`` runs in a child process and waits, ``"fast"`` here without waiting
         reverse : run blocks and threads in the opposite order, a second schedule for the checks

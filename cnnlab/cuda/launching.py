@@ -44,20 +44,10 @@ _SCALARS = {  # C++ type: struct format, torch dtype
     "__half": ("e", torch.float16),
     "__nv_bfloat16": ("", torch.bfloat16),  # no number of Python's; tensors only
 }
-_VECTORS = {
-    "char": "char",
-    "uchar": "unsigned char",
-    "short": "short",
-    "ushort": "unsigned short",
-    "int": "int",
-    "uint": "unsigned int",
-    "longlong": "long",
-    "ulonglong": "unsigned long",
-    "float": "float",
-    "double": "double",
-    "__half": "__half",
-    "ulong": "unsigned long",
-    "long": "long",
+_VECTORS = {"float": "float", "double": "double", "__half": "__half"} | {
+    sign[:1] + name: sign + name.replace("longlong", "long")
+    for sign in ("", "unsigned ")
+    for name in ("char", "short", "int", "long", "longlong")
 }
 
 
@@ -128,7 +118,7 @@ class Launch:
     parameters: tuple[Parameter, ...]
     arguments: tuple
     constants: Mapping[str, torch.Tensor]
-    outputs: frozenset[int]
+    outputs: frozenset[int] | None  # None: to be guessed
 
     @property
     def blocks(self) -> int:
@@ -158,7 +148,7 @@ def checked(
     args,
     shared_bytes: int,
     values: Mapping[str, torch.Tensor],
-    outputs: Sequence[str | int],
+    outputs: Sequence[str | int] | None,
 ) -> Launch:
     """A launch of a kernel with these parameters, where CUDA would take it.
 
@@ -190,13 +180,13 @@ def checked(
     writable = {
         key: i for i, p in enumerate(parameters) if p.pointer and not p.const for key in (i, p.name)
     }
-    for wanted in outputs:
+    for wanted in outputs or ():
         if wanted not in writable:
             raise LaunchError(
                 f"outputs names {wanted!r}, which is no pointer that {kernel} may write to"
             )
     args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
-    chosen = frozenset(writable[wanted] for wanted in outputs)
+    chosen = None if outputs is None else frozenset(writable[wanted] for wanted in outputs)
     return Launch(grid, block, shared_bytes, tuple(parameters), args, values, chosen)
 
 

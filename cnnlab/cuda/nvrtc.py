@@ -72,6 +72,13 @@ def _prelude(headers: tuple[str, ...]) -> str:
     for row in (_SIM / "sim_names.h").read_text().splitlines():
         macro = re.match(r"#define (\w+)", row)
         rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
+    # What C++'s library adds, and nvcc takes: calls with a float and a double, or an integer.
+    for name in ("pow", "fmod", "atan2", "hypot", "fmax", "fmin"):
+        for a, b in (("float", "double"), ("double", "float")):
+            body = f"return {name}((double)x, (double)y);"
+            rows.append(f"__device__ inline double {name}({a} x, {b} y) {{ {body} }}")
+    for name in ("sqrt", "exp", "log", "log2", "sin", "cos"):
+        rows.append(f"__device__ inline double {name}(int x) {{ return {name}((double)x); }}")
     return "\n".join([*rows, '#line 1 "kernel.cu"\n'])
 
 

@@ -175,8 +175,8 @@ def _finding_text(f: Finding) -> list[str]:
     rows += [f"    {f.source_line}"] if f.source_line else []
     rows += [f"  {f.message}", f"  {f.cause}"]
     if f.also:
-        pairs = ", ".join(f"{a} and {b}" if a != b else str(a) for a, b in f.also[:6])
-        rows.append(f"  Also between lines {pairs}.")
+        pairs = [f"lines {a} and {b}" if a != b else f"threads in line {a}" for a, b in f.also]
+        rows.append(f"  Also between {', '.join(pairs[:6])}.")
     return rows + [f"  {row}" for row in _block_text(f)]
 
 

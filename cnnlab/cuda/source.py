@@ -29,7 +29,8 @@ _CUDA_INCLUDES = {  # CUDA's name: ours
     "cooperative_groups.h": "sim_groups.h", "cooperative_groups/reduce.h": "sim_groups.h", "cooperative_groups/scan.h": "sim_groups.h",
 }  # fmt: skip
 _CUDA_ONLY = r"^(curand|cub/|thrust/|cuda/|cublas|cufft|cusparse|cudnn|nvtx|cuda_pipeline|cuda_fp8|cuda_fp4|cooperative_groups/|texture_|surface_)"
-_HOST = r"<<<|\bstd\s*::|\bcuda[A-Z]\w*|\bcu(?:blas|rand|fft|dnn)\w+|\busing\s+namespace\s+std\b"  # only in host code
+_HOST_ONLY = r"^(thrust/|cub/|cublas|cufft|cusparse|cusolver|cudnn|curand\.h|nvtx|nvToolsExt|nccl|cuda_profiler)"  # unless a kernel uses it
+_HOST = r"<<<|\b(?:thrust|cub)\s*::|\bstd\s*::|\bcuda[A-Z]\w*|\bcu(?:blas|rand|fft|dnn)\w+|\busing\s+namespace\s+std\b"  # only in host code
 _ANYWHERE = [  # also inside a macro
     (r"\b(?:asm|__asm__|__asm)\b", "inline PTX (asm) is not supported"),
     (r"__attribute__|\[\[\s*gnu::|__declspec", "compiler attributes are not supported"),
@@ -203,13 +204,13 @@ def read(text: str) -> Source:
     split = r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$"
     for found in re.finditer(split, text, re.M):
         problems[found.start()] = "a directive split over two lines is not supported"
-    ours, useless = _includes(text, code, problems)
     plain = re.sub(_DIRECTIVE, _blank, code, flags=re.M)
     macros = [name for name, rest in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
               if re.search(r"__(?:device|global)__", rest)]  # fmt: skip
     kernels, host_part, host_functions = _declared(plain, macros)
     for start, end in host_part:
         plain = _blanked(plain, start, end)
+    ours, useless = _includes(text, code, plain, problems)
     for name, line in host_functions.items():
         for at in _calls(plain, name):
             problems[at] = (
@@ -228,6 +229,7 @@ def read(text: str) -> Source:
         host, device = _blanked(host, start, end), _blanked(device, start, end)
     for start, end, name in reversed(ours):
         host = f'{host[:start]}#include "{name}"{host[end:]}'
+    device = re.sub(_MARKED_LAMBDA, lambda m: m[1] + re.sub(r"[^\n]", " ", m[2]), device)
     host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
     host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
     host = re.sub(_DYNAMIC, _pointer, host)
@@ -236,6 +238,9 @@ def read(text: str) -> Source:
     return Source(text, host, device, tuple(kernels), name, bool(macros))
 
 
+_MARKED_LAMBDA = (
+    r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"  # nvcc --extended-lambda
+)
 _DIRECTIVE = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
 
 
@@ -243,8 +248,8 @@ def _blanked(text: str, start: int, end: int) -> str:
     return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
 
 
-def _includes(text: str, code: str, problems: dict[int, str]):
-    """The includes for which there is a header of ours (with its name), and those that nobody needs."""
+def _includes(text: str, code: str, kernels: str, problems: dict[int, str]):
+    """The includes for which there is a header of ours (with its name), and those that no kernel needs."""
     ours, useless = [], []
     directive = r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(include\w*|import|embed)\b([^\n]*)"
     for found in re.finditer(directive, code, flags=re.M):
@@ -252,7 +257,7 @@ def _includes(text: str, code: str, problems: dict[int, str]):
         name = re.match(r"\s*[<\"]([\w./]+)[>\"]\s*(//.*|/\*.*)?$", rest)
         if found[1] == "include" and name and name[1] in _CUDA_INCLUDES:
             ours.append((*found.span(), _CUDA_INCLUDES[name[1]]))
-        elif found[1] == "include" and name and name[1] in _PLAIN_INCLUDES:
+        elif found[1] == "include" and name and _nobody_needs(name[1], kernels):
             useless.append(found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
             problems[found.start()] = (
@@ -262,6 +267,13 @@ def _includes(text: str, code: str, problems: dict[int, str]):
             allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
             problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
     return ours, useless
+
+
+def _nobody_needs(header: str, kernels: str) -> bool:
+    """Whether it is one that the host part has for itself, or that CUDA knows anyway."""
+    library = re.match(_HOST_ONLY, header)
+    used = library and re.search(rf"\b{library[1].rstrip('/').partition('.')[0]}", kernels)
+    return header in _PLAIN_INCLUDES or (library is not None and not used)
 
 
 def _declared(plain: str, macros: list[str]):

@@ -104,6 +104,62 @@ WRONG = {
         "__global__ void k(float* a) { int t = threadIdx.x; float s; if (t > 3) s = 1;\n a[t] = s; }",
         (1, 8, Z(8)), "uninitialised", ["the variable s", "where it is declared"], [],
     ),
+    "sums that do not start from zero": (
+        "__global__ void k(const float* x, float* o) { float r[2];\n float acc[2][2];\n for (int k = 0; k < 4; ++k) { for (int i = 0; i < 2; ++i) r[i] = x[k + i];\n for (int i = 0; i < 2; ++i) for (int j = 0; j < 2; ++j) acc[i][j] += r[i] * r[j]; }\n o[threadIdx.x] = acc[0][0] + acc[1][1]; }",
+        (1, 8, torch.ones(8), Z(8)), "uninitialised", ["the array acc is read before"], ["r,"],
+    ),
+    "counts that do not start from zero": (
+        "__global__ void k(const int* x, int* o) {\n int n[4];\n for (int i = 0; i < 8; ++i) n[x[i] & 3]++;\n o[threadIdx.x] = n[threadIdx.x & 3]; }",
+        (1, 8, INTS, INTS[:8]), "uninitialised", ["the array n is read before"], [],
+    ),
+    "local array too short, beside another array": (
+        "__global__ void k(const float* x, float* o) { __shared__ float s[8][33]; float r[4]; int t = threadIdx.x; for (int i = 0; i < 8; ++i) s[i][t] = x[t]; __syncthreads();\n for (int i = 0; i <= 4; ++i) r[i] = s[i][t];\n o[t] = r[0] + r[3]; }",
+        (1, 32, Z(32), Z(32)), "out-of-bounds", ["r[4]", "r has index 0..3"], ["s["],
+    ),
+    "two elements swapped in a loop without a barrier": (
+        "__global__ void k(float* x) { __shared__ float s[128]; int t = threadIdx.x; s[t] = s[t + 64] = x[t]; __syncthreads(); for (int d = 1, w = 64; d < 128; d *= 2, w /= 2) { if (t < d) { int a = w * (2 * t + 1) - 1, b = a + w;\n float v = s[a]; s[a] = s[b]; s[b] += v;\n } } __syncthreads(); x[t] = s[t]; }",
+        (1, 64, Z(64)), "shared-race", ["A __syncthreads() is missing"], ["no barrier helps"],
+    ),
+    "the last block adds up, no fence": (
+        "__device__ int count; __global__ void k(float* part, float* sum) { part[blockIdx.x] = 1; if (atomicAdd(&count, 1) == gridDim.x - 1) { float s = 0;\n for (int b = 0; b < gridDim.x; ++b) s += part[b];\n *sum = s; } }",
+        (4, 1, Z(4), Z(1)), "global-race", ["__threadfence() behind the write"], ["Blocks run"],
+    ),
+    "a lock without fences": (
+        "__global__ void k(int* lock, float* s) { while (atomicCAS(lock, 0, 1) != 0) {}\n s[0] += 1.0f;\n atomicExch(lock, 0); }",
+        (4, 1, INTS[:1], Z(1)), "global-race", ["it lacks its fences"], ["Blocks run"],
+    ),
+    "neighbours in place, of other blocks and of one's own warp": (
+        "__global__ void k(float* x) { int i = blockIdx.x * 32 + threadIdx.x; if (i > 0 && i < 127)\n x[i] = x[i - 1] + x[i + 1]; }",
+        (4, 32, Z(128)), "global-race", ["Blocks run in any order"], ["__syncwarp() is missing"],
+    ),
+    "two shared arrays, one barrier for both": (
+        "__global__ void k(const float* a, float* o) { __shared__ float s[16][16], t[16][16]; int x = threadIdx.x, y = threadIdx.y;\n s[y][x] = a[x]; t[y][x] = a[y];\n float v = 0; for (int i = 0; i < 16; ++i) v += s[y][i] * t[i][x];\n o[y * 16 + x] = v; }",
+        (1, (16, 16), Z(16), Z(256)), "shared-race", ["A __syncthreads() is missing between line 2 and line 3"], ["__syncwarp() is missing"],
+    ),
+    "dynamic shared memory that was not asked for": (
+        "extern __shared__ float s[]; __global__ void k(float* x) { int t = threadIdx.x;\n s[t] = x[t];\n __syncthreads(); x[t] = s[31 - t]; }",
+        (1, 32, Z(32)), "out-of-bounds", ["gave 0 bytes of dynamic shared memory", "shared_bytes="], ["tensor"],
+    ),
+    "half a pair beyond the end": (
+        "__global__ void k(const float* x, float* o) { int t = threadIdx.x; const float2* p = (const float2*)x;\n float2 v = p[t];\n o[t] = v.x + v.y; }",
+        (1, 4, Z(7), Z(4)), "out-of-bounds", ["x[6..7], valid: 0..6"], [],
+    ),
+    "a pointer that was not given": (
+        "__global__ void k(const float* x, const float* y, float* o) { int t = threadIdx.x;\n o[t] = x[t] + y[t]; }",
+        (1, 4, Z(4), None, Z(4)), "null-pointer", ["the launch gave None for y"], [],
+    ),
+    "a maximum that one thread sets first": (
+        "__global__ void k(const int* x, int* o) { __shared__ int m; int t = threadIdx.x; if (t == 0) m = -1;\n int old = m; while (old < x[t]) { int seen = old; old = atomicCAS(&m, seen, x[t]); if (old == seen) break; }\n __syncthreads(); if (t == 0) o[0] = m; }",
+        (1, 64, INTS, INTS[:1]), "shared-race", ["A __syncthreads() is missing"], [],
+    ),
+    "grid of two dimensions too small": (
+        "__global__ void k(float* o, int w) { o[(blockIdx.y * 8 + threadIdx.y) * w + blockIdx.x * 8 + threadIdx.x] = 1; }",
+        ((2, 2), (8, 8), Z(20, 20), 20), "unwritten", ["256 threads were launched for 400 elements"], [],
+    ),
+    "a lock that nobody opens": (
+        "__global__ void k(int* lock, float* s) { if (threadIdx.x == 0) {\n while (atomicCAS(lock, 0, 1) != 0) {}\n s[0] += 1.0f; } }",
+        (2, 32, INTS[:1], Z(1)), "infinite-loop", ["never ends"], [], {"timeout": 0.3},
+    ),
 }  # fmt: skip
 
 
@@ -119,7 +175,12 @@ def test_the_cause_follows_from_the_evidence(name):
         assert not rest  # no false one in its train
 
 
+FLAG = "__global__ void k(volatile int* ready, float* data) {{ int b = blockIdx.x; if (b > 0) {{ while (ready[b - 1] == 0) {{}}\n __threadfence(); data[b] = data[b - 1] * 2; }} else data[0] = 1; {} ready[b] = 1; }}"
 RIGHT = {
+    "a volatile flag that says that a thread of one's own block is ready": (
+        "__global__ void k(volatile int* f, float* x) { int t = threadIdx.x; if (t == 0) { while (*f == 0) {} __threadfence(); x[1] = x[0] + 1; } if (t == 40) { x[0] = 1; __threadfence(); *f = 1; } }",
+        (1, 64, INTS[:1], Z(2)),
+    ),
     "a flag that all set": ("__global__ void k(int* f) { if (threadIdx.x > 3) *f = 1; }", (4, 64, INTS[:1])),
     "a lock": (
         "__global__ void k(int* lock, float* s) { bool done = false; while (!done) if (atomicCAS(lock, 0, 1) == 0) { __threadfence(); s[0] += 1.0f; __threadfence(); atomicExch(lock, 0); done = true; } }",
@@ -153,6 +214,62 @@ def test_a_flag_is_a_note_and_so_are_old_contents():
     )
     (note,) = launch("__global__ void k(int* h) { atomicAdd(&h[0], 1); }", 1, 32, INTS[:1]).notes
     assert "h was read before it was written" in note
+
+
+COMPACT = "__global__ void k(const int* x, int* o, int* n) { int v = x[threadIdx.x]; if (v & 1) o[atomicAdd(n, 1)] = v; }"
+
+
+def test_a_list_of_what_was_found_need_not_fill_its_array():
+    how = (1, 64, torch.arange(64, dtype=torch.int32), INTS, INTS[:1])
+    report = launch(COMPACT, *how)
+    assert report.ok and any("32 of 64 elements of o were not written" in n for n in report.notes)
+    assert launch(COMPACT, *how, outputs=["o"]).kinds == {"unwritten"}
+
+
+def test_named_outputs_are_all_the_outputs():
+    mark = "__global__ void k(const float* x, float* o) { int t = threadIdx.x; if (x[t] > 0) o[t] = 1; }"
+    (finding,) = launch(mark, 1, 32, torch.arange(32.0), Z(32)).findings
+    assert finding.kind == "unwritten" and "outputs=" in finding.cause
+    assert launch(mark, 1, 32, torch.arange(32.0), Z(32), outputs=[]).ok
+
+
+def test_a_line_that_says_also_names_other_lines_only():
+    text = str(launch("""__global__ void k(float* x) { __shared__ float s[64]; int t = threadIdx.x;
+s[t] = x[t];
+x[t] = s[63 - t];
+s[t] = 2;
+}""", 1, 64, Z(64)))  # fmt: skip
+    assert "Also between lines 3 and 4." in text and "3 and 2" not in text
+
+
+def test_what_went_out_of_bounds_is_missing_elsewhere():
+    source = "__global__ void k(float* o, int w) { int t = threadIdx.x; o[t * w] = t; }"
+    _, unwritten = launch(source, 1, 32, Z(32), 2).findings
+    assert unwritten.kind == "unwritten" and "went out of bounds" in unwritten.cause
+
+
+def test_a_wrong_mask_comes_before_what_follows_from_it():
+    source = "__global__ void k(int* x) { int t = threadIdx.x; for (int d = 1; d < 32; d *= 2)\n x[t] += __shfl_up_sync(0xffff, t, d);\n __syncthreads(); }"
+    assert [f.kind for f in launch(source, 1, 64, INTS).findings] == ["warp-mask", "deadlock"]
+
+
+@pytest.mark.parametrize("call", ["v += w.shfl_down(v, 1);", "v += w.any(v > 1);", "v += cg::reduce(w, v, cg::plus<float>());"])  # fmt: skip
+def test_a_group_operation_that_some_leave_out_is_told_at_its_line(call):
+    (finding,) = launch(f"""#include <cooperative_groups/reduce.h>
+namespace cg = cooperative_groups;
+__global__ void k(float* a) {{ auto w = cg::tiled_partition<32>(cg::this_thread_block());
+float v = a[threadIdx.x];
+if (threadIdx.x < 5)
+    {call}
+__syncthreads();
+a[threadIdx.x] = v; }}""", 1, 64, Z(64)).findings  # fmt: skip
+    assert finding.kind == "deadlock" and finding.line == 6
+
+
+def test_a_volatile_flag_between_blocks_needs_its_fence():
+    how = (4, 1, INTS[:4], Z(4))
+    assert launch(FLAG.format("__threadfence();"), *how).ok
+    assert launch(FLAG.format(""), *how).kinds == {"global-race"}
 
 
 def test_a_slow_kernel_is_not_called_endless():
@@ -320,6 +437,18 @@ def test_a_whole_file_with_its_host_part():
     assert (out == 2).all()
     report = cuda.compile(FILE, use_nvrtc=False)[1, 128](Z(100), Z(100), Z(100), 101)
     assert {f.line for f in report.findings} == {10}
+
+
+def test_a_library_of_the_host_part_is_left_out_and_refused_in_a_kernel():
+    host = """
+#include <thrust/device_vector.h>
+#include <cublas_v2.h>
+__global__ void k(float* o) { o[0] = %s; }
+int main() { thrust::device_vector<float> v(3); }
+"""
+    assert cuda.compile(host % "1", use_nvrtc=False)[1, 1](Z(1)).ok
+    with pytest.raises(cuda.CompileError, match="thrust/device_vector.h is CUDA's"):
+        read(host % "thrust::max(1, 2)")
 
 
 def test_all_refusals_come_at_once():

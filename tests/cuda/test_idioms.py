@@ -69,6 +69,16 @@ memcpy(&a[t], &n[t], 4); memset(&a[t], 0, 4);
 a[t] = M_PI + FLT_EPSILON + CUDART_PI_F + (a[t] < CUDART_INF_F) + DBL_MAX * 0 + warpSize;
 union { float f; int i; } u; u.f = 1.0f; n[t] = u.i;
 switch (t % 3) { case 0: a[t] = 1; break; case 1: a[t] = 2; break; default: a[t] = 3; }
+double x = norm3d(1.0, 2.0, 2.0) + rnorm3d(1.0, 2.0, 2.0) + norm4d(1.0, 1.0, 1.0, 1.0) + rhypot(3.0, 4.0) + rcbrt(8.0) + exp10(1.0) + sinpi(0.5) + cospi(1.0) + normcdf(0.0) + erfcx(0.5); a[t] = x + norm4df(1, 1, 1, 1) + rhypotf(3, 4) + erfcxf(0.5f);
+double w; int e; a[t] = modf(2.5, &w) + frexp(8.0, &e) + w + e + scalbn(1.0, 3) + nextafter(1.0, 2.0) + logb(8.0) + fmax(1.0, 2.0f) + pow(a[t], 3.0) + sqrt(4) + (float)lrint(2.5) + llround(2.5) + ilogb(8.0);
+float s, c; sincospif(0.25f, &s, &c); a[t] = s + c; double u, v; sincospi(0.25, &u, &v); a[t] += u + v + nextafterf(1.0f, 2.0f) + ilogbf(8.0f);
+n[t] = umin(1u, 2u) + umax(1u, 2u) + llmin(1ll, 2ll) + llmax(1ll, 2ll) + llabs(-1ll) + labs(-1l) + __hadd(1, 3) + __rhadd(1, 2) + __uhadd(1u, 3u) + __usad(1u, 3u, 2u);
+n[t] = (int)(__brevll(1ull) >> 60) + (int)__mul64hi(1ll << 40, 1ll << 30) + (int)__umul64hi(1ull << 40, 1ull << 30);
+n[t] = __float2uint_ru(1.5f) + (int)__float2ll_rz(1.5f) + (int)__float2ull_rn(1.5f) + __double2int_rd(1.5) + __double2int_ru(1.5) + __double2uint_rn(1.5) + (int)__double2ll_rn(1.5);
+a[t] = __uint2double_rn(3u) + __ll2double_rn(3ll) + __ull2float_rn(3ull) + __dsub_rn(3, 1) + __ddiv_rn(1, 2) + __dsqrt_rn(4) + __drcp_rn(4) + __fma_rn(1, 2, 3);
+for (int i : {1, 2, 3}) n[t] += i; int list[] = {4, 5}; for (int v : list) n[t] += v;
+auto g = [&] __device__ (int i) { return a[i]; }; a[t] = g(t); auto h = [=] __host__ __device__ () { return t; }; n[t] = h();
+n[t] = CHAR_BIT + SHRT_MAX + USHRT_MAX + UINT8_MAX + INT16_MAX + UINT16_MAX + (SIZE_MAX > 1) + (ULLONG_MAX > 1) + (INT64_MAX > 1); a[t] = M_E + M_LN2 + M_SQRT2 + M_SQRT1_2 + M_1_PI + (a[t] < HUGE_VALF) + CUDART_PI + (1.0 < CUDART_INF) + DBL_MIN;
 const float* __restrict__ p = a; float x = p[t]; a[t] = x; goto end; end: n[t] = 1;
 """
 HALF = """
@@ -79,6 +89,8 @@ half h = a[t]; n[t] = __hgt(h, half(0.0f)) + __hlt(h, h) + __heq(h, h) + (h > ha
 a[t] = __half2float(hexp(half(1.0f))) + __half2float(hsqrt(half(4.0f))) + __half2float(__habs(half(-1.0f))) + __half2float(hlog(half(2.0f))) + __half2float(hrsqrt(half(4.0f)));
 half2 m = __hmax2(make_half2(1, 2), make_half2(2, 1)); a[t] = __half2float(__hmax(__low2half(m), __high2half(m))); n[t] = __half2int_rn(half(2.5f)) + __half_as_ushort(half(1.0f));
 half h = __int2half_rn(3); half2 p = __half2half2(h), q = __halves2half2(h, h), r = __float22half2_rn(make_float2(1, 2)); a[t] = __low2float(p) + __high2float(q) + __low2float(r);
+half2 v(half(1.0f), half(4.0f)), w = h2rcp(v) + h2rsqrt(v) + __lowhigh2highlow(v); a[t] = __low2float(w) + __high2float(w); n[t] = v == v;
+half h = a[t]; h = __hfma_relu(h, h, h); h = __hadd_sat(h, __hmul_sat(h, h)); n[t] = __hisinf(h) + __half2uint_rn(h); h = __double2half(1.0); h = __short2half_rn(3); h = __ushort2half_rn(4); a[t] = h;
 __nv_bfloat16 b = __float2bfloat16(a[t]); b += __float2bfloat16(1.0f); a[t] = __bfloat162float(b * b);
 """
 GROUPS = """
@@ -89,6 +101,7 @@ cg::thread_group g = cg::tiled_partition(cg::this_thread_block(), 8); g.sync(); 
 cg::thread_group g = cg::this_thread_block(); g.sync(); a[t] = g.size();
 if (t < 7) { auto g = cg::coalesced_threads(); a[t] = g.thread_rank() + g.size() + g.shfl(a[t], 0); }
 auto warp = cg::tiled_partition<32>(cg::this_thread_block()); a[t] = cg::reduce(warp, a[t], cg::plus<float>()); n[t] = cg::reduce(warp, n[t], cg::greater<int>());
+auto warp = cg::tiled_partition<32>(cg::this_thread_block()); int all; n[t] = warp.match_all(1, all) + all; auto odd = cg::binary_partition(warp, t & 1); n[t] += odd.size() + odd.thread_rank(); auto same = cg::labeled_partition(warp, t & 3); n[t] += same.size(); cg::invoke_one(warp, [&] { n[40] = 1; });
 auto tile = cg::tiled_partition<16>(cg::this_thread_block()); n[t] = cg::inclusive_scan(tile, n[t], cg::plus<int>()) + cg::exclusive_scan(tile, n[t]);
 a[t] = INFINITY; uint u = 3; n[t] = u; float m = -INFINITY; a[t] = fmaxf(m, a[t]);
 """

@@ -21,11 +21,22 @@
 #define CNNLAB_PC __builtin_return_address(0)
 #define __builtin_align__(n) __align__(n)
 #define __CUDACC__ 1
+#define __CUDACC_VER_MAJOR__ 13
 #define __CUDA_ARCH__ 900
 
 typedef decltype(sizeof(0)) size_t;
 typedef long ptrdiff_t;
 #include "sim_names.h"
+namespace std {  // for `for (int i : {1, 2, 3})`; its members' order is the compiler's own
+template <class T> class initializer_list {
+    const T* first;
+    size_t count;
+public:
+    constexpr const T* begin() const noexcept { return first; }
+    constexpr const T* end() const noexcept { return first + count; }
+    constexpr size_t size() const noexcept { return count; }
+};
+}
 
 // ---- vector types ----------------------------------------------------------------------------
 #define CNNLAB_VECTORS(T, name, a1, a2, a4)                                                           \
@@ -250,23 +261,32 @@ CNNLAB_INLINE float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
 CNNLAB_INLINE double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
 CNNLAB_INLINE void sincosf(float x, float* s, float* c) { *s = __builtin_sinf(x), *c = __builtin_cosf(x); }
 CNNLAB_INLINE void sincos(double x, double* s, double* c) { *s = __builtin_sin(x), *c = __builtin_cos(x); }
-CNNLAB_INLINE float exp10f(float x) { return __builtin_powf(10.0f, x); }
-CNNLAB_INLINE float rcbrtf(float x) { return 1.0f / __builtin_cbrtf(x); }
-CNNLAB_INLINE float sinpif(float x) { return __builtin_sinf(x * 3.141592654f); }
-CNNLAB_INLINE float cospif(float x) { return __builtin_cosf(x * 3.141592654f); }
-CNNLAB_INLINE float normcdff(float x) { return 0.5f * __builtin_erfcf(x * -0.707106781f); }
-CNNLAB_INLINE float norm3df(float x, float y, float z) { return __builtin_sqrtf(x * x + y * y + z * z); }
 CNNLAB_INLINE float fdividef(float x, float y) { return x / y; }
-CNNLAB_INLINE float ldexpf(float x, int e) { return __builtin_ldexpf(x, e); }
-CNNLAB_INLINE double ldexp(double x, int e) { return __builtin_ldexp(x, e); }
-CNNLAB_INLINE float scalbnf(float x, int e) { return __builtin_ldexpf(x, e); }
-CNNLAB_INLINE float frexpf(float x, int* e) { return __builtin_frexpf(x, e); }
-CNNLAB_INLINE float modff(float x, float* w) { return __builtin_modff(x, w); }
-CNNLAB_INLINE long lroundf(float x) { return (long)__builtin_roundf(x); }
-CNNLAB_INLINE long lround(double x) { return (long)__builtin_round(x); }
-CNNLAB_INLINE long lrintf(float x) { return (long)__builtin_rintf(x); }
-CNNLAB_INLINE long long llroundf(float x) { return (long long)__builtin_roundf(x); }
-CNNLAB_INLINE long long llrintf(float x) { return (long long)__builtin_rintf(x); }
+#define CNNLAB_OWN(T, f) /* what the C library lacks, in double and in float */                                \
+    CNNLAB_INLINE T exp10##f(T x) { return pow(T(10), x); }                                                    \
+    CNNLAB_INLINE T rcbrt##f(T x) { return 1 / cbrt(x); }                                                      \
+    CNNLAB_INLINE T sinpi##f(T x) { return sin(x * T(3.14159265358979323846)); }                               \
+    CNNLAB_INLINE T cospi##f(T x) { return cos(x * T(3.14159265358979323846)); }                               \
+    CNNLAB_INLINE void sincospi##f(T x, T* s, T* c) { *s = sinpi##f(x), *c = cospi##f(x); }                    \
+    CNNLAB_INLINE T normcdf##f(T x) { return erfc(x * T(-0.70710678118654752440)) / 2; }                       \
+    CNNLAB_INLINE T erfcx##f(T x) { return exp(x * x) * erfc(x); }                                             \
+    CNNLAB_INLINE T rhypot##f(T x, T y) { return 1 / hypot(x, y); }                                            \
+    CNNLAB_INLINE T norm3d##f(T x, T y, T z) { return sqrt(x * x + y * y + z * z); }                           \
+    CNNLAB_INLINE T rnorm3d##f(T x, T y, T z) { return 1 / norm3d##f(x, y, z); }                               \
+    CNNLAB_INLINE T norm4d##f(T x, T y, T z, T w) { return sqrt(x * x + y * y + z * z + w * w); }              \
+    CNNLAB_INLINE T ldexp##f(T x, int e) { return __builtin_ldexp##f(x, e); }                                  \
+    CNNLAB_INLINE T scalbn##f(T x, int e) { return __builtin_ldexp##f(x, e); }                                 \
+    CNNLAB_INLINE T frexp##f(T x, int* e) { return __builtin_frexp##f(x, e); }                                 \
+    CNNLAB_INLINE T modf##f(T x, T* w) { return __builtin_modf##f(x, w); }                                     \
+    CNNLAB_INLINE T nextafter##f(T x, T to) { return __builtin_nextafter##f(x, to); }                          \
+    CNNLAB_INLINE T nan##f(const char*) { return __builtin_nan##f(""); }                                       \
+    CNNLAB_INLINE int ilogb##f(T x) { return (int)logb(x); }                                                   \
+    CNNLAB_INLINE long lround##f(T x) { return (long)round(x); }                                               \
+    CNNLAB_INLINE long lrint##f(T x) { return (long)rint(x); }                                                 \
+    CNNLAB_INLINE long long llround##f(T x) { return (long long)round(x); }                                    \
+    CNNLAB_INLINE long long llrint##f(T x) { return (long long)rint(x); }
+CNNLAB_OWN(double, ) CNNLAB_OWN(float, f)
+#undef CNNLAB_OWN
 CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 #define isnan(x) __builtin_isnan(x)
 #define isinf(x) __builtin_isinf(x)
@@ -294,6 +314,11 @@ CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0
 #define __frcp_rn(a) (1.0f / (float)(a))
 #define __fsqrt_rn(a) __builtin_sqrtf(a)
 #define __frsqrt_rn(a) (1.0f / __builtin_sqrtf(a))
+#define __dsub_rn(a, b) ((double)(a) - (double)(b))
+#define __ddiv_rn(a, b) ((double)(a) / (double)(b))
+#define __dsqrt_rn(a) __builtin_sqrt(a)
+#define __drcp_rn(a) (1.0 / (double)(a))
+#define __fma_rn(a, b, c) __builtin_fma(a, b, c)
 #define __mul24(a, b) ((int)(a) * (int)(b))
 #define __umul24(a, b) ((unsigned)(a) * (unsigned)(b))
 CNNLAB_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }
@@ -307,6 +332,21 @@ CNNLAB_INLINE unsigned __brev(unsigned x) {
 }
 CNNLAB_INLINE int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
 CNNLAB_INLINE int __ffsll(long long x) { return __builtin_ffsll(x); }
+CNNLAB_INLINE unsigned long long __brevll(unsigned long long x) {
+    return (unsigned long long)__brev((unsigned)x) << 32 | __brev((unsigned)(x >> 32));
+}
+CNNLAB_INLINE long long __mul64hi(long long a, long long b) { return (__int128)a * b >> 64; }
+CNNLAB_INLINE unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned __int128)a * b >> 64; }
+CNNLAB_INLINE unsigned umin(unsigned a, unsigned b) { return a < b ? a : b; }
+CNNLAB_INLINE unsigned umax(unsigned a, unsigned b) { return a > b ? a : b; }
+CNNLAB_INLINE long long llmin(long long a, long long b) { return a < b ? a : b; }
+CNNLAB_INLINE long long llmax(long long a, long long b) { return a > b ? a : b; }
+CNNLAB_INLINE long long llabs(long long x) { return x < 0 ? -x : x; }
+CNNLAB_INLINE long labs(long x) { return x < 0 ? -x : x; }
+CNNLAB_INLINE int __hadd(int a, int b) { return ((long)a + b) >> 1; }
+CNNLAB_INLINE int __rhadd(int a, int b) { return ((long)a + b + 1) >> 1; }
+CNNLAB_INLINE unsigned __uhadd(unsigned a, unsigned b) { return ((unsigned long)a + b) >> 1; }
+CNNLAB_INLINE unsigned __usad(unsigned a, unsigned b, unsigned c) { return c + (a > b ? a - b : b - a); }
 CNNLAB_INLINE unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long)a * b >> 32; }
 CNNLAB_INLINE int __mulhi(int a, int b) { return (long)a * b >> 32; }
 CNNLAB_INLINE unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned n) { return ((unsigned long)hi << 32 | lo) << (n & 31) >> 32; }
@@ -335,21 +375,19 @@ CNNLAB_INLINE int __float_as_int(float x) { return cnnlab_value<int>(cnnlab_bits
 CNNLAB_INLINE unsigned __float_as_uint(float x) { return cnnlab_value<unsigned>(cnnlab_bits(x)); }
 CNNLAB_INLINE float __int_as_float(int x) { return cnnlab_value<float>(cnnlab_bits(x)); }
 CNNLAB_INLINE float __uint_as_float(unsigned x) { return cnnlab_value<float>(cnnlab_bits(x)); }
-CNNLAB_INLINE int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
-CNNLAB_INLINE int __float2int_rd(float x) { return (int)__builtin_floorf(x); }
-CNNLAB_INLINE int __float2int_ru(float x) { return (int)__builtin_ceilf(x); }
-CNNLAB_INLINE int __float2int_rz(float x) { return (int)x; }
-CNNLAB_INLINE unsigned __float2uint_rn(float x) { return (unsigned)__builtin_rintf(x); }
-CNNLAB_INLINE float __int2float_rn(int x) { return (float)x; }
-CNNLAB_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
-CNNLAB_INLINE unsigned __float2uint_rz(float x) { return (unsigned)x; }
-CNNLAB_INLINE unsigned __float2uint_rd(float x) { return (unsigned)__builtin_floorf(x); }
-CNNLAB_INLINE long long __float2ll_rn(float x) { return (long long)__builtin_rintf(x); }
-CNNLAB_INLINE int __double2int_rn(double x) { return (int)__builtin_rint(x); }
-CNNLAB_INLINE int __double2int_rz(double x) { return (int)x; }
+#define CNNLAB_ROUND(from, f, to, type) /* to nearest, to zero, down, up */                          \
+    CNNLAB_INLINE type __##from##2##to##_rn(from x) { return (type)__builtin_rint##f(x); }         \
+    CNNLAB_INLINE type __##from##2##to##_rz(from x) { return (type)x; }                            \
+    CNNLAB_INLINE type __##from##2##to##_rd(from x) { return (type)__builtin_floor##f(x); }        \
+    CNNLAB_INLINE type __##from##2##to##_ru(from x) { return (type)__builtin_ceil##f(x); }
+#define CNNLAB_CONVERT(name, type)                                                                 \
+    CNNLAB_ROUND(float, f, name, type) CNNLAB_ROUND(double, , name, type)                          \
+    CNNLAB_INLINE float __##name##2float_rn(type x) { return (float)x; }                           \
+    CNNLAB_INLINE double __##name##2double_rn(type x) { return (double)x; }
+CNNLAB_CONVERT(int, int) CNNLAB_CONVERT(uint, unsigned) CNNLAB_CONVERT(ll, long long) CNNLAB_CONVERT(ull, unsigned long long)
+#undef CNNLAB_CONVERT
+#undef CNNLAB_ROUND
 CNNLAB_INLINE float __double2float_rn(double x) { return (float)x; }
-CNNLAB_INLINE double __int2double_rn(int x) { return x; }
-CNNLAB_INLINE float __ll2float_rn(long long x) { return (float)x; }
 CNNLAB_INLINE long long __double_as_longlong(double x) { return cnnlab_value<long long>(cnnlab_bits(x)); }
 CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<double>(cnnlab_bits(x)); }
 CNNLAB_INLINE int __double2loint(double x) { return (int)__double_as_longlong(x); }

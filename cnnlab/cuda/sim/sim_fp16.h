@@ -34,7 +34,11 @@ CNNLAB_INLINE unsigned short cnnlab_float_to_bf(float x) {
         T& operator/=(T o) { return *this = T((float)*this / (float)o); }                                              \
         T operator-() const { return T(-(float)*this); }                                                               \
     };                                                                                                                 \
-    struct __attribute__((aligned(4))) T2 { T x, y; };                                                                 \
+    struct __attribute__((aligned(4))) T2 {                                                                            \
+        T x, y;                                                                                                        \
+        T2() = default;                                                                                                \
+        T2(T x, T y) : x(x), y(y) {}                                                                                   \
+    };                                                                                                                 \
     CNNLAB_OP16(T, T2, +, __hadd, __hadd2, __hadd_rn) CNNLAB_OP16(T, T2, -, __hsub, __hsub2, __hsub_rn)                \
     CNNLAB_OP16(T, T2, *, __hmul, __hmul2, __hmul_rn) CNNLAB_OP16(T, T2, /, __hdiv, __h2div, __hdiv_rn)                \
     CNNLAB_ORDER16(T, T2, <, __hlt) CNNLAB_ORDER16(T, T2, >, __hgt) CNNLAB_ORDER16(T, T2, <=, __hle)                   \
@@ -47,7 +51,15 @@ CNNLAB_INLINE unsigned short cnnlab_float_to_bf(float x) {
     CNNLAB_INLINE T __habs(T a) { return T(__builtin_fabsf(a)); }                                                      \
     CNNLAB_INLINE T __hneg(T a) { return -a; }                                                                         \
     CNNLAB_INLINE bool __hisnan(T a) { return __builtin_isnan((float)a); }                                             \
+    CNNLAB_INLINE int __hisinf(T a) { return __builtin_isinf_sign((float)a); }                                         \
+    CNNLAB_INLINE T __hadd_sat(T a, T b) { return T(__saturatef((float)a + (float)b)); }                               \
+    CNNLAB_INLINE T __hmul_sat(T a, T b) { return T(__saturatef((float)a * (float)b)); }                               \
+    CNNLAB_INLINE T2 h2rcp(T2 a) { return {hrcp(a.x), hrcp(a.y)}; }                                                    \
+    CNNLAB_INLINE T2 h2rsqrt(T2 a) { return {hrsqrt(a.x), hrsqrt(a.y)}; }                                              \
+    CNNLAB_INLINE bool operator==(T2 a, T2 b) { return a.x == b.x && a.y == b.y; }                                     \
+    CNNLAB_INLINE T2 __lowhigh2highlow(T2 a) { return {a.y, a.x}; }                                                    \
     CNNLAB_INLINE T __hfma(T a, T b, T c) { return T((double)(float)a * (float)b + (float)c); }                        \
+    CNNLAB_INLINE T __hfma_relu(T a, T b, T c) { T r = __hfma(a, b, c); return (float)r > 0 ? r : T(0); }              \
     CNNLAB_INLINE T __hmax(T a, T b) { return (float)a > (float)b ? a : b; }                                           \
     CNNLAB_INLINE T __hmin(T a, T b) { return (float)a < (float)b ? a : b; }                                           \
     CNNLAB_INLINE T2 operator-(T2 a) { return {-a.x, -a.y}; }                                                          \
@@ -82,6 +94,10 @@ typedef __half half; typedef __half2 half2; typedef __nv_bfloat16 nv_bfloat16; t
     CNNLAB_INLINE float __##half##2float(T x) { return x; }                                                            \
     CNNLAB_INLINE T __int2##half##_rn(int x) { return T(x); }                                                          \
     CNNLAB_INLINE T __uint2##half##_rn(unsigned x) { return T(x); }                                                    \
+    CNNLAB_INLINE T __double2##half(double x) { return T(x); }                                                         \
+    CNNLAB_INLINE T __short2##half##_rn(short x) { return T((int)x); }                                                 \
+    CNNLAB_INLINE T __ushort2##half##_rn(unsigned short x) { return T((int)x); }                                       \
+    CNNLAB_INLINE unsigned __##half##2uint_rn(T x) { return (unsigned)__builtin_rintf(x); }                            \
     CNNLAB_INLINE int __##half##2int_rn(T x) { return (int)__builtin_rintf(x); }                                       \
     CNNLAB_INLINE int __##half##2int_rz(T x) { return (int)(float)x; }                                                 \
     CNNLAB_INLINE unsigned short __##half##_as_ushort(T x) { return x.bits; }                                          \

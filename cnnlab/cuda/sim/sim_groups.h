@@ -24,22 +24,28 @@ struct cnnlab_lanes {
         for (; rank > 0; --rank) left &= left - 1;
         return left ? __builtin_ctz(left) : 0;
     }
-    template <class T> T from(const char* what, T v, int rank) const {
+    template <class T> T from(const char* what, T v, int rank, void* pc) const {
         bool there = rank >= 0 && rank < (int)size();
-        return cnnlab_shuffle(what, lanes, v, there ? lane_of(rank) : (int)cnnlab_lane(), CNNLAB_PC);
+        return cnnlab_shuffle(what, lanes, v, there ? lane_of(rank) : (int)cnnlab_lane(), pc);
     }
-    template <class T> T shfl(T v, int rank) const { return from("shfl", v, rank % (int)size()); }
-    template <class T> T shfl_down(T v, unsigned d) const { return from("shfl_down", v, (int)(thread_rank() + d)); }
-    template <class T> T shfl_up(T v, unsigned d) const { return from("shfl_up", v, (int)(thread_rank() - d)); }
-    template <class T> T shfl_xor(T v, unsigned d) const { return from("shfl_xor", v, (int)(thread_rank() ^ d)); }
-    int any(int p) const { return __any_sync(lanes, p); }
-    int all(int p) const { return __all_sync(lanes, p); }
-    unsigned ballot(int p) const {
-        unsigned votes = __ballot_sync(lanes, p), mine = 0;
+    // Not inlined, so that they return to the student's line.
+#define CNNLAB_SHUFFLE(name, type, x, rank)                                                                            \
+    template <class T> __attribute__((noinline)) T name(T v, type x) const { return from(#name, v, (int)(rank), CNNLAB_PC); }
+    CNNLAB_SHUFFLE(shfl, int, rank, rank % (int)size())
+    CNNLAB_SHUFFLE(shfl_down, unsigned, d, thread_rank() + d)
+    CNNLAB_SHUFFLE(shfl_up, unsigned, d, thread_rank() - d)
+    CNNLAB_SHUFFLE(shfl_xor, unsigned, d, thread_rank() ^ d)
+#undef CNNLAB_SHUFFLE
+    unsigned votes(const char* what, int p, void* pc) const { return cnnlab_ballot(cnnlab_warp(what, lanes, p != 0, pc)); }
+    __attribute__((noinline)) int any(int p) const { return votes("any", p, CNNLAB_PC) != 0; }
+    __attribute__((noinline)) int all(int p) const { return votes("all", p, CNNLAB_PC) == lanes; }
+    __attribute__((noinline)) unsigned ballot(int p) const {
+        unsigned votes = this->votes("ballot", p, CNNLAB_PC), mine = 0;
         for (unsigned i = 0; i < size(); ++i) mine |= (votes >> lane_of(i) & 1u) << i;
         return mine;
     }
     template <class T> unsigned match_any(T v) const { return __match_any_sync(lanes, v); }
+    template <class T> unsigned match_all(T v, int& all) const { return __match_all_sync(lanes, v, &all); }
     unsigned meta_group_size() const { return (thread_block::size() + size() - 1) / size(); }
     unsigned meta_group_rank() const { return thread_block::thread_rank() / size(); }
 };
@@ -65,6 +71,14 @@ CNNLAB_INLINE coalesced_group coalesced_threads() { return {{__activemask()}}; }
 template <class G> CNNLAB_INLINE void sync(const G& g, int line = __builtin_LINE()) { g.sync(line); }
 template <unsigned N, class P> CNNLAB_INLINE thread_block_tile<N, P> tiled_partition(const P&) { return {}; }
 CNNLAB_INLINE thread_group tiled_partition(const thread_group&, unsigned n) { return cnnlab_lanes{cnnlab_tile(n)}; }
+template <class G> CNNLAB_INLINE coalesced_group binary_partition(const G& g, bool p) {
+    unsigned votes = __ballot_sync(g.lanes, p);
+    return {{p ? votes : g.lanes & ~votes}};
+}
+template <class G, class T> CNNLAB_INLINE coalesced_group labeled_partition(const G& g, T label) {
+    return {{__match_any_sync(g.lanes, label)}};
+}
+template <class G, class F> CNNLAB_INLINE void invoke_one(const G& g, F f) { if (g.thread_rank() == 0) f(); }
 template <class T = void> struct plus { T operator()(T a, T b) const { return a + b; } };
 template <class T = void> struct less { T operator()(T a, T b) const { return b < a ? b : a; } };
 template <class T = void> struct greater { T operator()(T a, T b) const { return a < b ? b : a; } };
@@ -82,13 +96,13 @@ template <class T, class F> CNNLAB_HOOK T cnnlab_fold(const char* what, unsigned
     }
     return sum;
 }
-template <class G, class T, class F> CNNLAB_INLINE T reduce(const G& g, T v, F op) {
+template <class G, class T, class F> CNNLAB_HOOK T reduce(const G& g, T v, F op) {
     return cnnlab_fold("cg::reduce", g.lanes, v, op, ~0u, CNNLAB_PC);
 }
-template <class G, class T, class F> CNNLAB_INLINE T inclusive_scan(const G& g, T v, F op) {
+template <class G, class T, class F> CNNLAB_HOOK T inclusive_scan(const G& g, T v, F op) {
     return cnnlab_fold("cg::inclusive_scan", g.lanes, v, op, (2u << cnnlab_lane()) - 1, CNNLAB_PC);
 }
-template <class G, class T, class F> CNNLAB_INLINE T exclusive_scan(const G& g, T v, F op) {
+template <class G, class T, class F> CNNLAB_HOOK T exclusive_scan(const G& g, T v, F op) {
     return cnnlab_fold("cg::exclusive_scan", g.lanes, v, op, (1u << cnnlab_lane()) - 1, CNNLAB_PC);
 }
 template <class G, class T> CNNLAB_INLINE T inclusive_scan(const G& g, T v) { return inclusive_scan(g, v, plus<T>()); }

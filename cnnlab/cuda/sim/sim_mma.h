@@ -27,18 +27,18 @@ template <class Use, int M, int N, int K, class T, class Layout = void> struct f
 template <class L> struct by_column { static constexpr bool value = false; };
 template <> struct by_column<col_major> { static constexpr bool value = true; };
 template <class Use, int M, int N, int K, class T, class L, class S>
-CNNLAB_INLINE void load_matrix_sync(fragment<Use, M, N, K, T, L>& f, const S* p, unsigned ld) {
-    cnnlab_warp("load_matrix_sync", ~0u, 0, CNNLAB_PC);
+CNNLAB_INLINE __attribute__((always_inline)) void load_matrix_sync(fragment<Use, M, N, K, T, L>& f, const S* p, unsigned ld) {
+    cnnlab_warp("load_matrix_sync", ~0u, 0, nullptr);
     for (int e = 0; e < f.num_elements; ++e) f.x[e] = p[f.offset(e, ld, by_column<L>::value)];
 }
 template <int M, int N, int K, class T>
-CNNLAB_INLINE void load_matrix_sync(fragment<accumulator, M, N, K, T>& f, const T* p, unsigned ld, layout_t l) {
-    cnnlab_warp("load_matrix_sync", ~0u, 0, CNNLAB_PC);
+CNNLAB_INLINE __attribute__((always_inline)) void load_matrix_sync(fragment<accumulator, M, N, K, T>& f, const T* p, unsigned ld, layout_t l) {
+    cnnlab_warp("load_matrix_sync", ~0u, 0, nullptr);
     for (int e = 0; e < f.num_elements; ++e) f.x[e] = p[f.offset(e, ld, l == mem_col_major)];
 }
 template <int M, int N, int K, class T>
-CNNLAB_INLINE void store_matrix_sync(T* p, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t l) {
-    cnnlab_warp("store_matrix_sync", ~0u, 0, CNNLAB_PC);
+CNNLAB_INLINE __attribute__((always_inline)) void store_matrix_sync(T* p, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t l) {
+    cnnlab_warp("store_matrix_sync", ~0u, 0, nullptr);
     for (int e = 0; e < f.num_elements; ++e) p[f.offset(e, ld, l == mem_col_major)] = f.x[e];
 }
 template <class F, class T> CNNLAB_INLINE void fill_fragment(F& f, T v) {

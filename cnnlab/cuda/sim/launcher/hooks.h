@@ -143,7 +143,7 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     if (o >= r->size || o + size > r->size) return outside(r, a, size, true, pc);
     if (refused_count && was_refused(r, a, size, true)) return;
     acquired = true;
-    if (fenced) released[block_of(me) - 1] = 1;
+    released[block_of(me) - 1] |= fenced ? 1 : 2;
     acquisitions[running] = releases;
     if (thread_fenced[running]) {
         u32& clock = clocks[running];
@@ -166,6 +166,31 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
         store(r, c, a, size, pc, true);
     }
 }
+
+// A volatile access to global memory, as a flag is one: a store behind a fence releases, as an atomic would, and a load of
+// such a store acquires. Any other is plain.
+static void watch_volatile(void* address, u32 size, bool write, void* from) {
+    uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
+    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
+    uintptr_t o = r ? a - (uintptr_t)r->base : 0;
+    if (!r || !r->index || r->space != GLOBAL || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
+        return watch(address, size, write, from);
+    if (++spins % 4096 == 0) pause_thread();
+    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, from) : watch(address, size, write, from);
+    if (r->cells[o >> r->shift].write & ATOMIC) {
+        acquired = true, acquisitions[running] = releases, ++r->loads;
+    } else {
+        looking = ATOMIC;
+        watch(address, size, write, from);
+        looking = 0;
+    }
+}
+#define VOLATILE(n)                                                                       \
+    EXPORT void __tsan_volatile_read##n(void* a) { watch_volatile(a, n, false, PC); }     \
+    EXPORT void __tsan_volatile_write##n(void* a) { watch_volatile(a, n, true, PC); }     \
+    EXPORT void __tsan_unaligned_volatile_read##n(char* a) { pieces(a, n, false, PC); }   \
+    EXPORT void __tsan_unaligned_volatile_write##n(char* a) { pieces(a, n, true, PC); }
+VOLATILE(1) VOLATILE(2) VOLATILE(4) VOLATILE(8) VOLATILE(16)
 
 struct UbType { uint16_t kind, info; char name[]; };
 struct UbPlace { const char* file; u32 line, column; };

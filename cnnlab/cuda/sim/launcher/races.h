@@ -7,7 +7,7 @@ static const u32 LAST_EPOCH = 0x1ffff, LAST_CLOCK = 0xfff;
 static u32 known[32][32][32];  // [warp][lane][other lane]: the clocks of `other` below this are before me
 static u32 clocks[1024];
 static bool clocks_used;
-static std::vector<unsigned char> released;  // per block: fenced, then did an atomic
+static std::vector<unsigned char> released;  // per block: did an atomic (2), after a fence (1)
 static bool fenced, acquired;
 struct Release { u32 clock, number; };       // all that a thread did before `clock`, released as the number-th
 static Release first_release[1024], last_release[1024];
@@ -15,7 +15,7 @@ static u32 releases, acquisitions[1024];     // how many releases a thread has s
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
 
 static __attribute__((noinline)) bool ordered(Stamp earlier) {
-    if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1];
+    if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
     if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
     if (releases)
         for (const Release* r : {&first_release[thread_of(earlier)], &last_release[thread_of(earlier)]})
@@ -49,6 +49,7 @@ static void settle(Late& l) {
     }
     if (!f && !(f = repeated)) return;
     f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
+    if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
     if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
     else f->reach |= 16;
 }
@@ -64,8 +65,9 @@ static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32
         late_load = l;
     } else settle(l);
 }
+static Stamp looking;  // ATOMIC, while a volatile load looks at a flag
 static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
-    Stamp w = c.write;
+    Stamp w = c.write, look = me | looking;
     if (r->space == SHARED) {
         if (UNLIKELY(block_of(w) != block_of(me))) {
             at(find("uninitialised", r, pc, 0), r, a, size, false);
@@ -78,17 +80,17 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
     if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true);
     u64 x = me ^ c.read1;
     if (!(x >> 30)) {  // the same thread again
-        c.read1 = me, c.read1_pc = pc;
+        c.read1 = look, c.read1_pc = pc;
     } else if (!c.read1 || (x >> 40 && r->space == SHARED)) {
-        c.read1 = me, c.read1_pc = pc, c.read2 = 0;
+        c.read1 = look, c.read1_pc = pc, c.read2 = 0;
     } else if (!(x >> 40) && (x >> 12 & 0x1ffff)) {  // older readers of this block came before the last barrier
-        c.read1 = me, c.read1_pc = pc;
+        c.read1 = look, c.read1_pc = pc;
         if (block_of(c.read2) == block_of(me)) c.read2 = 0;
     } else {  // keep two readers as far apart as they come: another warp, better another block
         u64 y = c.read2 ^ c.read1;
         int mine = x >> 40 ? 2 : x >> 35 ? 1 : 0;
         int theirs = !c.read2 ? -1 : y >> 40 ? 2 : y >> 35 ? 1 : 0;
-        if (mine > theirs) c.read2 = me, c.read2_pc = pc;
+        if (mine > theirs) c.read2 = look, c.read2_pc = pc;
     }
 }
 static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool atomic) {
@@ -97,12 +99,13 @@ static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool
         race(r, a, size, pc, true, c.write, c.write_pc, true);
     here = r->space != SHARED || block_of(c.read1) == block_of(me);
     if (c.read1 && here) {
-        if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && is_excused(c.read1_pc)))
+        if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && (c.read1 & ATOMIC || is_excused(c.read1_pc))))
             race(r, a, size, pc, true, c.read1, c.read1_pc, false);
-        else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && is_excused(c.read2_pc)))
+        else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && (c.read2 & ATOMIC || is_excused(c.read2_pc))))
             race(r, a, size, pc, true, c.read2, c.read2_pc, false);
     }
-    c.write = me | (atomic ? ATOMIC : 0), c.write_pc = pc;
+    bool plain = !atomic || !((c.write ^ me) >> 12);  // also an atomic behind a plain store that nothing has ordered yet
+    c.write = me | (plain ? 0 : ATOMIC), c.write_pc = pc;
     c.read1 = c.read2 = 0;
 }
 static __attribute__((noinline)) void split(Region* r, u32 size) {  // finer cells, for finer accesses

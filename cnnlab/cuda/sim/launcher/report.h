@@ -12,6 +12,7 @@ static void put_stamp(const char* name, Stamp s) {
     put(", \"%s\": [[%u, %u, %u], [%u, %u, %u]]", name, b.x, b.y, b.z, t.x, t.y, t.z);
 }
 static void put_unwritten() {
+    bool atomics = std::any_of(regions + 1, regions + region_count + 1, [](Region& r) { return r.space == GLOBAL && r.atomics; });
     for (u32 i = 1; i <= region_count; ++i) {
         Region& r = regions[i];
         if (!r.argument || !r.cells || !r.size) continue;
@@ -21,8 +22,8 @@ static void put_unwritten() {
         u64 missing = 0, cells = r.size >> r.shift, runs = 0;
         for (u64 c = 0; c < cells; ++c) missing += !r.cells[c].write;
         if (!missing) continue;
-        put("{\"finding\": \"unwritten\", \"region\": %u, \"count\": %lu, \"of\": %lu, \"cell\": %d, \"runs\": [", i,
-            missing, cells, 1 << r.shift);
+        put("{\"finding\": \"unwritten\", \"region\": %u, \"count\": %lu, \"of\": %lu, \"cell\": %d, \"text\": \"%s\", \"runs\": [", i,
+            missing, cells, 1 << r.shift, !r.initialised ? "" : atomics ? "chosen" : "guessed");
         for (u64 c = 0; c < cells && runs < 256; ++c) {
             if (r.cells[c].write) continue;
             u64 end = c;
@@ -94,7 +95,7 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
-    Finding* f = find(kind, nullptr, code, 0);
+    Finding* f = find(kind, nullptr, code, last_pc);
     if (f) f->index = (long)a;
     finish(false);
 }
