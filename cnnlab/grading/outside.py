@@ -44,6 +44,7 @@ from cnnlab.checks import Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, pages, tampering, zygote
 from cnnlab.grading.key import course_key
+from cnnlab.grading.leaderboard import chart, frontier
 
 __all__ = ["JudgeOutside", "prepare", "task_of"]
 
@@ -220,7 +221,7 @@ class JudgeOutside(Execute):
         task = task_of(cell, self.tasks)
         began = time.monotonic()
         if task is not None:
-            self._show(cell, await self._judge(task, cell, cell_index))
+            self._show(cell, await self._judge(task, cell, cell_index), task)
         elif cell.cell_type == "code" and self._left() <= 0:
             cell.outputs = [_error(f"Not run: the notebook took over {self.notebook_seconds} s.")]
         else:
@@ -240,7 +241,7 @@ class JudgeOutside(Execute):
     # nbclient's blocking method is bound to its own coroutine, not to the one above.
     execute_cell = run_sync(async_execute_cell)
 
-    def _show(self, cell: NotebookNode, verdict: Verdict) -> None:
+    def _show(self, cell: NotebookNode, verdict: Verdict, task: Task) -> None:
         self.record["tasks"][verdict.task] = verdict.to_dict()
         if verdict.doubt:
             self.record["evidence"].append(f"{verdict.task}: {verdict.doubt}")
@@ -253,6 +254,12 @@ class JudgeOutside(Execute):
                 execution_count=None,
             ),
         ]
+        if verdict.figures:  # their own place, below what earns points
+            up, right, *_ = verdict.figures
+            steps = [(m[right], task.bands[p]) for p, m in task.limits.items() if right in m]
+            own = {self.student: (verdict.figures[right], verdict.figures[up])}
+            picture = chart(own, frontier(steps), (right, up), "what earns points")
+            cell.outputs += [new_output("display_data", data={"image/svg+xml": picture})]
 
     def _bound_score(self, cell: NotebookNode) -> None:
         """A graded cell that is no task is scored by what it printed: make that a fair number."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from cnnlab.grading.intake import printable
+from cnnlab.grading.leaderboard import leaderboard
 
 __all__ = ["write_class_report"]
 
@@ -51,6 +52,7 @@ def write_class_report(
         _for_a_human(reports, pairs, said),
         "<h2>Tasks</h2>",
         _by_task(graded),
+        leaderboard(graded),
         "<h2>Submissions</h2>",
         _by_student(graded, scores),
     ]
