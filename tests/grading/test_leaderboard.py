@@ -1,0 +1,46 @@
+"""The class's answers by the figures that their judge reported."""
+
+import xml.etree.ElementTree as ET
+
+from cnnlab.grading.leaderboard import chart, frontier, leaderboard
+
+AXES = ("MACs", "accuracy")
+
+
+def report(student, accuracy, macs, task="t-golf"):
+    figures = {"accuracy": accuracy, "MACs": macs, "parameters": 7}
+    return {"student": student, "tasks": {task: {"figures": figures}, "t-other": {}}}
+
+
+def test_the_frontier_is_what_no_other_beats():
+    dots = [(900, 0.97), (100, 0.9), (500, 0.95), (600, 0.93), (500, 0.94), (1000, 0.97)]
+    assert frontier(dots) == [(100, 0.9), (500, 0.95), (900, 0.97)]
+    assert frontier([]) == []
+
+
+def test_a_picture_shows_every_dot_and_better_ones_higher_and_cheaper_ones_to_the_left():
+    dots = {"ada": (20_000, 0.98), "bob <b>": (90_000, 0.96)}
+    root = ET.fromstring(chart(dots, frontier(list(dots.values())), AXES, "the frontier"))
+    ada, bob = root.findall(".//{*}circle")
+    assert float(ada.get("cx")) < float(bob.get("cx"))
+    assert float(ada.get("cy")) < float(bob.get("cy"))
+    assert [c[0].text for c in (ada, bob)] == [
+        "ada: accuracy 98.0%, 20,000 MACs",
+        "bob <b>: accuracy 96.0%, 90,000 MACs",
+    ]
+
+
+def test_one_dot_and_extreme_ones_have_a_picture_too():
+    for dots in ({"a": (0, 0.0)}, {"a": (1, 1.0)}, {"a": (10**9, 0.1), "b": (1, 0.1)}):
+        ET.fromstring(chart(dots, [], AXES, "none"))
+
+
+def test_the_class_has_a_row_each_and_the_frontier_is_marked():
+    page = leaderboard([report("ada", 0.98, 20_000), report("<bob>", 0.97, 90_000)])
+    assert "<td>ada<td>yes<td class=n>98.0%<td class=n>20,000<td class=n>7" in page
+    assert "<td>&lt;bob&gt;<td><td class=n>97.0%" in page and "<bob>" not in page
+    assert page.count("<h2>") == 1
+
+
+def test_without_figures_there_is_nothing():
+    assert leaderboard([{"student": "ada", "tasks": {"t-other": {"points": 3}}}]) == ""
