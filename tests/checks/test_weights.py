@@ -306,13 +306,13 @@ def test_a_network_earns_its_bands():
 def test_a_network_earns_what_it_is_small_enough_for_and_its_figures_are_told():
     points = {**TASK.points, "small": 4, "tiny": 5}
     bands = {**TASK.bands, "small": 0.7, "tiny": 0.7}
-    limits = {"small": {"MACs": 600}, "tiny": {"MACs": 600, "parameters": 20}}
+    limits = {"small": {"MACs": 100}, "tiny": {"MACs": 100, "parameters": 20}}
     task = replace(TASK, points=points, bands=bands, limits=limits)
     found = examine(task, {"network": reader()})
-    assert found.figures == {"accuracy": 1.0, "MACs": 32 * 9 + 4 * 2, "parameters": 32 + 2 + 6}
+    assert found.figures == {"accuracy": 1.0, "MACs": 32 * 2 + 4, "parameters": 32 + 2 + 6}
     assert found.points == 9
     assert found.problem == "`network` has 40 parameters, and 20 are the most for 'tiny'."
-    assert "accuracy 100.0%, 296 MACs, 40 parameters." in found.text()
+    assert "accuracy 100.0%, 68 MACs, 40 parameters." in found.text()
     network = reader()
     network[1].running_mean.fill_(1e4)
     assert examine(task, {"network": network}).points == 0
