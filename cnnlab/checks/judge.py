@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import inspect
+import math
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -78,7 +79,12 @@ class Verdict:
 
 def _figure(name: str, value: float) -> str:
     """A number with its name: a share in percent, a count with commas."""
-    return f"{name} {value:.1%}" if isinstance(value, float) else f"{value:,} {name}"
+    return f"{name} {_percent(value)}" if isinstance(value, float) else f"{value:,} {name}"
+
+
+def _percent(share: float) -> str:
+    """Rounded down: what falls short of a band is not shown as if it did not."""
+    return f"{math.floor(1000 * share + 1e-9) / 10:.1f}%"
 
 
 def judge(
@@ -204,7 +210,7 @@ def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
         problem = f"{call} has {next(iter(large.values()))}." if large else ""
         return Verdict(task.id, _parts(task, failed), problem, figures=figures)
     problem = (
-        f"{call} is right on {accuracy:.1%} of {len(truth)} images; "
+        f"{call} is right on {_percent(accuracy)} of {len(truth)} images; "
         f"{100 * task.bands[short[0]]:g}% are needed for {short[0]!r}."
     )
     if len(given.unique()) == 1:

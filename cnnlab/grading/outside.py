@@ -221,7 +221,7 @@ class JudgeOutside(Execute):
         task = task_of(cell, self.tasks)
         began = time.monotonic()
         if task is not None:
-            self._show(cell, await self._judge(task, cell, cell_index), task)
+            self._show(cell, await self._judge(task, cell, cell_index))
         elif cell.cell_type == "code" and self._left() <= 0:
             cell.outputs = [_error(f"Not run: the notebook took over {self.notebook_seconds} s.")]
         else:
@@ -241,7 +241,7 @@ class JudgeOutside(Execute):
     # nbclient's blocking method is bound to its own coroutine, not to the one above.
     execute_cell = run_sync(async_execute_cell)
 
-    def _show(self, cell: NotebookNode, verdict: Verdict, task: Task) -> None:
+    def _show(self, cell: NotebookNode, verdict: Verdict) -> None:
         self.record["tasks"][verdict.task] = verdict.to_dict()
         if verdict.doubt:
             self.record["evidence"].append(f"{verdict.task}: {verdict.doubt}")
@@ -254,7 +254,8 @@ class JudgeOutside(Execute):
                 execution_count=None,
             ),
         ]
-        if verdict.figures:  # their own place, below what earns points
+        if verdict.figures:  # their own place, beside what earns points
+            task = self.tasks[verdict.task]
             up, right, *_ = verdict.figures
             steps = [(m[right], task.bands[p]) for p, m in task.limits.items() if right in m]
             own = {self.student: (verdict.figures[right], verdict.figures[up])}

@@ -59,7 +59,8 @@ def test_who_is_judged_by_figures_sees_their_own_place_and_nobody_elses(tmp_path
     graded = {"grade_id": task.id, "points": task.max_points, "grade": True, "solution": False}
     graded |= {"locked": True, "task": False, "schema_version": 3}
     cells = [new_code_cell(LIST), new_code_cell('check("a9-golf")', metadata={"nbgrader": graded})]
-    outside = JudgeOutside(tasks={task.id: task}, key=b"k" * 32)
+    outside = JudgeOutside()
+    outside.tasks, outside.key = {task.id: task}, b"k" * 32
     resources = {"metadata": {"path": str(tmp_path)}, "nbgrader": {"student": "ada"}}
     done, resources = outside.preprocess(new_notebook(cells=cells), resources)
     told, _, picture = done.cells[1].outputs
