@@ -190,7 +190,7 @@ def _stored():
     numbers = list(torch.frombuffer(data, dtype=torch.half).float())
     names: dict = {}
     shown = source[source.index("def conv") : source.index("def bent")]
-    exec(shown + source[source.index("layers = [") : source.index("# print")], names)
+    exec(shown + source[source.index("layers = [") : source.index("text = ")], names)
     network = build_matched(names["layers"])
     for tensor in network.state_dict().values():
         taken, numbers = numbers[: tensor.numel()], numbers[tensor.numel() :]
