@@ -56,7 +56,7 @@ def chart(
         shown.append(_text(LEFT - 8, place(1, y)[1] + 4, f"{y:.1%}", "end"))
     for name, dot in dots.items():
         x, y = place(*dot)
-        told = _plain(f"{name}: {axes[1]} {dot[1]:.1%}, {dot[0]:,} {axes[0]}")
+        told = _plain(f"{name}: {axes[1]} {dot[1]:.2%}, {dot[0]:,} {axes[0]}")
         shown.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#0072b2"><title>{told}</title></circle>'
         )
@@ -95,7 +95,7 @@ def _of_task(task: str, figures: dict[str, dict]) -> str:
     best = frontier(list(dots.values()))
     rows = [
         f"<tr><td>{_plain(student)}<td>{'yes' if dots[student] in best else ''}"
-        f"<td class=n>{f[up]:.1%}" + "".join(f"<td class=n>{f[name]:,}" for name in names[1:])
+        f"<td class=n>{f[up]:.2%}" + "".join(f"<td class=n>{f[name]:,}" for name in names[1:])
         for student, f in sorted(figures.items(), key=lambda item: dots[item[0]])
     ]
     head = "<tr><th>student<th>on the frontier"

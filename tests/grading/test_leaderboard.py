@@ -25,8 +25,8 @@ def test_a_picture_shows_every_dot_and_better_ones_higher_and_cheaper_ones_to_th
     assert float(ada.get("cx")) < float(bob.get("cx"))
     assert float(ada.get("cy")) < float(bob.get("cy"))
     assert [c[0].text for c in (ada, bob)] == [
-        "ada: accuracy 98.0%, 20,000 MACs",
-        "bob <b>: accuracy 96.0%, 90,000 MACs",
+        "ada: accuracy 98.00%, 20,000 MACs",
+        "bob <b>: accuracy 96.00%, 90,000 MACs",
     ]
 
 
@@ -37,8 +37,8 @@ def test_one_dot_and_extreme_ones_have_a_picture_too():
 
 def test_the_class_has_a_row_each_and_the_frontier_is_marked():
     page = leaderboard([report("ada", 0.98, 20_000), report("<bob>", 0.97, 90_000)])
-    assert "<td>ada<td>yes<td class=n>98.0%<td class=n>20,000<td class=n>7" in page
-    assert "<td>&lt;bob&gt;<td><td class=n>97.0%" in page and "<bob>" not in page
+    assert "<td>ada<td>yes<td class=n>98.00%<td class=n>20,000<td class=n>7" in page
+    assert "<td>&lt;bob&gt;<td><td class=n>97.00%" in page and "<bob>" not in page
     assert page.count("<h2>") == 1
 
 
