@@ -65,7 +65,8 @@ def _behind_cases(rng):
         ("AvgPool2d", 3, {"stride": 2, "padding": 1}),
         ("AdaptiveAvgPool2d", 1),
     ):
-        yield Case("pools", (layer, _maps(rng, between(rng, 2, 5))))
+        # More channels than any stride, so that one cannot be taken for the other.
+        yield Case("pools", (layer, _maps(rng, between(rng, 6, 9))))
     maps = _maps(rng, between(rng, 2, 5))
     for layer in (("BatchNorm2d", maps[0]), ("ReLU",), ("Flatten",)):
         yield Case("the others", (layer, maps))

@@ -155,6 +155,25 @@ def test_a_list_that_tells_no_network_is_refused_in_a_sentence(layers, words):
     assert len(str(found.value)) < 350 and "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize(
+    "layers, macs",
+    [
+        ([("Linear", 28, 10), ("Flatten",)], 28 * 28 * 10),  # in each row
+        ([("Conv2d", 1, 4, 3, {"padding": "same", "dilation": 2})], 28 * 28 * 36),
+        ([("Conv2d", 1, 4, 3, {"padding": 1, "padding_mode": "circular"})], 28 * 28 * 36),
+        ([("AdaptiveMaxPool2d", 7)], 7 * 7 * 16),
+        ([("AdaptiveAvgPool2d", [7, 1])], 7 * 4 * 28),
+        ([("AvgPool2d", 3, {"stride": 1, "padding": 1, "count_include_pad": False})], 28 * 28 * 9),
+        ([("BatchNorm2d", 1), ("PReLU",), ("Residual", [("Dropout",)])], 0),
+    ],
+)
+def test_nothing_that_multiplies_escapes_the_count(layers, macs):
+    layers = [*layers, ("Flatten",)]
+    made = of_list(layers)
+    copy = rebuilt(across((layers, made.state_dict())), (1, 28, 28), ())
+    assert figures(copy, (1, 28, 28))["MACs"] == macs
+
+
 @pytest.mark.parametrize("value", [(LISTED,), (LISTED, {}, 3), (LISTED, [1.0]), []])
 def test_a_list_without_its_weights_is_refused(value):
     with pytest.raises(Refused, match="a list of layers and a dict of weights, in this order"):
