@@ -79,14 +79,14 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{_plain(text)}</text>'
 
 
-def leaderboard(reports: list[dict]) -> str:
-    """For the class report: a picture and a table for each task whose judge reported figures."""
-    found: dict[str, dict[str, dict]] = {}
-    for report in reports:
-        for task, verdict in report["tasks"].items():
-            if len(verdict.get("figures") or ()) > 1:
-                found.setdefault(task, {})[report["student"]] = verdict["figures"]
-    return "".join(_of_task(task, figures) for task, figures in found.items())
+def leaderboard(figures: dict[str, dict[str, dict]]) -> str:
+    """For the class report: a picture and a table for each task of which there are figures.
+
+    Parameters
+    ----------
+    figures : what the judge reported, by task and student
+    """
+    return "".join(_of_task(task, found) for task, found in figures.items())
 
 
 def _of_task(task: str, figures: dict[str, dict]) -> str:

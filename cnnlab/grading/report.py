@@ -52,7 +52,7 @@ def write_class_report(
         _for_a_human(reports, pairs, said),
         "<h2>Tasks</h2>",
         _by_task(graded),
-        leaderboard(graded),
+        leaderboard(_figures(graded)),
         "<h2>Submissions</h2>",
         _by_student(graded, scores),
     ]
@@ -70,6 +70,15 @@ def escape(text: object) -> str:
 
 def _tasks(reports: list[dict]) -> dict[str, dict]:
     return {name: task for r in reports for name, task in r["tasks"].items()}
+
+
+def _figures(reports: list[dict]) -> dict[str, dict[str, dict]]:
+    found: dict[str, dict[str, dict]] = {}
+    for report in reports:
+        for name, task in report["tasks"].items():
+            if task.get("figures"):
+                found.setdefault(name, {})[report["student"]] = task["figures"]
+    return found
 
 
 def _summary(graded: list[dict], scores: dict, most: float) -> str:

@@ -3,13 +3,13 @@
 import xml.etree.ElementTree as ET
 
 from cnnlab.grading.leaderboard import chart, frontier, leaderboard
+from cnnlab.grading.report import write_class_report
 
 AXES = ("MACs", "accuracy")
 
 
-def report(student, accuracy, macs, task="t-golf"):
-    figures = {"accuracy": accuracy, "MACs": macs, "parameters": 7}
-    return {"student": student, "tasks": {task: {"figures": figures}, "t-other": {}}}
+def figures(accuracy, macs):
+    return {"accuracy": accuracy, "MACs": macs, "parameters": 7}
 
 
 def test_the_frontier_is_what_no_other_beats():
@@ -36,11 +36,25 @@ def test_one_dot_and_extreme_ones_have_a_picture_too():
 
 
 def test_the_class_has_a_row_each_and_the_frontier_is_marked():
-    page = leaderboard([report("ada", 0.98, 20_000), report("<bob>", 0.97, 90_000)])
+    class_ = {"ada": figures(0.98, 20_000), "<bob>": figures(0.97, 90_000)}
+    page = leaderboard({"t-golf": class_})
     assert "<td>ada<td>yes<td class=n>98.00%<td class=n>20,000<td class=n>7" in page
     assert "<td>&lt;bob&gt;<td><td class=n>97.00%" in page and "<bob>" not in page
     assert page.count("<h2>") == 1
 
 
-def test_without_figures_there_is_nothing():
-    assert leaderboard([{"student": "ada", "tasks": {"t-other": {"points": 3}}}]) == ""
+def test_the_class_report_holds_it_where_there_are_figures_and_only_there(tmp_path):
+    verdict = {"points": 3.0, "max_points": 4.0, "misconception": None, "parts": []}
+    graded = {
+        "student": "ada",
+        "problem": "",
+        "scores": {"t-golf": 3.0, "t-other": 3.0},
+        "seconds": {"total": 1.0},
+        "tasks": {"t-golf": verdict | {"figures": figures(0.98, 20_000)}, "t-other": verdict},
+    }
+    write_class_report(tmp_path / "c.html", "t", [graded])
+    page = (tmp_path / "c.html").read_text()
+    assert page.count("<svg") == 1 and "t-golf: accuracy against MACs" in page
+    del graded["tasks"]["t-golf"]["figures"]  # as reports of before had none
+    write_class_report(tmp_path / "c.html", "t", [graded])
+    assert "<svg" not in (tmp_path / "c.html").read_text()
