@@ -76,7 +76,8 @@ def _plain(text: object) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{_plain(text)}</text>'
+    place = f'x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="currentColor"'
+    return f"<text {place}>{_plain(text)}</text>"
 
 
 def leaderboard(figures: dict[str, dict[str, dict]]) -> str:

@@ -47,6 +47,8 @@ def test_the_class_report_holds_it_where_there_are_figures_and_only_there(tmp_pa
     verdict = {"points": 3.0, "max_points": 4.0, "misconception": None, "parts": []}
     graded = {
         "student": "ada",
+        "assignment": "t",
+        "when": "",
         "problem": "",
         "scores": {"t-golf": 3.0, "t-other": 3.0},
         "seconds": {"total": 1.0},
