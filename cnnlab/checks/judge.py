@@ -3,9 +3,10 @@
 import ast
 import contextlib
 import inspect
+import math
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -35,7 +36,8 @@ class Verdict:
     """The outcome of a task: points, and words for the student.
 
     ``misconception`` is the name of the one that explains the whole answer, or None. ``doubt`` is
-    for a person who grades: what could not be decided, and costs nothing.
+    for a person who grades: what could not be decided, and costs nothing. ``figures`` are numbers
+    that answers can be compared by, such as accuracy and MACs.
     """
 
     task: str
@@ -45,6 +47,7 @@ class Verdict:
     misconception: str | None = None
     hint: str = ""
     doubt: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def points(self) -> float:
@@ -65,12 +68,23 @@ class Verdict:
                 f"  {'✓' if part.earned else '✗'} {part.name} ({part.points:g})"
                 for part in self.parts
             ]
-        for sentence in (self.problem, self.hint and f"Hint: {self.hint}"):
+        told = ", ".join(map(_figure, self.figures, self.figures.values()))
+        for sentence in (told and f"{told}.", self.problem, self.hint and f"Hint: {self.hint}"):
             if sentence:
                 lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
         if self.detail:
             lines += textwrap.indent(self.detail, "    ").splitlines()
         return "\n".join(lines)
+
+
+def _figure(name: str, value: float) -> str:
+    """A number with its name: a share in percent, a count with commas."""
+    return f"{name} {_percent(value)}" if isinstance(value, float) else f"{value:,} {name}"
+
+
+def _percent(share: float) -> str:
+    """Rounded down: what falls short of a band is not shown as if it did not."""
+    return f"{math.floor(1000 * share + 1e-9) / 10:.1f}%"
 
 
 def judge(
@@ -171,23 +185,33 @@ def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
     if answer.get("status") != "ok":
         told = _wrong(task, case, truth, answer)
         return _nothing(task, f"{call}: {told}" if task.kind == "weights" else told)
-    network = None
+    network, costs = None, {}
     try:
         if task.kind == "weights":
             shape = tuple(case.args[0].shape[1:])
             network = weights.rebuilt(answer.get("value"), shape, task.structure)
             given = weights.classes(network, case.args[0])
+            costs = weights.figures(network, shape) if task.limits else {}
         else:
             given = _predicted(answer, truth)
     except Refused as error:
         return _nothing(task, f"{call}: {error}.")
     accuracy = _share(given == truth)
+    figures = costs and {"accuracy": accuracy, **costs}
     short = [name for name, least in task.bands.items() if accuracy < least]
+    large = {
+        name: f"{costs[what]:,} {what}, and {most:,} are the most for {name!r}"
+        for name, limits in task.limits.items()
+        for what, most in limits.items()
+        if costs[what] > most
+    }
+    failed = {*short, *large}
     if not short:
-        return Verdict(task.id, _parts(task, set()))
+        problem = f"{call} has {next(iter(large.values()))}." if large else ""
+        return Verdict(task.id, _parts(task, failed), problem, figures=figures)
     problem = (
-        f"{call} is right on {accuracy:.1%} of {len(truth)} images; "
-        f"{task.bands[short[0]]:.0%} are needed for {short[0]!r}."
+        f"{call} is right on {_percent(accuracy)} of {len(truth)} images; "
+        f"{100 * task.bands[short[0]]:g}% are needed for {short[0]!r}."
     )
     if len(given.unique()) == 1:
         problem += " It says the same class for every image."
@@ -195,7 +219,7 @@ def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
         told = {"hint": weights.hint(network, case.args[0], truth)}
     else:
         told = _named(_misread(task, case, given))
-    return Verdict(task.id, _parts(task, set(short)), problem, **told)
+    return Verdict(task.id, _parts(task, failed), problem, figures=figures, **told)
 
 
 def _predicted(answer: dict, truth: torch.Tensor) -> torch.Tensor:

@@ -97,8 +97,8 @@ class Task:
     - *module*: it returns an ``nn.Module``, which gets weights by name and is called on the
       case's inputs; the skeleton in the assignment fixes the names.
     - *value*: a variable. A dict is judged key by key where ``points`` names its keys.
-    - *weights*: a variable that holds a trained network. Its layers and weights are read, and the
-      judge evaluates a copy of its own (:mod:`cnnlab.checks.weights`).
+    - *weights*: a variable that holds a trained network, or a list of layers with its weights.
+      They are read, and the judge evaluates a copy of its own (:mod:`cnnlab.checks.weights`).
     - *predictions*: a function from images to class numbers, judged by its accuracy.
     - *source*: a variable that holds source text, examined by ``examine``.
 
@@ -133,6 +133,10 @@ class Task:
         *module*: parameters whose first values the text states.
     bands : mapping of str to float
         *weights*, *predictions*: the accuracy (0 to 1) from which each part is earned.
+    limits : mapping of str to mapping of str to float
+        *weights*: what the network may cost at most for a part to be earned, as
+        ``{"small": {"MACs": 100_000}}`` (see :func:`cnnlab.checks.weights.figures`). A task that
+        has limits reports these figures and the accuracy.
     structure : tuple of str
         *weights*: what the network must be, as :func:`cnnlab.checks.weights.rebuilt` knows it.
     examine : callable
@@ -157,6 +161,7 @@ class Task:
     compared: tuple[str, ...] | None = None
     initial: tuple[str, ...] = ()
     bands: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     structure: tuple[str, ...] = ()
     examine: Callable[[str, int], Iterable["Finding"]] | None = None
     explain: Callable[[str, Mapping[str, str], int], str | None] | None = None
@@ -174,6 +179,8 @@ class Task:
             raise ValueError(f"task {self.id}: `examine` is for source tasks, and needed there")
         if self.in_bands != (self.bands.keys() == self.points.keys()):
             raise ValueError(f"task {self.id}: `bands` gives what is classified one band a part")
+        if not self.limits.keys() <= (self.points.keys() if self.kind == "weights" else set()):
+            raise ValueError(f"task {self.id}: `limits` is for parts of a task of kind weights")
 
     @property
     def in_bands(self) -> bool:

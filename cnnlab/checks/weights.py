@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from cnnlab.checks.observe import Refused
+from cnnlab.cost import summary
 from cnnlab.layers import Residual
 
-__all__ = ["KINDS", "classes", "hint", "rebuilt", "told"]
+__all__ = ["KINDS", "classes", "figures", "hint", "rebuilt", "told"]
 
 # What a network may be made of: torch's layers of these names, and `Residual` around them.
 KINDS = {
@@ -41,16 +42,25 @@ MOST_NUMBERS = 2**16  # that a layer makes of an image
 MOST_WORK = 50_000_000  # multiplications, and looks of pools, for an image
 _WIDTHS = ("channels", "features", "groups", "dim", "num_parameters")
 LARGE = 1000  # weights of a linear layer
+HUGE = 1e6  # a weight
 
 
 def told(network: object) -> dict:
     """A network in plain values: ``layers`` as (path, kind, settings), and ``weights`` by name.
+
+    It may be told as a list already, with its weights: ``(layers, weights)``, where a layer is
+    ``("Conv2d", 1, 8, 3, {"padding": 1})``, what its class is called with, and a shortcut
+    ``("Residual", [layers of the branch], [layers of the shortcut])``.
 
     Raises
     ------
     Refused
         If it is no network, or has a part that is not known here.
     """
+    if isinstance(network, (tuple, list)):
+        if len(network) != 2 or not isinstance(network[1], dict):
+            raise Refused("expected a list of layers and a dict of weights, in this order")
+        return {**told(_chain(network[0])), "weights": dict(network[1])}
     if not isinstance(network, nn.Module):
         what = "a class" if isinstance(network, type) else f"of type {type(network).__name__}"
         raise Refused(f"expected a trained nn.Module, and this is {what}")
@@ -70,6 +80,31 @@ def told(network: object) -> dict:
                 "and PyTorch's own layers"
             )
     return {"layers": layers, "weights": dict(network.state_dict())}
+
+
+def _chain(layers: object) -> nn.Sequential:
+    """The layers of a list, in their order."""
+    if not isinstance(layers, (tuple, list)):
+        raise Refused(f"expected a list of layers, and got one of type {type(layers).__name__}")
+    return nn.Sequential(*map(_layer, layers))
+
+
+def _layer(layer: object) -> nn.Module:
+    if not isinstance(layer, (tuple, list)) or not layer or not isinstance(layer[0], str):
+        raise Refused(f'a layer is written as ("ReLU",), and this is {layer!r:.80}')
+    kind, *arguments = layer
+    if kind not in KINDS | {"Residual"}:
+        raise Refused(f"it has a layer of kind {kind!r:.80}, and that is none that may be used")
+    settings = arguments.pop() if isinstance(layer[-1], dict) else {}
+    try:
+        if kind == "Residual":
+            return Residual(*map(_chain, arguments), **settings)
+        return getattr(nn, kind)(*arguments, **settings)
+    except Refused:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Refused(f"its layer {layer!r:.80} cannot be made: {reason:.200}") from None
 
 
 def _settings(layer: nn.Module) -> dict:
@@ -97,15 +132,15 @@ def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -
         If it is too large, is not of that structure, or does not fit together.
     """
     try:
-        layers, weights = value["layers"], value["weights"]
+        layers = value["layers"]
+        weights = {name: torch.as_tensor(given) for name, given in value["weights"].items()}
         if sum(tensor.numel() for tensor in weights.values()) > MOST_WEIGHTS:
             raise Refused(f"it has more than {MOST_WEIGHTS:,} weights")
         with torch.device("meta"):  # where nothing is stored: sizes are not trusted yet
             network = _assembled(layers).eval()
             calls = _calls(network, shape)
         _must_be(structure, calls)
-        floats = {n: t.float() if t.is_floating_point() else t for n, t in weights.items()}
-        network.load_state_dict(floats, assign=True)
+        network.load_state_dict(_fitting(weights, network), assign=True)
         with torch.no_grad():
             network(torch.zeros(1, *shape))
         return network
@@ -116,6 +151,33 @@ def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -
         raise Refused(
             f"it does not work on an image of {'×'.join(map(str, shape))}: {reason}"
         ) from None
+
+
+def _fitting(weights: dict, network: nn.Module) -> dict:
+    """The weights: each of the network's own and nothing beside them, of its size, and finite."""
+    wanted = network.state_dict()
+    for name in [*wanted, *weights]:
+        if name not in wanted:
+            raise Refused(f"there are weights `{name:.80}`, and no layer has any of that name")
+        if name not in weights:
+            raise Refused(f"the weights `{name}` are missing")
+    found = {}
+    for name, own in wanted.items():
+        given = weights[name]
+        if own.is_floating_point() != given.is_floating_point() or given.is_complex():
+            raise Refused(f"`{name}` is of type {given.dtype}, expected {own.dtype}")
+        if own.shape != given.shape:
+            raise Refused(f"`{name}` is {tuple(given.shape)}, and its layer has {tuple(own.shape)}")
+        if not (given.abs() <= HUGE).all():  # nor is NaN
+            raise Refused(f"`{name}` holds NaN, or a number beyond {HUGE:,.0f}")
+        found[name] = given.to(own.dtype)
+    return found
+
+
+def figures(network: nn.Module, shape: tuple[int, ...]) -> dict[str, float]:
+    """What a network costs an image: ``MACs``, those of pools included, and ``parameters``."""
+    cost = summary(network, shape)
+    return {"MACs": cost.total_macs_with_pools, "parameters": cost.total_params}
 
 
 def _assembled(layers: list) -> nn.Module:

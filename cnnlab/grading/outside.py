@@ -44,6 +44,7 @@ from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for, wir
 from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, pages, tampering, zygote
 from cnnlab.grading.key import course_key
+from cnnlab.grading.leaderboard import chart, frontier
 
 __all__ = ["JudgeOutside", "prepare", "task_of"]
 
@@ -254,6 +255,13 @@ class JudgeOutside(Execute):
                 execution_count=None,
             ),
         ]
+        if verdict.figures:  # their own place, beside what earns points
+            task = self.tasks[verdict.task]
+            up, right, *_ = verdict.figures
+            steps = [(m[right], task.bands[p]) for p, m in task.limits.items() if right in m]
+            own = {self.student: (verdict.figures[right], verdict.figures[up])}
+            picture = chart(own, frontier(steps), (right, up), "what earns points")
+            cell.outputs += [new_output("display_data", data={"image/svg+xml": picture})]
 
     def _bound_score(self, cell: NotebookNode) -> None:
         """A graded cell that is no task is scored by what it printed: make that a fair number."""

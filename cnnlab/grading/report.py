@@ -14,6 +14,7 @@ from statistics import mean, median
 from urllib.parse import quote_from_bytes
 
 from cnnlab.grading.intake import printable
+from cnnlab.grading.leaderboard import leaderboard
 
 __all__ = ["write_class_report", "write_student_page"]
 
@@ -71,7 +72,7 @@ def write_class_report(
         class_.by_task(),
         "</section><section>",
         class_.distribution(),
-        f"</section></div><script>{SCRIPT}</script>",
+        f"</section></div>{leaderboard(class_.figures)}<script>{SCRIPT}</script>",
     ]
     again = "<meta http-equiv=refresh content=10>" if running else ""
     _write(path, title, again, body)
@@ -222,6 +223,7 @@ class _Class:
         self.marked: dict[str, list[str]] = defaultdict(list)
         self.by_hand: Counter = Counter()
         self.tasks: dict[str, dict] = {}
+        self.figures: dict[str, dict] = defaultdict(dict)
 
     def add(self, report: dict) -> None:
         found = states(report)
@@ -259,6 +261,8 @@ class _Class:
                 task["wrong"][verdict["misconception"] or ""] += 1
             lost = [part["name"] for part in verdict["parts"] if part["earned"] < part["points"]]
             task["lost"].update(lost if len(verdict["parts"]) > 1 else [])
+            if verdict.get("figures"):
+                self.figures[name][report["student"]] = verdict["figures"]
 
     def _link(self, student: str) -> str:
         return f"<a href='students/{_address(f'{student}.html')}'>{escape(student)}</a>"

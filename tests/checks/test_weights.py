@@ -13,12 +13,12 @@ from torch import nn
 from cnnlab.assignments.authoring import moved_digits, trained
 from cnnlab.checks import Case, Task, examine, wire
 from cnnlab.checks.observe import Refused
-from cnnlab.checks.weights import classes, rebuilt, told
+from cnnlab.checks.weights import classes, figures, rebuilt, told
 from cnnlab.data import digits, moved
 from cnnlab.layers import Residual
 
-# Judged on moved digits; assignment 8, whose layers are given, on MNIST as it is.
-TRAINING = [task for task in TASKS if task.kind == "weights" and task.id[:2] != "a8"]
+# Judged on moved digits; assignments 8 and 9 are judged on MNIST.
+TRAINING = [t for t in TASKS if t.kind == "weights" and t.id[:2] not in ("a8", "a9")]
 SHAPE = (1, 8, 8)
 
 
@@ -100,6 +100,118 @@ def test_what_is_no_network_of_known_layers_is_refused(network, words):
         told(network)
 
 
+LISTED = [
+    ("Conv2d", 1, 4, 3, {"padding": 1, "bias": False}),
+    ("BatchNorm2d", 4),
+    ("ReLU",),
+    ("Residual", [("Conv2d", 4, 4, 3, {"padding": 1})], []),
+    ("Residual", [("Conv2d", 4, 6, 1, {"stride": 2})], [("Conv2d", 4, 6, 2, {"stride": 2})]),
+    ("AdaptiveAvgPool2d", 1),
+    ("Flatten",),
+    ("Linear", 6, 2),
+]
+
+
+def of_list(layers=LISTED):
+    """The network of a list, put together by hand."""
+    made = []
+    for kind, *numbers in layers:
+        settings = numbers.pop() if numbers and isinstance(numbers[-1], dict) else {}
+        ways = [of_list(way) for way in numbers] if kind == "Residual" else None
+        made.append(Residual(*ways) if ways else getattr(nn, kind)(*numbers, **settings))
+    return nn.Sequential(*made)
+
+
+def test_a_list_with_its_weights_crosses_as_the_network_does():
+    torch.manual_seed(0)
+    network = of_list()
+    network(torch.randn(9, *SHAPE))
+    copy = rebuilt(across((LISTED, network.state_dict())), SHAPE, ())
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(copy(images), network.eval()(images))
+    assert figures(copy, SHAPE) == {"MACs": 36 * 64 + 16 * 9 * 64 + 24 * 16 + 96 * 16 + 96 + 12,
+                                    "parameters": 36 + 8 + 148 + 30 + 102 + 14}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layers, words",
+    [
+        (3, "expected a list of layers, and got one of type int"),
+        ([nn.ReLU()], r"a layer is written as \("),
+        (["ReLU"], r"a layer is written as \("),
+        ([()], r"a layer is written as \("),
+        ([("Upsample", 2)], "of kind 'Upsample', and that is none"),
+        ([("Sequential",)], "of kind 'Sequential', and that is none"),
+        ([("Conv2d", 1)], "its layer .* cannot be made"),
+        ([("Conv2d", 1, 4, 3, {"device": "cuda:9"})], "its layer .* cannot be made"),
+        ([("Residual",)], "its layer .* cannot be made"),
+        ([("Residual", [("Upsample", 2)])], "of kind 'Upsample'"),
+    ],
+)
+def test_a_list_that_tells_no_network_is_refused_in_a_sentence(layers, words):
+    with pytest.raises(Refused, match=words) as found:
+        told((layers, {}))
+    assert len(str(found.value)) < 350 and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "layers, macs",
+    [
+        ([("Linear", 28, 10), ("Flatten",)], 28 * 28 * 10),  # in each row
+        ([("Conv2d", 1, 4, 3, {"padding": "same", "dilation": 2})], 28 * 28 * 36),
+        ([("Conv2d", 1, 4, 3, {"padding": 1, "padding_mode": "circular"})], 28 * 28 * 36),
+        ([("AdaptiveMaxPool2d", 7)], 7 * 7 * 16),
+        ([("AdaptiveAvgPool2d", [7, 1])], 7 * 4 * 28),
+        ([("AvgPool2d", 3, {"stride": 1, "padding": 1, "count_include_pad": False})], 28 * 28 * 9),
+        ([("BatchNorm2d", 1), ("PReLU",), ("Residual", [("Dropout",)])], 0),
+    ],
+)
+def test_nothing_that_multiplies_escapes_the_count(layers, macs):
+    layers = [*layers, ("Flatten",)]
+    made = of_list(layers)
+    copy = rebuilt(across((layers, made.state_dict())), (1, 28, 28), ())
+    assert figures(copy, (1, 28, 28))["MACs"] == macs
+
+
+@pytest.mark.parametrize("value", [(LISTED,), (LISTED, {}, 3), (LISTED, [1.0]), []])
+def test_a_list_without_its_weights_is_refused(value):
+    with pytest.raises(Refused, match="a list of layers and a dict of weights, in this order"):
+        told(value)
+
+
+def changed(**weights):
+    """`small` with other weights of some names; None takes them away."""
+    held = dict(small().state_dict()) | {n.replace("_", ".", 2): w for n, w in weights.items()}
+    return {**across(small()), "weights": {n: w for n, w in held.items() if w is not None}}
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (changed(more=torch.zeros(2)), "weights `more`, and no layer has any of that name"),
+        (changed(**{"0_0_weight": None}), r"the weights `0\.0\.weight` are missing"),
+        (changed(**{"0_0_weight": torch.zeros(4, 1, 1, 9)}), r"is \(4, 1, 1, 9\), and its layer"),
+        (changed(**{"0_0_weight": torch.zeros(4, 1, 3, 3).int()}), "of type torch.int32"),
+        (changed(**{"0_0_weight": torch.zeros(4, 1, 3, 3) + 0j}), "of type torch.complex64"),
+        (changed(**{"0_0_weight": torch.full((4, 1, 3, 3), torch.nan)}), "holds NaN, or a number"),
+        (changed(**{"0_0_weight": torch.full((4, 1, 3, 3), 1e30)}), "a number beyond 1,000,000"),
+        (changed(**{"0_1_running_var": torch.full((4,), torch.inf)}), "a number beyond 1,000,000"),
+        (changed(**{"0_0_weight": [0.0] * 36}), r"is \(36,\), and its layer"),
+        (changed(**{"0_0_weight": "all"}), "does not work"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_layers_are_refused_in_a_sentence(value, words):
+    with pytest.raises(Refused, match=words) as found:
+        rebuilt(value, SHAPE, ())
+    assert len(str(found.value)) < 300 and "\n" not in str(found.value)
+
+
+def test_weights_in_another_precision_are_taken():
+    halves = {n: w.half() if w.is_floating_point() else w for n, w in small().state_dict().items()}
+    assert rebuilt(forged(weights=halves), SHAPE, ())[0][0].weight.dtype == torch.float32
+
+
 def forged(**changes):
     value = across(small())
     return {**value, **changes}
@@ -114,7 +226,7 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
     [
         (None, "does not work"),
         ({"layers": []}, "does not work"),
-        (forged(weights={}), "does not work"),
+        (forged(weights={}), "are missing"),
         (forged(layers=[["", "Sequential", {}]] * 201), "more than 200 parts"),
         (forged(weights={"0.0.weight": torch.zeros(500, 500)}), "more than 200,000 weights"),
         (forged(layers=[["", "Module", {}]]), "not known"),
@@ -136,7 +248,7 @@ CONV = ["0.0", "Conv2d", {"in_channels": 1, "out_channels": 4, "kernel_size": 3}
         (across(nn.Sequential(nn.Conv2d(1, 40, 3, padding=16), *FIVE)), "50 million"),
         (
             forged(weights={n: t + 0j for n, t in across(small())["weights"].items()}),
-            "does not work on an image of 1×8×8",
+            "is of type torch.complex64",
         ),
         (across(nn.Sequential(nn.Conv2d(1, 4, 9))), "does not work on an image of 1×8×8: Calculat"),
         (across(nn.Sequential(nn.Conv2d(1, 4, 3))), r"it makes \(1, 4, 6, 6\)"),
@@ -208,6 +320,27 @@ def test_a_network_earns_its_bands():
     found = examine(TASK, {"network": network})
     assert found.points == 0 and "the same class for every image" in found.problem
     assert "In training mode it does better" in found.hint
+
+
+def test_a_network_earns_what_it_is_small_enough_for_and_its_figures_are_told():
+    points = {**TASK.points, "small": 4, "tiny": 5}
+    bands = {**TASK.bands, "small": 0.7, "tiny": 0.7}
+    limits = {"small": {"MACs": 100}, "tiny": {"MACs": 100, "parameters": 20}}
+    task = replace(TASK, points=points, bands=bands, limits=limits)
+    found = examine(task, {"network": reader()})
+    assert found.figures == {"accuracy": 1.0, "MACs": 32 * 2 + 4, "parameters": 32 + 2 + 6}
+    assert found.points == 9
+    assert found.problem == "`network` has 40 parameters, and 20 are the most for 'tiny'."
+    assert "accuracy 100.0%, 68 MACs, 40 parameters." in found.text()
+    network = reader()
+    network[1].running_mean.fill_(1e4)
+    assert examine(task, {"network": network}).points == 0
+    assert examine(TASK, {"network": reader()}).figures == {}
+
+
+def test_limits_are_for_parts_of_this_kind():
+    with pytest.raises(ValueError, match="`limits` is for parts"):
+        replace(TASK, limits={"other": {"MACs": 3}})
 
 
 def test_a_network_that_was_trained_on_another_scale_is_told_so():

@@ -1,10 +1,13 @@
 """Verdicts from outside: no trick in the kernel earns a point, no accident costs two parts."""
 
 import ast
+import base64
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config
 
 from cnnlab.assignments import load_tasks
@@ -42,6 +45,30 @@ def grade(tmp_path, timeout=20, before="", **answers):
         )
         for cell in graded
     }
+
+
+LIST = """
+from torch import nn
+network = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.Flatten(), nn.Linear(338, 10))
+golf = [("Conv2d", 1, 2, 3, {"stride": 2}), ("Flatten",), ("Linear", 338, 10)], network.state_dict()
+"""
+
+
+def test_who_is_judged_by_figures_sees_their_own_place_and_nobody_elses(tmp_path):
+    task = load_tasks(SOLUTION.parents[1] / "a9_golf")["a9-golf"]
+    graded = {"grade_id": task.id, "points": task.max_points, "grade": True, "solution": False}
+    graded |= {"locked": True, "task": False, "schema_version": 3}
+    cells = [new_code_cell(LIST), new_code_cell('check("a9-golf")', metadata={"nbgrader": graded})]
+    outside = JudgeOutside()
+    outside.tasks, outside.key = {task.id: task}, b"k" * 32
+    resources = {"metadata": {"path": str(tmp_path)}, "nbgrader": {"student": "ada"}}
+    done, resources = outside.preprocess(new_notebook(cells=cells), resources)
+    told, _, picture = done.cells[1].outputs
+    assert "6,422 MACs, 3,410 parameters." in told.text
+    assert resources["cnnlab"]["tasks"][task.id]["figures"]["MACs"] == 6422
+    (coded,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', picture.data["text/html"])
+    shown = base64.b64decode(coded).decode()
+    assert shown.count("<circle") == 1 and "<title>ada: accuracy" in shown
 
 
 def points(found) -> tuple:
