@@ -83,8 +83,13 @@ def students_edition(parts: list[str]) -> None:
         'c.CourseDirectory.course_id = "cnnlab"',
         f"c.Exchange.root = {str(EXCHANGE)!r}",
     ]
-    if not AS_ROOT:
-        settings.append("c.ExchangeCollect.check_owner = False  # all files belong to one account")
+    if not AS_ROOT:  # all files belong to one account, by whose name nbgrader would know everybody
+        settings += [
+            "c.ExchangeCollect.check_owner = False",
+            "import os",
+            f'if os.environ.get("JUPYTERHUB_USER") in {STUDENTS!r}:',
+            '    c.CourseDirectory.student_id = os.environ["JUPYTERHUB_USER"]',
+        ]
     (COURSE / ".venv/etc/jupyter/nbgrader_config.py").write_text("\n".join(settings) + "\n")
     for folder, _, files in os.walk(COURSE, followlinks=False):
         if ".venv/lib" not in folder:  # installed readable for all
