@@ -122,9 +122,10 @@ def test_gradebook_and_files_are_nbgrader_s_own(two):
         theirs.run("nbgrader", "autograde", NAME, "--force")
         assert rows(ours.folder) == rows(theirs.folder), again
         told = rows(ours.folder)
-        assert len(told["grade"]) == 16 and sum("No response" in r for r in told["comment"]) == 2
+        blank = sum("No response" in row for row in told["comment"])
+        assert (len(told["grade"]), blank) == ((20, 3) if again else (16, 2))
         a, b = files(ours.folder), files(theirs.folder)
-        assert a.keys() == b.keys() and len(a) == 15
+        assert a.keys() == b.keys() and len(a) == (19 if again else 15)
         for name in a:
             if name.endswith(".ipynb"):
                 assert json.loads(a[name][1]) == json.loads(b[name][1]), name
