@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from cnnlab.checks.observe import Refused
-from cnnlab.cost import summary
 from cnnlab.layers import Residual
 
 __all__ = ["KINDS", "classes", "figures", "hint", "rebuilt", "told"]
@@ -176,6 +175,8 @@ def _fitting(weights: dict, network: nn.Module) -> dict:
 
 def figures(network: nn.Module, shape: tuple[int, ...]) -> dict[str, float]:
     """What a network costs an image: ``MACs``, those of pools included, and ``parameters``."""
+    from cnnlab.cost import summary  # which other tasks do without
+
     cost = summary(network, shape)
     return {"MACs": cost.total_macs_with_pools, "parameters": cost.total_params}
 

@@ -404,7 +404,8 @@ class _Session:
                         reports[student] = report
             kept = {student: r for student, r in reports.items() if not r["problem"]}
             with self._gradebook() as book:
-                found = gradebook.standings(book.db, self.name, kept)
+                found = gradebook.standings(book.db, self.name, kept, self.late)
+                book.db.commit()
             for student, standing in found.items():
                 if standing.scores == kept[student]["scores"]:
                     done[student] = self._grade(student, kept[student], standing, kept=True)

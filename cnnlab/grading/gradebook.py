@@ -94,10 +94,22 @@ def enter(
     return _standings(db, assignment, submissions)
 
 
-def standings(db: Session, name: str, students: Iterable[str]) -> dict[str, Standing]:
-    """What the gradebook says of these students' submissions, where it knows any."""
+def standings(
+    db: Session, name: str, students: Iterable[str], late: BasePlugin | None = None
+) -> dict[str, Standing]:
+    """What the gradebook says of these students' submissions, where it knows any.
+
+    With ``late``, what lateness costs is worked out anew: an extension may have been granted, or
+    the due date moved.
+    """
     assignment = _assignment(db, name)
-    return _standings(db, assignment, _submissions(db, assignment, students))
+    submissions = _submissions(db, assignment, students)
+    found = _standings(db, assignment, submissions)
+    if late is None:
+        return found
+    rows = {student: {"scores": standing.notebooks} for student, standing in found.items()}
+    _write_penalties(db, rows, found, late)
+    return _standings(db, assignment, submissions)
 
 
 def _assignment(db: Session, name: str) -> Assignment:
@@ -194,5 +206,7 @@ def _write_penalties(db: Session, results: dict, found: dict, plugin: BasePlugin
             if cost is not None:
                 cost = points if cost > points else max(cost, 0)
             rows.append({"its": id_, "cost": cost})
+    if not rows:
+        return
     change = update(table).where(table.c.id == bindparam("its"))
     db.connection().execute(change.values(late_submission_penalty=bindparam("cost")), rows)

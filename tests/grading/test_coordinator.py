@@ -114,6 +114,9 @@ def test_late_penalties_are_nbgrader_s(course):
     stamp.write_text("2020-01-02 10:00:00.000000 UTC")
     printed = course.run("cnnlab", "grade", "a1")
     assert "12.0 of 32" in printed
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        gradebook.grant_extension(NAME, "ada", days=7)
+    assert "24.0 of 32" in course.run("cnnlab", "grade", "a1")
 
 
 # --- what stops it ---
