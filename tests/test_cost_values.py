@@ -171,7 +171,7 @@ def test_a_field_that_is_lost_says_where():
     rolled = Function(lambda m, x: m.c(x.roll(1, 2)), c=conv())
     result = summary(rolled, SIZE)
     assert result.receptive_field is None and result.lost_field == "roll"
-    assert "receptive field (RF): not known behind roll" in str(result)
+    assert "receptive field (RF): not known after roll" in str(result)
     assert summary(conv(), SIZE).lost_field is None
 
 

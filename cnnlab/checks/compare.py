@@ -151,7 +151,7 @@ def _first_stage(expected: dict, given: dict) -> str:
         if not _alike(left, found[1]):
             return f"{before}; `{name}` gets the right input, and its output differs"
         right = [*right, f"`{name}`"][-3:]
-    return f"{_are_right(right)}, what comes behind differs" if right else ""
+    return f"{_are_right(right)}, what comes after differs" if right else ""
 
 
 def _are_right(names: list[str]) -> str:

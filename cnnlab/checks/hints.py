@@ -40,7 +40,7 @@ _ADVICE = {
     "before this part: multiply, and add up.",
     "together in one tensor": "A convolution is linear in its channels: treat each part by itself "
     "and add the results.",
-    "returned None": "A function gives back what stands behind `return`; printing does not.",
+    "returned None": "A function gives back what stands after `return`; printing does not.",
 }
 
 

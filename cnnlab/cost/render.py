@@ -349,7 +349,7 @@ def _kilobytes(value: int) -> str:
 def _fields(field, lost: str | None) -> list[str]:
     """The line about the receptive field, or fields."""
     if field is None and lost:
-        return [f"receptive field (RF): not known behind {lost}"]
+        return [f"receptive field (RF): not known after {lost}"]
     if _is_field(field):
         return [f"receptive field (RF) of the last spatial layer: {pixels(field)}"]
     if isinstance(field, dict):

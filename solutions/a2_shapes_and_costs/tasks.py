@@ -186,7 +186,7 @@ SIDE = Task(
         Misconception(
             "window in the padding kept",
             _side_rounded(ceil),
-            "After rounding up, a window that would begin behind the last pixel is dropped.",
+            "After rounding up, a window that would begin beyond the last pixel is dropped.",
         ),
         Misconception(
             "rounded to the nearest",
@@ -225,7 +225,7 @@ SIDE = Task(
             lambda n, k, stride=1, padding=0, dilation=1, ceil_mode=False: _side(
                 n, k * dilation, stride, padding, 1, ceil_mode
             ),
-            "k weights have k - 1 gaps between them; nothing is added behind the last one.",
+            "k weights have k - 1 gaps between them; nothing is added after the last one.",
         ),
         Misconception(
             "gaps added to the kernel once",

@@ -913,7 +913,7 @@ AUXILIARY = Task(
                     (m.heads(x)[0], m.heads(x, act=_as_is)[1]) if m.training else m.heads(x)[0]
                 )
             ),
-            "The auxiliary head starts behind the stem's ReLU.",
+            "The auxiliary head starts after the stem's ReLU.",
         ),
         Misconception(
             "auxiliary head pooled to one value a map",

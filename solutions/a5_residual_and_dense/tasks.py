@@ -60,7 +60,7 @@ JOIN = Task(
         Misconception(
             "ReLU on the input only",
             lambda x, branch: x.relu() + branch,
-            "The ReLU stands behind the sum.",
+            "The ReLU stands after the sum.",
         ),
         Misconception(
             "ReLU missing",
@@ -137,7 +137,7 @@ SHORTCUT = Task(
         Misconception(
             "zeros before the channels",
             lambda x, c, stride: _shortcut(x, c, stride, before=True),
-            "The input's channels come first, the channels of zeros behind them.",
+            "The input's channels come first, the channels of zeros after them.",
         ),
         Misconception(
             "padded with ones",
@@ -261,7 +261,7 @@ BASIC = Task(
         Misconception(
             "ReLU before the sum",
             _basic(lambda m, x: m.branch(x).relu() + _shortcut(x, m.out_channels, m.stride)),
-            "The second ReLU stands behind the sum, not before it.",
+            "The second ReLU stands after the sum, not before it.",
         ),
         Misconception(
             "ReLU both before and after the sum",
@@ -721,7 +721,7 @@ DENSE = Task(
         Misconception(
             "new maps first",
             _dense(join=lambda old, new: torch.cat([new, old], 1)),
-            "New maps are appended behind those that are there.",
+            "New maps are appended after those that are there.",
         ),
         Misconception(
             "last maps only",
@@ -741,7 +741,7 @@ DENSE = Task(
         Misconception(
             "ReLU after the convolution",
             _dense(_activated_after),
-            "The ReLU stands between normalization and convolution, not behind it.",
+            "The ReLU stands between normalization and convolution, not after it.",
         ),
         Misconception(
             "normalization missing",
@@ -854,7 +854,7 @@ DENSE_PARAMETERS = Task(
         Misconception(
             "input grows before the first layer",
             lambda c, g, layers: _dense_parameters(c + g, g, layers),
-            "The first layer sees in_channels; the growth begins behind it.",
+            "The first layer sees in_channels; the growth begins after it.",
         ),
         Misconception(
             "kernels of 1×1",

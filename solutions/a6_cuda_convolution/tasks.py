@@ -118,7 +118,7 @@ MIRROR = kernel_task(
         ),
         "guard for the columns only": (
             _mirror(("row >= h || ", "")),
-            "Threads below the last *row* write too, behind the end of the array.",
+            "Threads below the last *row* write too, beyond the end of the array.",
         ),
         "guard off by one": (
             _mirror(("row >= h || col >= w", "row > h || col > w")),
@@ -574,7 +574,7 @@ TILED = kernel_task(
         ),
         "barrier inside a branch": (
             _tiled((_BARRIER + _PLACE + _LEAVE, _PLACE + _LEAVE + _BARRIER)),
-            "A barrier has to be reached by *all* threads of the block: it must not stand behind "
+            "A barrier has to be reached by *all* threads of the block: it must not stand after "
             "a branch that some of them take.",
         ),
         "no halo loaded": (

@@ -600,7 +600,7 @@ FROZEN = Task(
                     nn.Conv2d(i, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()
                 ),
             ),
-            "The convolution has no bias: the batch norm behind it has a shift.",
+            "The convolution has no bias: the batch norm after it has a shift.",
         ),
     ),
 )

@@ -1288,7 +1288,7 @@ LENET = Task(
     forbidden=(*AUTOGRAD, "convolution"),
     misconceptions=(
         Misconception(
-            "no ReLU behind the convolutions",
+            "no ReLU after the convolutions",
             _lenet_forward(first=lambda x: x),
             "A ReLU follows each convolution.",
         ),
@@ -1300,7 +1300,7 @@ LENET = Task(
         Misconception(
             "ReLU at the end",
             _lenet_forward(end=torch.relu),
-            "Scores may be negative: no ReLU behind fc3.",
+            "Scores may be negative: no ReLU after fc3.",
         ),
         Misconception(
             "softmax at the end",
@@ -1318,7 +1318,7 @@ LENET = Task(
             "Flatten (N, C, H, W) as it lies: channel by channel.",
         ),
         Misconception(
-            "ReLU's gradient left out behind the convolutions",
+            "ReLU's gradient left out after the convolutions",
             _lenet_backward(first=_through(torch.relu, lambda x: x)),
             "On the way back, too, a ReLU stands before each convolution: mask the gradient.",
         ),

@@ -16,11 +16,11 @@ def _read(layer):
     return layer[0], [x for x in layer[1:] if x is not settings], settings
 
 
-def behind_formula(layer, shape):
+def shape_after_formula(layer, shape):
     kind, numbers, settings = _read(layer)
     if kind == "Residual":
         for inner in numbers[0]:
-            shape = behind_formula(inner, shape)
+            shape = shape_after_formula(inner, shape)
         return shape
     if kind == "Flatten":
         total = 1
@@ -41,13 +41,13 @@ def behind_formula(layer, shape):
     return (numbers[1] if kind == "Conv2d" else shape[0], height, width)
 
 
-def behind_counted(layer, shape):
+def shape_after_counted(layer, shape):
     """The windows of an axis, counted where they begin."""
     kind, numbers, settings = _read(layer)
     match kind, numbers:
         case "Residual", [branch, *_]:
             for inner in branch:
-                shape = behind_counted(inner, shape)
+                shape = shape_after_counted(inner, shape)
             return list(shape)
         case "Linear", [_, outputs]:
             return [outputs]
@@ -70,7 +70,7 @@ def macs_walked(layers, shape):
     total = 0
     for layer in layers:
         kind, numbers, settings = _read(layer)
-        after = behind_formula(layer, shape)
+        after = shape_after_formula(layer, shape)
         if kind == "Conv2d":
             inputs, outputs, kernel = numbers
             filter_size = inputs // settings.get("groups", 1) * kernel * kernel
@@ -226,7 +226,7 @@ def golf_folded():
 
 
 ANSWERS = {
-    "a9-shape": (behind_formula, behind_counted),
+    "a9-shape": (shape_after_formula, shape_after_counted),
     "a9-macs": (macs_walked, macs_hooked),
     "a9-build": (build_matched, Listed),
     "a9-fold": (fold_formula, fold_filters, fold_measured),

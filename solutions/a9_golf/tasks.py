@@ -12,7 +12,7 @@ from cnnlab.checks.task import Case, Misconception, Task
 from cnnlab.data import mnist
 from cnnlab.layers import Residual
 
-# --- the shape behind a layer ---
+# --- the shape after a layer ---
 
 
 def _side(n, kernel, stride, padding, dilation):
@@ -26,11 +26,11 @@ def _told(layer):
     return kind, numbers, settings
 
 
-def _behind(layer, shape, side=_side):
+def _shape_after(layer, shape, side=_side):
     kind, numbers, settings = _told(layer)
     if kind == "Residual":
         for each in numbers[0]:
-            shape = _behind(each, shape, side)
+            shape = _shape_after(each, shape, side)
         return shape
     if kind == "Linear":
         return (numbers[1],)
@@ -51,7 +51,7 @@ def _maps(rng, channels):
     return (channels, 2 * between(rng, 6, 8), 2 * between(rng, 9, 11) + 1)
 
 
-def _behind_cases(rng):
+def _shape_after_cases(rng):
     yield Case("convolutions", (("Conv2d", 3, between(rng, 4, 9), 5), _maps(rng, 3)))
     for settings in ({"stride": 2, "padding": 1}, {"padding": 3}, {"stride": 3}):
         layer = ("Conv2d", 3, between(rng, 4, 9), 5, settings)
@@ -77,14 +77,14 @@ def _behind_cases(rng):
 
 
 def _sided(side):
-    return lambda layer, shape: _behind(layer, shape, side)
+    return lambda layer, shape: _shape_after(layer, shape, side)
 
 
 def _at(kind, wrong):
     """Right, but for layers of one kind: ``wrong`` gets the right shape, the layer, the old one."""
 
     def answer(layer, shape):
-        right = _behind(layer, shape)
+        right = _shape_after(layer, shape)
         return wrong(right, layer, shape) if layer[0] == kind else right
 
     return answer
@@ -98,23 +98,23 @@ def _pools_striding(stride):
         if kind in ("MaxPool2d", "AvgPool2d"):
             told = stride(numbers[0], settings.get("stride"))
             layer = (kind, *numbers, {**settings, "stride": told})
-        return _behind(layer, shape)
+        return _shape_after(layer, shape)
 
     return answer
 
 
 def _order(layer, shape):
-    right = _behind(layer, shape)
+    right = _shape_after(layer, shape)
     return (*right[1:], right[0])
 
 
 BEHIND = Task(
     id="a9-shape",
     kind="function",
-    entry="behind",
+    entry="shape_after",
     points={"convolutions": 3, "pools": 2, "the others": 3},
-    reference=_behind,
-    cases=_behind_cases,
+    reference=_shape_after,
+    cases=_shape_after_cases,
     forbidden=("convolution", "Conv2d", "MaxPool2d", "AvgPool2d", "max_pool2d", "avg_pool2d"),
     misconceptions=(
         Misconception(
@@ -169,7 +169,7 @@ BEHIND = Task(
         ),
         Misconception(
             "one side for both",
-            lambda layer, shape: _behind(layer, (*shape[:2], *shape[1:2])[: len(shape)]),
+            lambda layer, shape: _shape_after(layer, (*shape[:2], *shape[1:2])[: len(shape)]),
             "Maps may be oblong: compute both sides.",
         ),
         Misconception(
@@ -207,7 +207,7 @@ def _macs(
     norm=lambda shape: 0,
     join=lambda branch, shortcut, shape: branch + shortcut,
     before=False,
-    walk=_behind,
+    walk=_shape_after,
 ):
     knobs = (conv, pool, linear, norm, join, before, walk)
     total = 0
@@ -237,7 +237,7 @@ def _macs_cases(rng):
     chain = [("Conv2d", 2, a, 3, {"padding": 1}), ("BatchNorm2d", a), ("ReLU",)]
     chain += [("Conv2d", a, b, 5, {"stride": 2})]
     yield Case("convolutions and linear layers", (chain, maps))
-    flat = math.prod(_behind(chain[3], _behind(chain[0], maps)))
+    flat = math.prod(_shape_after(chain[3], _shape_after(chain[0], maps)))
     chain = [*chain, ("Flatten",), ("Linear", flat, between(rng, 5, 9))]
     yield Case("convolutions and linear layers", (chain, maps))
     a = 2 * between(rng, 2, 4)
@@ -473,7 +473,7 @@ BUILD = Task(
             "Every layer of the list belongs into the network, the last one as well.",
         ),
         Misconception(
-            "no ReLU behind the sum",
+            "no ReLU after the sum",
             _joined(lambda branch, shortcut: branch + shortcut),
             "The sum of a shortcut goes through a ReLU: `Residual` does it.",
         ),

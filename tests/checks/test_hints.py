@@ -74,7 +74,7 @@ def test_what_the_wrong_cases_have_in_common_is_told(answer, words):
         (lambda y: torch.cat([y, y], -1), "The result is too large"),
         (lambda y: y.cos(), ""),
         (lambda y: "cat", ""),
-        (lambda y: None, "stands behind `return`"),
+        (lambda y: None, "stands after `return`"),
     ],
 )
 def test_how_all_results_relate_to_the_right_ones_is_told(change, words):

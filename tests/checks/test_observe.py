@@ -126,7 +126,7 @@ def in_place(m, x):
         (in_chains, lambda m, x: x + m.gain * m.bn(2 * m.conv(x)), "reaches `bn` differs"),
         (lambda m: setattr(m.bn, "bias", m.bn.weight), None, "`bn.bias` are one and the same"),
         (lambda m: setattr(m, "conv", two_in_a_chain()), None, "has no parameter `conv.weight`"),
-        (None, lambda m, x: x - m.gain * m.bn(m.conv(x)).relu(), "what comes behind differs"),
+        (None, lambda m, x: x - m.gain * m.bn(m.conv(x)).relu(), "what comes after differs"),
         (lambda m: setattr(m.conv, "padding_mode", "reflect"), None, "`conv` gets the right input"),
         (None, lambda m, x: Gated.forward(m, x) if len(x) > 1 else x, "an image alone gives"),
     ],
