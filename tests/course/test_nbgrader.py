@@ -222,7 +222,7 @@ def test_validate_says_in_words_what_is_missing(course):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["a9"], "There is no assignment 'a9'; there is: a1_convolution"),
+        (["b1"], "There is no assignment 'b1'; there is: a1_convolution"),
         (["a1"], "There is no submission of a1_convolution in"),
         (["a1", "--student", "nobody"], "nobody: no submission of a1_convolution"),
         (["a1", "--course", "solutions"], "holds no nbgrader_config.py"),
