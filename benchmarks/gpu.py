@@ -44,7 +44,7 @@ class Stage:
 
 
 STAGES = [
-    Stage("tests", ["-m", "pytest", "-q", "-x", "-m", "gpu and not slow", *TESTS], 180,
+    Stage("tests", ["-m", "pytest", "-q", "-m", "gpu and not slow", *TESTS], 180,
           ["pytest", "hypothesis"]),
     Stage("lectures", ["-m", "benchmarks.lectures"], 150, ["nbclient", "ipykernel"]),
     Stage("kernels", ["-m", "benchmarks.cuda", "--gpu-only"], 60, ["cuda.core"]),

@@ -59,19 +59,23 @@ def _times(block: tuple[int, ...]) -> str:
 
 SIZES = [(1, 1), (1, 9), (7, 1), (3, 2), (16, 16), (19, 37), (33, 18)]
 FILTERS = [1, 3, 5, 7]
-_IMAGES: dict[str, tuple[str, tuple[int, int], Callable]] = {
-    # the kernel, the outputs of a thread along x and y, its arguments (x, taps, y, k, h, w)
-    "uchar": ("conv2d", (1, 1), lambda x, f, y, k, h, w: (x, f, y, k, w, h)),
-    "coalescing": ("conv2d", (1, 1), lambda x, f, y, k, h, w: (x, f, y, k, h, w)),
-    "constant": ("conv2d", (1, 1), lambda x, f, y, k, h, w: (x, y, k, h, w)),
-    "tiled": ("conv2d<{k}, {x}>", (1, 1), lambda x, f, y, k, h, w: (x, y, h, w)),
-    "coarsened": ("conv2d<{k}, {x}, {y}, 8>", (1, 8), lambda x, f, y, k, h, w: (x, y, h, w)),
-    "streaming": ("conv2d<{k}, {x}, {y}, 8>", (4, 8), lambda x, f, y, k, h, w: (x, y, h, w)),
+_IMAGES: dict[str, tuple[str, Callable, Callable]] = {
+    # the kernel, the outputs of a block along x and y, its arguments (x, taps, y, k, h, w)
+    "uchar": ("conv2d", lambda b: b, lambda x, f, y, k, h, w: (x, f, y, k, w, h)),
+    "coalescing": ("conv2d", lambda b: b, lambda x, f, y, k, h, w: (x, f, y, k, h, w)),
+    "constant": ("conv2d", lambda b: b, lambda x, f, y, k, h, w: (x, y, k, h, w)),
+    "tiled": ("conv2d<{k}, {x}>", lambda b: b, lambda x, f, y, k, h, w: (x, y, h, w)),
+    "coarsened": (
+        "conv2d<{k}, {x}, {y}, 8>", lambda b: (b[0], 8 * b[1]), lambda x, f, y, k, h, w: (x, y, h, w)
+    ),
+    "streaming": (
+        "conv2d<{k}, {y}, 8>", lambda b: (120 * b[1], 8), lambda x, f, y, k, h, w: (x, y, h, w)
+    ),
 }  # fmt: skip
 
 
 def _image_case(rung: str, seed: int, h: int, w: int, k: int, block, reverse=False) -> SourceCase:
-    name, each, arguments = _IMAGES[rung]
+    name, covers, arguments = _IMAGES[rung]
     if whole := rung == "uchar":
         generator = torch.Generator().manual_seed(seed)
         image, taps = _bytes((h, w), 256, generator), _bytes((k, k), 4, generator)
@@ -83,7 +87,7 @@ def _image_case(rung: str, seed: int, h: int, w: int, k: int, block, reverse=Fal
     return SourceCase(
         label=f"a {h}×{w} image with a {k}×{k} filter, block {_times(block)}",
         name=name.format(k=k, x=block[0], y=block[1]),
-        grid=_grid((w, h), (each[0] * block[0], each[1] * block[1])),
+        grid=_grid((w, h), covers(block)),
         block=block,
         arguments=given,
         output=next(i for i, a in enumerate(given) if a is out),
@@ -274,7 +278,7 @@ LADDER: dict[str, Rung] = {
         ),
     )),
     "streaming": Rung("Rows that flow through registers", "streaming.cu", _images(
-        "streaming", _LONG, _small_tile(1.6),
+        "streaming", [(32, 4), (32, 1)], _small_tile(1.6),
         _loads("shared", 0.0, "What neighbours hold comes by shuffles: no load from shared memory", "no shared memory"),
     )),
     "channels": Rung("A whole layer, directly", "channels.cu", _layers(
