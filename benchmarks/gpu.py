@@ -70,7 +70,9 @@ def run(stage: Stage) -> list:
     if lacking := missing(stage):
         return [stage.name, "not run", 0.0, f"pip install {' '.join(lacking)}"]
     start = time.monotonic()
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "CNNLAB_DEVICE": "cuda", "CNNLAB_WIDGETS": "off"}
+    environment["PYTHONPATH"] = paths  # a kernel starts in the lectures' folder
     process = subprocess.Popen(
         [sys.executable, *stage.arguments],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -98,6 +98,7 @@ def launch(
             encoding="utf-8",
         )
         meeting = ["--standalone"] if port is None else [f"--master-port={port}"]
+        meeting.append("--local-addr=127.0.0.1")  # else by this machine's name, if it can be found
         threads = max(1, (os.cpu_count() or 1) // processes)
         command = [sys.executable, "-m", "torch.distributed.run", *meeting]
         command += [f"--nproc-per-node={processes}", str(script), str(given), folder]
