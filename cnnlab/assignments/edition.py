@@ -25,7 +25,7 @@ from cnnlab.checks.task import Case, Misconception, Task, TasksError, seed_for
 __all__ = ["MAX_BYTES", "SUFFIX", "read_edition", "write_edition"]
 
 SUFFIX = ".checks"
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 2**20
 _CODE = {"reference", "cases", "misconceptions", "examine", "explain"}
 

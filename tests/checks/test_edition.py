@@ -10,7 +10,7 @@ from grader_quality import ASSIGNMENTS, BY_ID, TASKS, right_answers
 from test_judge import DOUBLE, NUMBERS
 
 from cnnlab.assignments import get_task, load_tasks
-from cnnlab.assignments.edition import MAX_BYTES, read_edition, write_edition
+from cnnlab.assignments.edition import FORMAT, MAX_BYTES, read_edition, write_edition
 from cnnlab.checks import TasksError, judge, seed_for, wire
 from cnnlab.checks.runner import answer
 from cnnlab.checks.sealed import Sealed, seal
@@ -102,8 +102,8 @@ def test_it_reads_back_what_was_written(written):
         (lambda path: path.write_text("{}"), "cannot be read"),
         (lambda path: _save(path, [1, 2]), "holds no checks"),
         (lambda path: _save(path, {"format": 99, "tasks": []}), "is of format 99"),
-        (lambda path: _save(path, {"format": 1, "tasks": [{"data": {}}]}), "is damaged"),
-        (lambda path: _save(path, {"format": 1, "tasks": 3}), "is damaged"),
+        (lambda path: _save(path, {"format": FORMAT, "tasks": [{"data": {}}]}), "is damaged"),
+        (lambda path: _save(path, {"format": FORMAT, "tasks": 3}), "is damaged"),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_a_sentence(written, spoil, words):
