@@ -3,7 +3,7 @@
 ``x.checks`` lies beside the notebook ``x.ipynb``. It is a zip archive of plain arrays, read without
 pickle, and holds no code: the public questions of each task, the answers that are expected, and
 those that each known misconception gives to the same questions. Numbers of *value* tasks are
-sealed (`cnnlab.checks.sealed`). Tasks that are read from it are judged as others are.
+sealed (`cnnlab.assignments.sealed`). Tasks that are read from it are judged as others are.
 """
 
 import inspect
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.assignments.sealed import opened, seal
 from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import wire
 from cnnlab.checks.compare import difference
 from cnnlab.checks.runner import Refused
-from cnnlab.checks.sealed import opened, seal, told
 from cnnlab.checks.task import Case, Misconception, Task, TasksError, seed_for
 
 __all__ = ["MAX_BYTES", "SUFFIX", "read_edition", "write_edition"]
@@ -160,7 +160,7 @@ def _answers(task: Task, cases: list[Case], answer: Callable) -> list[dict]:
             records += [{"error": str(error), "refused": isinstance(error, Refused)}]
             continue
         if task.kind == "value":
-            value = told(seal(value, f"{task.id}/{case.part}", task.rtol, task.atol))
+            value = seal(value, f"{task.id}/{case.part}", task.rtol, task.atol)
         records += [{"value": value}]
     return records
 

@@ -6,7 +6,6 @@ import numbers
 import numpy as np
 import torch
 
-from cnnlab.checks.sealed import Sealed
 from cnnlab.checks.wire import Opaque
 
 __all__ = ["describe", "difference", "record_difference", "show", "size_of"]
@@ -72,8 +71,8 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
         return _array_difference(expected, given, rtol, atol)
     if _is_array(given) and given.ndim == 0:
         given = given.item()
-    if isinstance(expected, Sealed):
-        if expected.kind in ("int", "float") and not _is_number(given):
+    if hasattr(expected, "matches"):  # it can be recognized and not be read
+        if expected.is_number and not _is_number(given):
             return f"expected a number, got {describe(given)}"
         return None if expected.matches(given) else f"expected another value, got {describe(given)}"
     if _is_number(expected):

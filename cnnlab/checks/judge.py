@@ -1,12 +1,10 @@
 """From a student's answers to points and words. Runs only where it is trusted."""
 
-import ast
 import contextlib
 import inspect
 import math
 import textwrap
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -35,9 +33,8 @@ class Part:
 class Verdict:
     """The outcome of a task: points, and words for the student.
 
-    ``misconception`` is the name of the one that explains the whole answer, or None. ``doubt`` is
-    for a person who grades: what could not be decided, and costs nothing. ``figures`` are numbers
-    that answers can be compared by, such as accuracy and MACs.
+    ``misconception`` is the name of the one that explains the whole answer, or None. ``figures``
+    are numbers that answers can be compared by, such as accuracy and MACs.
     """
 
     task: str
@@ -46,7 +43,6 @@ class Verdict:
     detail: str = ""
     misconception: str | None = None
     hint: str = ""
-    doubt: str = ""
     figures: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -87,14 +83,7 @@ def _percent(share: float) -> str:
     return f"{math.floor(1000 * share + 1e-9) / 10:.1f}%"
 
 
-def judge(
-    task: Task,
-    cases: list[Case],
-    report: dict,
-    look_up: Callable[[str], ast.AST | None],
-    *,
-    reveal: bool,
-) -> Verdict:
+def judge(task: Task, cases: list[Case], report: dict, *, reveal: bool) -> Verdict:
     """Judge a student's report.
 
     Parameters
@@ -102,23 +91,15 @@ def judge(
     report : dict
         What :func:`cnnlab.checks.runner.answer` gave, possibly forged: only its plain
         values count.
-    look_up : callable
-        The syntax tree of a name that the notebook defines, or None: read for doubts only.
     reveal : bool
         Whether the smallest failing case may be shown with its numbers (while learning),
         or only described (while grading).
     """
-
     answers, problem = _answers(task, cases, report)
     if problem:
         return _nothing(task, problem)
     if task.forbidden and (broken := source_rules.violation(task, cases, answers)):
         return _nothing(task, f"{broken}.")
-    doubt = source_rules.doubt(task, answers, look_up) if task.forbidden else ""
-    return replace(_judged(task, cases, answers, reveal), doubt=doubt)
-
-
-def _judged(task: Task, cases: list[Case], answers: list[dict], reveal: bool) -> Verdict:
     if task.kind == "source":
         return _examined(task, cases, answers[0])
     if task.in_bands:

@@ -11,9 +11,9 @@ from test_judge import DOUBLE, NUMBERS
 
 from cnnlab.assignments import get_task, load_tasks
 from cnnlab.assignments.edition import FORMAT, MAX_BYTES, read_edition, write_edition
+from cnnlab.assignments.sealed import Sealed, opened, seal
 from cnnlab.checks import TasksError, judge, seed_for, wire
 from cnnlab.checks.runner import answer
-from cnnlab.checks.sealed import Sealed, seal
 from cnnlab.checks.task import READ
 
 FOLDER = {task_id: folder for folder in ASSIGNMENTS for task_id in load_tasks(folder)}
@@ -36,7 +36,7 @@ def verdict(task, given):
     cases = task.make_cases(seed_for(task.id))
     namespace = {task.entry: given() if task.kind in READ else given}
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
-    return judge(task, cases, report, lambda name: None, reveal=True)
+    return judge(task, cases, report, reveal=True)
 
 
 SLOW = ("source", "weights")
@@ -165,10 +165,12 @@ def test_what_is_too_large_is_refused(tmp_path):
         (-2.0e7, [-2.0e7, -20000100.0], [2.0e7, -2.01e7]),
         (0.0, [0, 0.0, 1e-9], [1e-3, 1]),
         ("VGG", ["vgg", " VGG "], ["resnet", 3]),
+        (True, [True], [False, 1, "True", None]),
+        (None, [None], [False, 0, "None"]),
     ],
 )
 def test_a_sealed_value_is_recognized_and_nothing_else(value, same, other):
-    sealed = seal(value, "salt", 1e-4, 1e-6)
+    sealed = opened(seal(value, "salt", 1e-4, 1e-6))
     assert isinstance(sealed, Sealed)
     assert all(sealed.matches(v) for v in same)
     assert not any(sealed.matches(v) for v in other)
