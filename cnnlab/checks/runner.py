@@ -79,7 +79,7 @@ def _call(found: Callable, question: dict) -> dict:
 
 
 def _answered(found: Callable, question: dict, watch) -> dict:
-    before = wire.pack(question)
+    before = _content(question)
     question = copy.deepcopy(question)
     silence = _Silence()
     try:
@@ -92,14 +92,12 @@ def _answered(found: Callable, question: dict, watch) -> dict:
     except BaseException as error:
         return _error(error)
     result = _packed(value)
-    after = wire.pack(question)
-    result["mutated"] = any(
-        name not in after
-        or before[name].shape != after[name].shape
-        or before[name].tobytes() != after[name].tobytes()
-        for name in before
-    )
+    result["mutated"] = _content(question) != before
     return result
+
+
+def _content(value) -> dict:
+    return {name: (a.shape, a.tobytes()) for name, a in wire.pack(value).items()}
 
 
 def _packed(value) -> dict:

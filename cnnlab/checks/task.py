@@ -230,8 +230,7 @@ class Task:
         return [self._question(case) | {"watch": bool(self.forbidden)} for case in cases]
 
     def _question(self, case: Case) -> dict:
-        question = case.question() | {"compared": self.compared}
-        return question | {"initial": self.initial} if self.kind == "module" else question
+        return case.question() | {"compared": self.compared, "initial": self.initial}
 
     @property
     def records(self) -> bool:
