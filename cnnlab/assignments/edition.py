@@ -93,10 +93,22 @@ def write_edition(
 
 
 def _record(task: Task) -> dict:
+    try:
+        return _plain(task)
+    except TasksError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise TasksError(f"Task {task.id} cannot be asked: {said}.") from error
+
+
+def _plain(task: Task) -> dict:
     cases = task.make_cases(seed_for(task.id))
     data = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in _CODE and f.init}
     data |= {name: dict(v) for name, v in data.items() if isinstance(v, Mapping)}
     right = _answers(task, cases, task.reference)
+    if failed := next((record["error"] for record in right if "error" in record), None):
+        raise TasksError(f"Task {task.id}: its reference does not answer its cases ({failed}).")
     wrong = [
         {
             "name": m.name,
@@ -203,7 +215,7 @@ def _variant_beside(path: Path) -> str | None:
     """The variant of the released notebook that the file belongs to, if that can be told."""
     try:
         return variant_of(json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
         return None
 
 
