@@ -107,8 +107,9 @@ def _plain(task: Task) -> dict:
     data = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in _CODE and f.init}
     data |= {name: dict(v) for name, v in data.items() if isinstance(v, Mapping)}
     right = _answers(task, cases, task.reference)
-    if failed := next((record["error"] for record in right if "error" in record), None):
-        raise TasksError(f"Task {task.id}: its reference does not answer its cases ({failed}).")
+    if failed := [record["error"] for record in right if "error" in record]:
+        said = (failed[0].splitlines() or ["it raises"])[0][:200]
+        raise TasksError(f"Task {task.id}: its reference does not answer its cases ({said}).")
     wrong = [
         {
             "name": m.name,

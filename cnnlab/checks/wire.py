@@ -176,9 +176,10 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
         handle = file if isinstance(file, int) else os.open(Path(file), flags)
     except OSError as error:
         raise WireError(f"{what} is not there ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise WireError(f"{what} is not a regular file")
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise WireError(f"{what} is not a regular file")
         stream.seek(0)
         content = io.BytesIO(stream.read(2 * MAX_BYTES + 1))
     if content.getbuffer().nbytes > 2 * MAX_BYTES:

@@ -103,7 +103,7 @@ def test_it_reads_back_what_was_written(written):
         (lambda path: path.write_bytes(path.read_bytes()[:2000]), "cannot be read"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: path.write_text("{}"), "cannot be read"),
-        (lambda path: path.unlink() or path.mkdir(), "is not a regular file|is not there"),
+        (lambda path: path.unlink() or path.mkdir(), "is not a regular file"),
         (lambda path: path.rename(path.with_suffix("")) and path.symlink_to("t"), "is not there"),
         (lambda path: path.unlink() or os.mkfifo(path), "is not a regular file"),
         (lambda path: np.savez(path.open("wb"), tree=np.array([{}], object)), "cannot be read"),
