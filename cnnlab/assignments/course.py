@@ -87,7 +87,8 @@ def _run(text: str, path: str, variant: str = "") -> ModuleType:
             trace = trace.tb_next
         line = error.lineno if isinstance(error, SyntaxError) else (frames or [None])[-1]
         said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise TasksError(f"{path} cannot be used: line {line} raises {said}.") from error
+        where = f"line {line}" if line else "it"
+        raise TasksError(f"{path} cannot be used: {where} raises {said}.") from error
     return module
 
 

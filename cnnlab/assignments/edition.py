@@ -3,7 +3,7 @@
 ``x.checks`` lies beside the notebook ``x.ipynb``. It is a zip archive of plain arrays, read without
 pickle, and holds no code: the public questions of each task, the answers that are expected, and
 those that each known misconception gives to the same questions. Numbers of *value* tasks are
-sealed (`cnnlab.checks.sealed`). Tasks that are read from it are judged as others are.
+sealed (`cnnlab.assignments.sealed`). Tasks that are read from it are judged as others are.
 """
 
 import inspect
@@ -15,17 +15,17 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.assignments.sealed import opened, seal
 from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import wire
 from cnnlab.checks.compare import difference
 from cnnlab.checks.runner import Refused
-from cnnlab.checks.sealed import opened, seal, told
 from cnnlab.checks.task import Case, Misconception, Task, TasksError, seed_for
 
 __all__ = ["MAX_BYTES", "SUFFIX", "read_edition", "write_edition"]
 
 SUFFIX = ".checks"
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 2**20
 _CODE = {"reference", "cases", "misconceptions", "examine", "explain"}
 
@@ -93,10 +93,23 @@ def write_edition(
 
 
 def _record(task: Task) -> dict:
+    try:
+        return _plain(task)
+    except TasksError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise TasksError(f"Task {task.id} cannot be asked: {said}.") from error
+
+
+def _plain(task: Task) -> dict:
     cases = task.make_cases(seed_for(task.id))
     data = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in _CODE and f.init}
     data |= {name: dict(v) for name, v in data.items() if isinstance(v, Mapping)}
     right = _answers(task, cases, task.reference)
+    if failed := [record["error"] for record in right if "error" in record]:
+        said = (failed[0].splitlines() or ["it raises"])[0][:200]
+        raise TasksError(f"Task {task.id}: its reference does not answer its cases ({said}).")
     wrong = [
         {
             "name": m.name,
@@ -160,7 +173,7 @@ def _answers(task: Task, cases: list[Case], answer: Callable) -> list[dict]:
             records += [{"error": str(error), "refused": isinstance(error, Refused)}]
             continue
         if task.kind == "value":
-            value = told(seal(value, f"{task.id}/{case.part}", task.rtol, task.atol))
+            value = seal(value, f"{task.id}/{case.part}", task.rtol, task.atol)
         records += [{"value": value}]
     return records
 
@@ -203,7 +216,7 @@ def _variant_beside(path: Path) -> str | None:
     """The variant of the released notebook that the file belongs to, if that can be told."""
     try:
         return variant_of(json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
         return None
 
 

@@ -126,7 +126,7 @@ def meeting(task: Task) -> tuple[str, str] | None:
     cases = task.make_cases(seed_for(task.id))
     for misconception in task.misconceptions:
         report = answer("value", task.entry, [], {task.entry: misconception.answer()})
-        found = judge(task, cases, report, lambda name: None, reveal=False)
+        found = judge(task, cases, report, reveal=False)
         if found.misconception == misconception.name and found.points < found.max_points:
             continue
         for other in task.misconceptions:

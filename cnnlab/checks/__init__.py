@@ -40,4 +40,4 @@ def examine(task: Task, namespace: dict) -> Verdict:
     except wire.WireError as error:
         report = {"status": "unusable", "message": str(error)}
 
-    return judge(task, cases, report, lambda name: None, reveal=True)
+    return judge(task, cases, report, reveal=True)

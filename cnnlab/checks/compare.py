@@ -2,11 +2,11 @@
 
 import math
 import numbers
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from cnnlab.checks.sealed import Sealed
 from cnnlab.checks.wire import Opaque
 
 __all__ = ["describe", "difference", "record_difference", "show", "size_of"]
@@ -72,8 +72,8 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
         return _array_difference(expected, given, rtol, atol)
     if _is_array(given) and given.ndim == 0:
         given = given.item()
-    if isinstance(expected, Sealed):
-        if expected.kind in ("int", "float") and not _is_number(given):
+    if hasattr(expected, "matches"):  # it can be recognized and not be read
+        if expected.is_number and not _is_number(given):
             return f"expected a number, got {describe(given)}"
         return None if expected.matches(given) else f"expected another value, got {describe(given)}"
     if _is_number(expected):
@@ -125,9 +125,8 @@ def record_difference(expected: dict, given, rtol: float, atol: float) -> str | 
         return f"{wrong}{_first_stage(expected, given)}"
     if given.get("changed its input") is True:
         return "it changed its input: work on a copy"
-    for look in (_starts, _trains, _learns, _moves):
-        if wrong := look(expected, given):
-            return f"the output is right, but {wrong}"
+    for wrong in _faults(expected, given):
+        return f"the output is right, but {wrong}"
     if "alone" in expected and difference(expected["alone"], given.get("alone"), rtol, atol):
         return "an image alone gives another output than the same image in a batch"
     return None
@@ -171,60 +170,36 @@ def _near(expected: list, given, scale: float) -> bool:
     return all(abs(a - b) <= 1e-6 + 2e-3 * scale for a, b in pairs)
 
 
-def _starts(expected: dict, given: dict) -> str | None:
-    """What a new module should begin as."""
-    for name, value in expected.get("initial", {}).items():
-        own = _table(given, "initial").get(name)
-        if wrong := difference(value, own, 1e-4, 1e-6):
-            return f"a new module's `{name}` is not what the text says: {wrong}"
+def _faults(expected: dict, given: dict) -> Iterator[str]:
+    """What is wrong beside the output, in the order in which it is told."""
+    for name, wrong in _unlike("initial", expected, given, 1e-6):
+        yield f"a new module's `{name}` is not what the text says: {wrong}"
     constant = given.get("constant")
     for name in constant if isinstance(constant, list) else []:
         if name not in expected.get("constant", []):
-            return f"all weights of `{name}` begin alike, so that they can never differ"
-    return None
-
-
-def _trains(expected: dict, given: dict) -> str | None:
-    """Which parameters are to learn."""
-    for name, learns in expected.get("trainable", {}).items():
-        if _table(given, "trainable").get(name) is not learns:
-            what = "requires no gradient: it never learns" if learns else "is not frozen"
-            return f"`{name}` {what} (see `requires_grad`)"
-    return None
-
-
-def _learns(expected: dict, given: dict) -> str | None:
-    """Whether the right gradients arrive."""
-    wanted = dict(expected.get("gradients", {}))
-    found = dict(_table(given, "gradients"))
-    for index, gradient in enumerate(expected.get("input gradient", [])):
-        own = given.get("input gradient")
-        wanted["the input"] = gradient
-        found["the input"] = own[index] if isinstance(own, list) and index < len(own) else None
-    largest = max((g[0] for g in wanted.values() if g), default=0.0)
+            yield f"all weights of `{name}` begin alike, so that they can never differ"
+    for name, _ in _unlike("trainable", expected, given):
+        learns = expected["trainable"][name]
+        what = "requires no gradient: it never learns" if learns else "is not frozen"
+        yield f"`{name}` {what} (see `requires_grad`)"
+    wanted = {n: g or [0.0] * 4 for n, g in expected.get("gradients", {}).items()}
+    largest = max((gradient[0] for gradient in wanted.values()), default=0.0)
     for name, gradient in wanted.items():
-        own = found.get(name)
-        told = name if name == "the input" else f"`{name}`"
-        told = f"argument {int(name) + 1}" if name.isdecimal() else told
-        gradient = gradient or [0.0] * 4
+        own = _table(given, "gradients").get(name)
         if own is None and gradient[0] > 1e-5 * largest:
-            return f"no gradient reaches {told}"
+            yield f"no gradient reaches {name}"
         if not _near(gradient, own or [0.0] * 4, max(gradient[0], 1e-3 * largest)):
-            return f"the gradient that reaches {told} is another one than it should be"
-    return None
+            yield f"the gradient that reaches {name} is another one than it should be"
+    for when in ("after one call", "after two calls"):
+        for name, wrong in _unlike(when, expected, given, 1e-5):
+            yield f"{when} `{name}` is not what it should be: {wrong}"
 
 
-def _moves(expected: dict, given: dict) -> str | None:
-    """What calls leave behind."""
-    own = given.get("state")
-    for calls, state in enumerate(expected.get("state", [])):
-        found = own[calls] if isinstance(own, list) and calls < len(own) else None
-        found = found if isinstance(found, dict) else {}
-        for name, value in state.items():
-            if wrong := difference(value, found.get(name), 1e-4, 1e-5):
-                after = "one call" if calls == 0 else "two calls"
-                return f"after {after} `{name}` is not what it should be: {wrong}"
-    return None
+def _unlike(what: str, expected: dict, given: dict, atol: float = 0.0) -> Iterator[tuple]:
+    """The names in a table of a record whose values differ, and how."""
+    for name, value in expected.get(what, {}).items():
+        if wrong := difference(value, _table(given, what).get(name), 1e-4, atol):
+            yield name, wrong
 
 
 def _array_difference(expected, given, rtol: float, atol: float) -> str | None:

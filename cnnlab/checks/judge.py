@@ -1,12 +1,10 @@
 """From a student's answers to points and words. Runs only where it is trusted."""
 
-import ast
 import contextlib
 import inspect
 import math
 import textwrap
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -35,9 +33,8 @@ class Part:
 class Verdict:
     """The outcome of a task: points, and words for the student.
 
-    ``misconception`` is the name of the one that explains the whole answer, or None. ``doubt`` is
-    for a person who grades: what could not be decided, and costs nothing. ``figures`` are numbers
-    that answers can be compared by, such as accuracy and MACs.
+    ``misconception`` is the name of the one that explains the whole answer, or None. ``figures``
+    are numbers that answers can be compared by, such as accuracy and MACs.
     """
 
     task: str
@@ -46,7 +43,6 @@ class Verdict:
     detail: str = ""
     misconception: str | None = None
     hint: str = ""
-    doubt: str = ""
     figures: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -87,14 +83,7 @@ def _percent(share: float) -> str:
     return f"{math.floor(1000 * share + 1e-9) / 10:.1f}%"
 
 
-def judge(
-    task: Task,
-    cases: list[Case],
-    report: dict,
-    look_up: Callable[[str], ast.AST | None],
-    *,
-    reveal: bool,
-) -> Verdict:
+def judge(task: Task, cases: list[Case], report: dict, *, reveal: bool) -> Verdict:
     """Judge a student's report.
 
     Parameters
@@ -102,59 +91,46 @@ def judge(
     report : dict
         What :func:`cnnlab.checks.runner.answer` gave, possibly forged: only its plain
         values count.
-    look_up : callable
-        The syntax tree of a name that the notebook defines, or None: read for doubts only.
     reveal : bool
         Whether the smallest failing case may be shown with its numbers (while learning),
         or only described (while grading).
     """
-
     answers, problem = _answers(task, cases, report)
     if problem:
         return _nothing(task, problem)
     if task.forbidden and (broken := source_rules.violation(task, cases, answers)):
         return _nothing(task, f"{broken}.")
-    doubt = source_rules.doubt(task, answers, look_up) if task.forbidden else ""
-    return replace(_judged(task, cases, answers, reveal), doubt=doubt)
-
-
-def _judged(task: Task, cases: list[Case], answers: list[dict], reveal: bool) -> Verdict:
     if task.kind == "source":
         return _examined(task, cases, answers[0])
     if task.in_bands:
         return _classified(task, cases, answers[0])
     expected = task.expected(cases)
-    wrong = _wrong_cases(task, cases, expected, answers)
-    parts = _parts(task, {cases[index].part for index in wrong})
+    sentences = map(_wrong, [task] * len(cases), cases, expected, answers)
+    wrong = {index: sentence for index, sentence in enumerate(sentences) if sentence}
+    failed = {cases[index].part for index in wrong}
     if not wrong:
-        return Verdict(task.id, parts)
-    first = next(part for part in task.points if part in {cases[index].part for index in wrong})
+        return Verdict(task.id, _parts(task, failed))
+    first = next(part for part in task.points if part in failed)
     of_first = [index for index in wrong if cases[index].part == first]
     smallest = min(of_first, key=lambda index: size_of(cases[index].question()))
-    found = _misconception(task, cases, answers)
+    found = _misconception(task, cases, expected, answers)
     if not found and task.kind == "value":  # a table may hold more than one mistake
-        found = _misconception(task, [cases[smallest]], [answers[smallest]])
-    problem, hint = wrong[smallest], ""
-    if not found and not _unwritten(answers[smallest]):
+        one = slice(smallest, smallest + 1)
+        found = _misconception(task, cases[one], expected[one], answers[one])
+    problem, hint, detail = wrong[smallest], "", ""
+    written = not _unwritten(answers[smallest])
+    if not found and written:
         given = [_output(task, answer.get("value")) for answer in answers]
         pairs = [(_output(task, e), g) for e, g in zip(expected, given, strict=True)]
         hint = general_hint(task, cases, wrong, smallest, pairs)
-    if (
-        task.kind == "value"
-        and len(wrong) > 1
-        and not all("not filled in" in sentence for sentence in wrong.values())
-    ):
-        others = [cases[index].part for index in wrong if index != smallest]
-        problem += f" Nor {'is' if len(others) == 1 else 'are'} {', '.join(map(repr, others))}."
-    return Verdict(
-        task.id,
-        parts,
-        problem=problem,
-        detail=_detail(task, cases[smallest], answers[smallest])
-        if reveal and task.kind != "value" and not _unwritten(answers[smallest])
-        else "",
-        **(_named(found) or {"hint": hint}),
-    )
+    others = [repr(cases[index].part) for index in wrong if index != smallest]
+    filled_in = not all("not filled in" in told for told in wrong.values())
+    if task.kind == "value" and others and filled_in:
+        problem += f" Nor {'is' if len(others) == 1 else 'are'} {', '.join(others)}."
+    if reveal and task.kind != "value" and written:
+        detail = _detail(task, cases[smallest], expected[smallest], answers[smallest])
+    told = _named(found) or {"hint": hint}
+    return Verdict(task.id, _parts(task, failed), problem, detail, **told)
 
 
 def _named(found: Misconception | None) -> dict:
@@ -170,12 +146,6 @@ def _parts(task: Task, failed: set[str]) -> tuple[Part, ...]:
         Part(name, points, 0.0 if name in failed else float(points))
         for name, points in task.points.items()
     )
-
-
-def _wrong_cases(task: Task, cases: list[Case], expected: list, answers: list[dict]) -> dict:
-    """The sentence for each case that is answered wrongly."""
-    sentences = map(_wrong, [task] * len(cases), cases, expected, answers)
-    return {index: sentence for index, sentence in enumerate(sentences) if sentence}
 
 
 def _classified(task: Task, cases: list[Case], answer: dict) -> Verdict:
@@ -346,7 +316,7 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
         raised = f"{call} raised {kind}" + (f": {message}" if message else "") if kind else message
         return raised.rstrip(".") + (f" (at `{line}`)." if line else ".")
     given = answer.get("value")
-    if task.kind == "value" and (given is None or given is Ellipsis):
+    if task.kind == "value" and given is None:
         return f"{call} is not filled in yet."
     output = given.get("output", ...) if task.records and isinstance(given, dict) else given
     if task.kind != "value" and output is None and expected is not None:
@@ -355,7 +325,8 @@ def _wrong(task: Task, case: Case, expected, answer: dict) -> str | None:
         return f"{call} changed its input: work on a copy."
     if "no gradient" in task.compared and answer.get("requires_grad") is True:
         return f"{call} still requires a gradient: compute it under `torch.no_grad()`."
-    if found := _differs(task, expected, given):
+    compare = record_difference if task.records else difference
+    if found := compare(expected, given, task.rtol, task.atol):
         if task.kind == "value":  # the same question for everybody: the right value is not told
             return _wrong_value(call, found, given)
         return f"{call}: {found}."
@@ -374,11 +345,6 @@ def _wrong_value(call: str, found: str, given) -> str:
     ):
         return f"{call} is not right." if place else f"{call}: {describe(given)} is not right."
     return f"{call}: {found}."
-
-
-def _differs(task: Task, expected, given) -> str | None:
-    compare = record_difference if task.records else difference
-    return compare(expected, given, task.rtol, task.atol)
 
 
 def _output(task: Task, value):
@@ -424,12 +390,12 @@ def _not_written(task: Task, answer: dict) -> str:
     return f"`{name}`, which `{task.entry}` calls, is not written yet."
 
 
-def _detail(task: Task, case: Case, answer: dict) -> str:
+def _detail(task: Task, case: Case, expected, answer: dict) -> str:
     """The smallest failing case in full, where it is small enough to read."""
     names = list(inspect.signature(task.reference).parameters)
     rows = [*zip(names, case.args, strict=False), *case.kwargs.items()]
     rows += [("input", value) for value in case.inputs]
-    rows += [("expected", _output(task, value)) for value in task.expected([case])]
+    rows += [("expected", _output(task, expected))]
     if answer.get("status") == "ok":
         rows += [("got", _output(task, answer.get("value")))]
     rows = [(f"{name}:", show(value)) for name, value in rows if hasattr(value, "shape")]
@@ -437,42 +403,42 @@ def _detail(task: Task, case: Case, answer: dict) -> str:
     return "\n".join(f"{n:<{width}}" + v.replace("\n", "\n" + " " * width) for n, v in rows)
 
 
-def _misconception(task: Task, cases: list[Case], answers: list[dict]) -> Misconception | None:
+def _misconception(
+    task: Task, cases: list[Case], expected: list, answers: list[dict]
+) -> Misconception | None:
     """The one misconception that alone reproduces the answers to all of these cases.
 
     Where outputs are wrong, they are what counts; how it learns counts where all of them are right.
     """
-    ok = [(case, a.get("value")) for case, a in zip(cases, answers, strict=True) if "value" in a]
-    by_output = not task.records or any(
-        difference(_output(task, e), _output(task, value), task.rtol, task.atol)
-        for (_, value), e in zip(ok, task.expected([case for case, _ in ok]), strict=True)
-    )
 
-    def differs(expected, given) -> bool:
-        if by_output:
-            expected, given = _output(task, expected), _output(task, given)
-            return bool(difference(expected, given, task.rtol, task.atol))
-        return bool(_differs(task, expected, given))
+    def differs(expected, given, whole: bool) -> bool:
+        if whole:
+            return bool(record_difference(expected, given, task.rtol, task.atol))
+        expected, given = _output(task, expected), _output(task, given)
+        return bool(difference(expected, given, task.rtol, task.atol))
+
+    whole = task.records and not any(
+        differs(e, answer["value"], False)
+        for e, answer in zip(expected, answers, strict=True)
+        if "value" in answer
+    )
 
     def predicts(misconception) -> bool:
         agreed = 0
         for case, answer in zip(cases, answers, strict=True):
+            answered = answer.get("status") == "ok"
             try:
-                value = task.expected([case], misconception.answer)[0]
+                (value,) = task.expected([case], misconception.answer)
             except Exception as error:
-                if answer.get("status") == "ok":
-                    return False
                 said = answer.get("message")
                 same = isinstance(said, str) and said != "" and str(error).startswith(said)
-                if isinstance(error, Refused) and not same:  # the sentence says what is refused
+                if answered or (isinstance(error, Refused) and not same):  # the sentence says what
                     return False
                 agreed += same
-                continue
-            if answer.get("status") != "ok":
-                return False
-            if differs(value, answer.get("value")):
-                return False
-            agreed += 1
+            else:
+                if not answered or differs(value, answer.get("value"), whole):
+                    return False
+                agreed += 1
         return agreed > 0
 
     found = [m for m in task.misconceptions if predicts(m)]

@@ -53,18 +53,26 @@ def _tensors(value) -> list[torch.Tensor]:
     return [t for v in value for t in _tensors(v)] if isinstance(value, (list, tuple)) else []
 
 
-def _gradients(output, sources: list[torch.Tensor]) -> list[torch.Tensor | None]:
-    """The gradients of a fixed projection of the output; None where none arrives."""
-    total = [
-        (t.double().flatten() @ _weights(t.numel(), k)).sum()
-        for k, t in enumerate(_tensors(output))
-        if t.requires_grad
-    ]
-    wanted = [s for s in sources if s.requires_grad]
-    if not total or not wanted:
-        return [None] * len(sources)
-    found = iter(torch.autograd.grad(sum(total), wanted, allow_unused=True))
-    return [next(found) if s.requires_grad else None for s in sources]
+def _gradients(output, sources: dict[str, torch.Tensor], changed_input: bool) -> dict:
+    """The gradients of a fixed projection of the output, in summary; None where none arrives."""
+    wanted = [s for s in sources.values() if s.requires_grad]
+    try:
+        total = [
+            (t.double().flatten() @ _weights(t.numel(), k)).sum()
+            for k, t in enumerate(_tensors(output))
+            if t.requires_grad
+        ]
+        if not total or not wanted:
+            return dict.fromkeys(sources)
+        found = iter(torch.autograd.grad(sum(total), wanted, allow_unused=True))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        if changed_input:
+            raise Refused("it changed its input: work on a copy") from None
+        if "inplace" in reason or "in-place" in reason:
+            reason = "a tensor that the backward pass needs was changed in place"
+        raise Refused(f"the backward pass fails: {reason}") from None
+    return {n: _summary(next(found)) if s.requires_grad else None for n, s in sources.items()}
 
 
 def _with_gradients(value, sources: list):
@@ -77,33 +85,21 @@ def _with_gradients(value, sources: list):
     return value
 
 
+def _called(function: Callable, arguments: tuple, kwargs: dict) -> tuple:
+    """What a function returns, what its arguments are results of, and whether it changed them."""
+    sources: list = []
+    given = _with_gradients(arguments, sources)
+    tensors = _tensors(given)
+    value = function(*given, **kwargs)
+    return value, sources, not all(map(torch.equal, sources, tensors))
+
+
 def look_at_function(function: Callable, question: dict) -> dict:
     """What a function returns, and the gradients of its arguments."""
-    sources: list = []
-    arguments = _with_gradients(question["args"], sources)
-    given = _tensors(arguments)
-    value = function(*arguments, **question["kwargs"])
-    changed = any(
-        not torch.equal(a.detach(), b.detach()) for a, b in zip(sources, given, strict=True)
-    )
-    found = _backward(value, sources, changed)
-    return {
-        "changed its input": changed,
-        "output": value,
-        "gradients": {str(i): _summary(g) for i, g in enumerate(found)},
-    }
-
-
-def _backward(value, sources: list, changed_input: bool) -> list:
-    try:
-        return _gradients(value, sources)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        if changed_input:
-            raise Refused("it changed its input: work on a copy") from None
-        if "inplace" in reason or "in-place" in reason:
-            reason = "a tensor that the backward pass needs was changed in place"
-        raise Refused(f"the backward pass fails: {reason}") from None
+    value, sources, changed = _called(function, question["args"], question["kwargs"])
+    arguments = {f"argument {i}": source for i, source in enumerate(sources, 1)}
+    gradients = _gradients(value, arguments, changed)
+    return {"output": value, "changed its input": changed, "gradients": gradients}
 
 
 def look_at_module(build: Callable, question: dict) -> dict:
@@ -127,29 +123,25 @@ def look_at_module(build: Callable, question: dict) -> dict:
     _load(own, state)
     stages: dict = {}
     hooks = _listen(module, places, stages)
-    sources: list = []
-    given = _with_gradients(tuple(inputs), sources)
-    before = [tensor.detach().clone() for tensor in _tensors(given)]
-    value = module.train(question["training"])(*given)
+    value, sources, changed = _called(module.train(question["training"]), tuple(inputs), {})
     for hook in hooks:
         hook.remove()
     found = {"output": value, "initial": fresh, "constant": constant, "stages": stages}
-    pairs = zip(before, _tensors(given), strict=True)
-    found["changed its input"] = any(not torch.equal(a, b) for a, b in pairs)
+    found["changed its input"] = changed
     if "trainable" in asked:
         found["trainable"] = trainable
     if "gradients" in asked:
-        names = list(own)
-        changed = found["changed its input"]
-        gradients = _backward(value, [*own.values(), *sources], changed)
-        found["gradients"] = {n: _summary(g) for n, g in zip(names, gradients, strict=False)}
+        learning = {f"`{name}`": tensor for name, tensor in own.items()}
         if "input gradient" in asked:
-            found["input gradient"] = [_summary(g) for g in gradients[len(names) :]]
+            one = len(sources) == 1
+            names = ["the input" if one else f"input {i}" for i, _ in enumerate(sources, 1)]
+            learning |= zip(names, sources, strict=True)
+        found["gradients"] = _gradients(value, learning, changed)
     with torch.no_grad():
         if "state" in asked:
-            found["state"] = [_buffers(own)]
+            found["after one call"] = _buffers(own)
             module(*(x.clone() for x in inputs))
-            found["state"] += [_buffers(own)]
+            found["after two calls"] = _buffers(own)
         if "alone" in asked and not question["training"]:
             _load(own, state)
             found["alone"] = module(*(x[:1].clone() for x in inputs))

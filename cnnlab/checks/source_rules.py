@@ -1,11 +1,5 @@
-"""What an answer must not do: decided by what it was seen to do, the same in check and in grading.
+"""What an answer must not do: decided by what it was seen to do, in check as in grading."""
 
-Source text is read for doubts only, which a person looks at and which cost nothing.
-"""
-
-import ast
-import textwrap
-from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -13,10 +7,9 @@ import torch
 from cnnlab.checks.compare import size_of
 from cnnlab.checks.task import Case, Task
 
-__all__ = ["definitions", "doubt", "violation"]
+__all__ = ["violation"]
 
 _SPARE = {"steps": 6, "operators": 12}  # what may differ from question to question without a loop
-_LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def violation(task: Task, cases: list[Case], answers: list[dict]) -> str | None:
@@ -63,30 +56,3 @@ def _form(case: Case) -> tuple:
 def _number(seen: dict, key: str) -> int:
     value = seen.get(key)
     return value if isinstance(value, int) else 0
-
-
-def doubt(task: Task, answers: list[dict], look_up: Callable[[str], ast.AST | None]) -> str:
-    """What a person should look at: the answer hid from the observation, or reads otherwise."""
-    if any(isinstance(a.get("seen"), dict) and a["seen"].get("blinded") for a in answers):
-        return f"`{task.entry}` switched the observation of its steps off"
-    tree = look_up(task.entry)
-    if tree is None:
-        return ""
-    nodes = list(ast.walk(tree))
-    if "loop" in task.forbidden and any(isinstance(node, _LOOPS) for node in nodes):
-        return f"`{task.entry}` has a loop in its source, and took no more steps for more pixels"
-    hides = {"exec", "eval", "DisableTorchFunction", "settrace", "Thread", "fork", "subprocess"}
-    used = {n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", None) for n in nodes}
-    if hidden := sorted(hides & used):
-        return f"`{task.entry}` uses `{hidden[0]}`, which can hide what this task forbids"
-    return ""
-
-
-def definitions(code: str) -> dict[str, ast.AST]:
-    """The functions and classes that notebook code defines at its outermost level, by name."""
-    try:
-        tree = ast.parse(textwrap.dedent(code))
-    except (SyntaxError, ValueError):
-        return {}
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name: node for node in tree.body if isinstance(node, kinds)}

@@ -171,6 +171,10 @@ class Task:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"task {self.id}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if not isinstance(self.id, str) or not self.max_points >= 0:
+            raise ValueError(f"task {self.id!r}: the id is text, and points are numbers")
+        if not all(isinstance(m, Misconception) for m in self.misconceptions):
+            raise ValueError(f"task {self.id}: `misconceptions` holds `Misconception` objects")
         if self.compared is None:
             object.__setattr__(self, "compared", MODULE if self.kind == "module" else ())
         if (self.cases is None) != (self.kind in ("value", "source")):
@@ -230,8 +234,7 @@ class Task:
         return [self._question(case) | {"watch": bool(self.forbidden)} for case in cases]
 
     def _question(self, case: Case) -> dict:
-        question = case.question() | {"compared": self.compared}
-        return question | {"initial": self.initial} if self.kind == "module" else question
+        return case.question() | {"compared": self.compared, "initial": self.initial}
 
     @property
     def records(self) -> bool:

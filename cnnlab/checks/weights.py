@@ -2,11 +2,13 @@
 
 import inspect
 import math
+from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
 from torch import nn
 
+from cnnlab.checks.compare import describe
 from cnnlab.checks.observe import Refused
 from cnnlab.layers import Residual
 
@@ -36,6 +38,7 @@ KINDS = {
     "SiLU",
     "Tanh",
 }
+MOST_LAYERS = 200
 MOST_WEIGHTS = 200_000
 MOST_NUMBERS = 2**16  # that a layer makes of an image
 MOST_WORK = 50_000_000  # multiplications, and looks of pools, for an image
@@ -45,11 +48,12 @@ HUGE = 1e6  # a weight
 
 
 def told(network: object) -> dict:
-    """A network in plain values: ``layers`` as (path, kind, settings), and ``weights`` by name.
+    """A network in plain values: ``layers``, a list, and ``weights`` by name.
 
-    It may be told as a list already, with its weights: ``(layers, weights)``, where a layer is
-    ``("Conv2d", 1, 8, 3, {"padding": 1})``, what its class is called with, and a shortcut
-    ``("Residual", [layers of the branch], [layers of the shortcut])``.
+    A layer is what its class is called with, ``("Conv2d", 1, 8, 3, {"padding": 1})``, and a
+    shortcut ``("Residual", [layers of the branch], [layers of the shortcut])``. Weights have the
+    names that they have in an `nn.Sequential` of the layers. A network may be told like that
+    already, as ``(layers, weights)``.
 
     Raises
     ------
@@ -59,51 +63,32 @@ def told(network: object) -> dict:
     if isinstance(network, (tuple, list)):
         if len(network) != 2 or not isinstance(network[1], dict):
             raise Refused("expected a list of layers and a dict of weights, in this order")
-        return {**told(_chain(network[0])), "weights": dict(network[1])}
+        return {"layers": network[0], "weights": network[1]}
     if not isinstance(network, nn.Module):
         what = "a class" if isinstance(network, type) else f"of type {type(network).__name__}"
         raise Refused(f"expected a trained nn.Module, and this is {what}")
-    layers = []
-    for path, module in network.named_modules(remove_duplicate=False):
-        kind = type(module)
-        if isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward:
-            layers.append([path, "Sequential", {}])
-        elif kind is Residual:
-            layers.append([path, "Residual", {}])
-        elif kind.__name__ in KINDS and kind is getattr(nn, kind.__name__):
-            layers.append([path, kind.__name__, _settings(module)])
-        else:
-            place = f"its part `{path}`" if path else "it"
-            raise Refused(
-                f"{place} is of type {kind.__name__}: build the network of nn.Sequential, Residual "
-                "and PyTorch's own layers"
-            )
-    return {"layers": layers, "weights": dict(network.state_dict())}
+    layers, chain = _in_order(network)
+    return {"layers": layers, "weights": dict(chain.state_dict())}
 
 
-def _chain(layers: object) -> nn.Sequential:
-    """The layers of a list, in their order."""
-    if not isinstance(layers, (tuple, list)):
-        raise Refused(f"expected a list of layers, and got one of type {type(layers).__name__}")
-    return nn.Sequential(*map(_layer, layers))
-
-
-def _layer(layer: object) -> nn.Module:
-    if not isinstance(layer, (tuple, list)) or not layer or not isinstance(layer[0], str):
-        raise Refused(f'a layer is written as ("ReLU",), and this is {layer!r:.80}')
-    kind, *arguments = layer
-    if kind not in KINDS | {"Residual"}:
-        raise Refused(f"it has a layer of kind {kind!r:.80}, and that is none that may be used")
-    settings = arguments.pop() if isinstance(layer[-1], dict) else {}
-    try:
-        if kind == "Residual":
-            return Residual(*map(_chain, arguments), **settings)
-        return getattr(nn, kind)(*arguments, **settings)
-    except Refused:
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Refused(f"its layer {layer!r:.80} cannot be made: {reason:.200}") from None
+def _in_order(module: nn.Module, path: str = "") -> tuple[list, nn.Sequential]:
+    """The layers that a module calls one after the other, told and as they are."""
+    kind = type(module)
+    names = [f"{path}.{name}".removeprefix(".") for name in module._modules]
+    parts = map(_in_order, module._modules.values(), names)
+    if isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward:
+        parts = list(parts)
+        layers = [layer for told, _ in parts for layer in told]
+        return layers, nn.Sequential(*(layer for _, chain in parts for layer in chain))
+    if kind is Residual:
+        ways, chains = zip(*parts, strict=True)
+        return [("Residual", *ways)], nn.Sequential(Residual(*chains))
+    if kind.__name__ in KINDS and kind is getattr(nn, kind.__name__):
+        return [(kind.__name__, _settings(module))], nn.Sequential(module)
+    raise Refused(
+        f"{f'its part `{path}`' if path else 'it'} is of type {kind.__name__}: build the network "
+        "of nn.Sequential, Residual and PyTorch's own layers"
+    )
 
 
 def _settings(layer: nn.Module) -> dict:
@@ -111,6 +96,44 @@ def _settings(layer: nn.Module) -> dict:
     names = set(inspect.signature(type(layer)).parameters) - {"device", "dtype"}
     found = {name: getattr(layer, name) for name in sorted(names) if hasattr(layer, name)}
     return found | ({"bias": layer.bias is not None} if "bias" in found else {})
+
+
+def _chain(layers: object, left: Iterator) -> nn.Sequential:
+    """The layers of a list, in their order, as many as are ``left``."""
+    if not isinstance(layers, (tuple, list)):
+        raise Refused(f"expected a list of layers, and got one of type {type(layers).__name__}")
+    return nn.Sequential(*(_layer(layer, left) for layer in layers))
+
+
+def _layer(layer: object, left: Iterator) -> nn.Module:
+    if not isinstance(layer, (tuple, list)) or not layer or not isinstance(layer[0], str):
+        raise Refused(f'a layer is written as ("ReLU",), and this is {describe(layer)}')
+    if next(left, None) is None:
+        raise Refused(f"it has more than {MOST_LAYERS} parts")
+    kind, *arguments = layer
+    if kind not in KINDS | {"Residual"}:
+        raise Refused(f"it has a layer of kind {kind!r:.80}, and that is none that may be used")
+    settings = arguments.pop() if isinstance(layer[-1], dict) else {}
+    try:
+        if kind == "Residual":
+            return Residual(*(_chain(way, left) for way in arguments), **settings)
+        make = getattr(nn, kind)
+        for name, setting in inspect.signature(make).bind(*arguments, **settings).arguments.items():
+            if name in ("device", "dtype"):
+                raise ValueError(f"a layer takes no {name} here")
+            most = 4096 if any(word in name for word in _WIDTHS) else 32
+            numbers = setting if isinstance(setting, (list, tuple)) else [setting]
+            if any(isinstance(n, int) and abs(n) > most for n in numbers):
+                raise Refused(f"`{kind}` has {name}={setting}, and {most} is the most")
+        return make(*arguments, **settings)
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"its layer {layer!r:.80} cannot be made: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -> nn.Module:
@@ -136,7 +159,7 @@ def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -
         if sum(tensor.numel() for tensor in weights.values()) > MOST_WEIGHTS:
             raise Refused(f"it has more than {MOST_WEIGHTS:,} weights")
         with torch.device("meta"):  # where nothing is stored: sizes are not trusted yet
-            network = _assembled(layers).eval()
+            network = _chain(layers, iter(range(1, MOST_LAYERS + 1))).eval()
             calls = _calls(network, shape)
         _must_be(structure, calls)
         network.load_state_dict(_fitting(weights, network), assign=True)
@@ -146,9 +169,8 @@ def rebuilt(value: object, shape: tuple[int, ...], structure: tuple[str, ...]) -
     except Refused:
         raise
     except Exception as error:  # it comes from where nothing is trusted
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise Refused(
-            f"it does not work on an image of {'×'.join(map(str, shape))}: {reason}"
+            f"it does not work on an image of {'×'.join(map(str, shape))}: {_reason(error)}"
         ) from None
 
 
@@ -179,31 +201,6 @@ def figures(network: nn.Module, shape: tuple[int, ...]) -> dict[str, float]:
 
     cost = summary(network, shape)
     return {"MACs": cost.total_macs_with_pools, "parameters": cost.total_params}
-
-
-def _assembled(layers: list) -> nn.Module:
-    if len(layers) > 200:
-        raise Refused("it has more than 200 parts")
-    made: dict[str, nn.Module] = {}
-    for path, kind, settings in layers:
-        if kind == "Sequential":
-            module = nn.Sequential()
-        elif kind == "Residual":
-            module = Residual(nn.Identity(), nn.Identity())
-        elif kind in KINDS and not {"device", "dtype"} & settings.keys():
-            for name, setting in settings.items():
-                most = 4096 if any(word in name for word in _WIDTHS) else 32
-                numbers = setting if isinstance(setting, (list, tuple)) else [setting]
-                if any(isinstance(n, int) and abs(n) > most for n in numbers):
-                    raise Refused(f"`{path}` has {name}={setting}, and {most} is the most")
-            module = getattr(nn, kind)(**settings)
-        else:
-            raise Refused("it has a part that is not known")
-        if path:
-            parent, _, name = path.rpartition(".")
-            made[parent].add_module(name, module)
-        made[path] = module
-    return made[""]
 
 
 def _calls(network: nn.Module, shape: tuple[int, ...]) -> list[tuple]:

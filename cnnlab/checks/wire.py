@@ -39,7 +39,7 @@ class Opaque:
 
 
 def pack(value) -> dict[str, np.ndarray]:
-    """Turn ``value`` into named plain arrays.
+    """Turn ``value`` into named plain arrays, of which equal ones are one.
 
     Raises
     ------
@@ -47,6 +47,7 @@ def pack(value) -> dict[str, np.ndarray]:
         If it is larger than ``MAX_BYTES``, nested too deep, or has too many elements.
     """
     arrays: dict[str, np.ndarray] = {}
+    names: dict[tuple, str] = {}
     budget = [MAX_BYTES, MAX_NODES]
 
     def spend(size: int) -> None:
@@ -57,62 +58,52 @@ def pack(value) -> dict[str, np.ndarray]:
         if budget[1] < 0:
             raise WireError(f"the value has more than {MAX_NODES:,} elements outside arrays")
 
-    def array(kind: str, data: np.ndarray, **more):
-        spend(data.nbytes)
-        name = f"a{len(arrays)}"
+    def named(data: np.ndarray) -> str:
+        content = data.dtype.str, data.shape, data.tobytes()
+        name = names.setdefault(content, f"a{len(names)}")
         arrays[name] = np.ascontiguousarray(data).reshape(data.shape)
-        return {"is": kind, "at": name, **more}
+        return name
 
     def walk(item, depth: int):
         if depth > MAX_DEPTH:
             raise WireError(f"the value is nested more than {MAX_DEPTH} levels deep")
-        if item is None or isinstance(item, bool):
-            spend(1)
-            return item
         if isinstance(item, torch.Tensor):
             if item.layout is not torch.strided or item.is_meta or item.is_quantized:
-                return {"is": "opaque", "type": f"{item.layout} tensor on {item.device}"}
+                return {"opaque": f"{item.layout} tensor on {item.device}"}
             spend(item.numel() * item.element_size())  # before anything is copied
             plain = item.detach().to("cpu").resolve_conj().resolve_neg()
             dtype = str(plain.dtype).removeprefix("torch.")
             try:
-                return array("tensor", plain.numpy(), dtype=dtype)
+                return {"tensor": named(plain.numpy()), "dtype": dtype}
             except TypeError:  # bfloat16 and the float8s have no NumPy twin
-                return array("tensor", plain.float().numpy(), dtype=dtype)
-        if isinstance(item, np.ndarray) and item.dtype.kind in "biufc":
-            return array("array", item)
+                return {"tensor": named(plain.float().numpy()), "dtype": dtype}
         if isinstance(item, np.generic) and item.dtype.kind in "biufc":
-            spend(8)
-            return walk(item.item(), depth)
+            return walk(item.item(), depth + 1)
+        if isinstance(item, np.ndarray) and item.dtype.kind in "biufc":
+            spend(item.nbytes)
+            return {"array": named(item)}
+        spend(4 * len(item) if isinstance(item, str) else 8)
+        if item is None or isinstance(item, bool):
+            return item
         if isinstance(item, int):
-            spend(8)
             if abs(item) >= 2**256:
                 raise WireError("an integer has more than 77 digits")
-            return {"is": "int", "v": str(int(item))}
-        if isinstance(item, float):
-            spend(8)
-            return {"is": "float", "v": float(item).hex()}
+            return int(item)
+        if isinstance(item, (float, str)):
+            return float(item) if isinstance(item, float) else str(item)
         if isinstance(item, Fraction):
             return walk(item.numerator if item.denominator == 1 else float(item), depth)
         if isinstance(item, complex):
-            return array("complex", np.array(item))
-        if isinstance(item, str):
-            spend(4 * len(item))
-            return {"is": "str", "v": str(item)}
+            return {"complex": [item.real, item.imag]}
         if isinstance(item, (list, tuple)):
-            kind = "list" if isinstance(item, list) else "tuple"
-            spend(8)
-            return {"is": kind, "v": [walk(child, depth + 1) for child in item]}
+            items = [walk(child, depth + 1) for child in item]
+            return items if isinstance(item, list) else {"tuple": items}
         if isinstance(item, dict):
-            spend(8)
-            pairs = [[walk(k, depth + 1), walk(v, depth + 1)] for k, v in item.items()]
-            return {"is": "dict", "v": pairs}
-        spend(8)
-        return {"is": "opaque", "type": type(item).__name__[:80]}
+            return {"dict": [[walk(part, depth + 1) for part in pair] for pair in item.items()]}
+        return {"opaque": type(item).__name__[:80]}
 
-    tree = walk(value, 0)
-    arrays[_TREE] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
-    return arrays
+    tree = json.dumps(walk(value, 0), separators=(",", ":"))
+    return arrays | {_TREE: np.frombuffer(tree.encode(), dtype=np.uint8)}
 
 
 def unpack(arrays: dict[str, np.ndarray]):
@@ -123,34 +114,36 @@ def unpack(arrays: dict[str, np.ndarray]):
     WireError
         If the arrays do not hold what ``pack`` would have written.
     """
+    left = 2 * MAX_BYTES  # one array may stand in many places
+
+    def copy(name: str) -> np.ndarray:
+        nonlocal left
+        left -= arrays[name].nbytes
+        if left < 0:
+            raise WireError(f"the value is larger than {MAX_BYTES // 2**20} MiB")
+        return np.array(arrays[name])
 
     def build(node, depth: int):
         if depth > MAX_DEPTH:
             raise WireError(f"the value is nested more than {MAX_DEPTH} levels deep")
-        if node is None or isinstance(node, bool):
-            return node
-        kind = node["is"]
-        if kind == "tensor":
-            tensor = torch.from_numpy(np.array(arrays[node["at"]]))
-            return tensor.to(getattr(torch, node["dtype"]))
-        if kind == "array":
-            return np.array(arrays[node["at"]])
-        if kind == "complex":
-            return complex(arrays[node["at"]])
-        if kind == "int":
-            return int(node["v"])
-        if kind == "float":
-            return float.fromhex(node["v"])
-        if kind == "str":
-            return str(node["v"])
-        if kind in ("list", "tuple"):
-            items = [build(child, depth + 1) for child in node["v"]]
-            return items if kind == "list" else tuple(items)
-        if kind == "dict":
-            return {build(k, depth + 1): build(v, depth + 1) for k, v in node["v"]}
-        if kind == "opaque":
-            return Opaque(str(node["type"])[:80])
-        raise WireError(f"unknown kind of value {kind!r}")
+        if isinstance(node, list):
+            return [build(child, depth + 1) for child in node]
+        match node:
+            case {"tensor": name, "dtype": dtype}:
+                return torch.from_numpy(copy(name)).to(getattr(torch, dtype))
+            case {"array": name}:
+                return copy(name)
+            case {"complex": [real, imaginary]}:
+                return complex(real, imaginary)
+            case {"tuple": items}:
+                return tuple(build(child, depth + 1) for child in items)
+            case {"dict": pairs}:
+                return {build(k, depth + 1): build(v, depth + 1) for k, v in pairs}
+            case {"opaque": name}:
+                return Opaque(str(name)[:80])
+            case dict():
+                raise WireError(f"unknown kind of value {str(node)[:80]}")
+        return node
 
     try:
         return build(json.loads(bytes(arrays[_TREE])), 0)
@@ -161,33 +154,10 @@ def unpack(arrays: dict[str, np.ndarray]):
 
 
 def save(file: str | os.PathLike | int, value, *, compressed: bool = False) -> None:
-    """Write ``value`` as a ``.npz`` archive to a new file, or to an open descriptor.
-
-    A compressed one holds equal arrays once.
-    """
+    """Write ``value`` as a ``.npz`` archive to a new file, or to an open descriptor."""
     arrays = pack(value)
-    if compressed:
-        arrays = _once(arrays)
     with open(file, "wb" if isinstance(file, int) else "xb") as stream:
         (np.savez_compressed if compressed else np.savez)(stream, **arrays)
-
-
-def _once(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays without those that another one is equal to."""
-    first: dict[tuple, str] = {}
-    names = {
-        name: first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
-        for name, array in arrays.items()
-    }
-
-    def renamed(node):
-        if isinstance(node, dict):
-            return {k: names[v] if k == "at" else renamed(v) for k, v in node.items()}
-        return [renamed(child) for child in node] if isinstance(node, list) else node
-
-    tree = json.dumps(renamed(json.loads(bytes(arrays[_TREE]))), separators=(",", ":"))
-    kept = {name: arrays[name] for name in names.values() if name != _TREE}
-    return kept | {_TREE: np.frombuffer(tree.encode(), dtype=np.uint8)}
 
 
 def load(file: str | os.PathLike | int, what: str = "the answer"):
@@ -206,9 +176,10 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
         handle = file if isinstance(file, int) else os.open(Path(file), flags)
     except OSError as error:
         raise WireError(f"{what} is not there ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise WireError(f"{what} is not a regular file")
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise WireError(f"{what} is not a regular file")
         stream.seek(0)
         content = io.BytesIO(stream.read(2 * MAX_BYTES + 1))
     if content.getbuffer().nbytes > 2 * MAX_BYTES:

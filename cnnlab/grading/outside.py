@@ -6,7 +6,6 @@ another such file, which lies in no folder, and this process judges them and wri
 feedback into the cell, where nbgrader's ``SaveAutoGrades`` finds them.
 """
 
-import ast
 import contextlib
 import fcntl
 import functools
@@ -41,8 +40,8 @@ from cnnlab.assignments import load_tasks
 from cnnlab.assignments.reading import plain_python
 from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for, wire
-from cnnlab.checks.source_rules import definitions
 from cnnlab.grading import intake, pages, tampering, zygote
+from cnnlab.grading.doubts import definitions, doubt
 from cnnlab.grading.key import course_key
 from cnnlab.grading.leaderboard import chart, frontier
 
@@ -229,7 +228,7 @@ class JudgeOutside(Execute):
             survived = await self._run(cell, cell_index)
             if survived and cell.cell_type == "code":
                 self.done.append(cell_index)
-                self.written |= _definitions(cell.source)
+                self.written |= definitions(plain_python(cell.source))
             if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
                 self._bound_score(cell)
         stage = "tasks" if task else "cells"
@@ -244,8 +243,6 @@ class JudgeOutside(Execute):
 
     def _show(self, cell: NotebookNode, verdict: Verdict) -> None:
         self.record["tasks"][verdict.task] = verdict.to_dict()
-        if verdict.doubt:
-            self.record["evidence"].append(f"{verdict.task}: {verdict.doubt}")
         cell.execution_count = None
         cell.outputs = [
             new_output("stream", name="stdout", text=verdict.text() + "\n"),
@@ -370,17 +367,19 @@ class JudgeOutside(Execute):
         report = await self._ask(task, cases, index)
         if task.forbidden and task.entry not in self.written:
             self.record["evidence"].append(f"{task.id}: where is `{task.entry}` written?")
-        # What is not written in the notebook is watched nevertheless.
-        written = {task.entry: ast.Pass()} | self.written
         try:
-            return judge(task, cases, report, written.get, reveal=False)
+            verdict = judge(task, cases, report, reveal=False)
         except CannotJudge:
             raise
         except Exception as error:
             # The answer is of a form that the judge does not know: a person looks at it.
             what = f"{task.id} could not be judged ({type(error).__name__}: {error})"
             self.record["evidence"].append(what[:300])
-            return judge(task, cases, _unusable("they cannot be judged"), written.get, reveal=False)
+            return judge(task, cases, _unusable("they cannot be judged"), reveal=False)
+        if task.forbidden and verdict.points:
+            found = doubt(task, report, self.written.get(task.entry))
+            self.record["evidence"] += [f"{task.id}: {found}"] if found else []
+        return verdict
 
     async def _ask(self, task: Task, cases: list, index: int) -> dict:
         """Have the student's kernel answer; what comes back is not trusted."""
@@ -388,7 +387,7 @@ class JudgeOutside(Execute):
             self.record["timed_out"].append(task.id)
             return _unusable(f"the notebook took longer than {self.notebook_seconds} s")
         call = f"answer_mail({task.kind!r}, {task.entry!r})"
-        code = f"__import__('cnnlab.checks.runner', fromlist=['runner']).{call}"
+        code = f"__import__('cnnlab.grading.mailbox', fromlist=['mailbox']).{call}"
         aside, answers = await self._correspond(code, task.questions(cases), index)
         if self.timed_out:
             self.record["timed_out"].append(task.id)
@@ -512,14 +511,6 @@ def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None
     return tasks.get(cell.metadata.nbgrader.grade_id)
-
-
-def _definitions(source: str) -> dict:
-    """What a cell defines, by name; nothing where it is too long or too deep to be looked into."""
-    try:
-        return definitions(plain_python(source))
-    except (RecursionError, MemoryError):
-        return {}
 
 
 def _memory(process: psutil.Process) -> int:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from cnnlab.checks import runner, wire
+from cnnlab.grading import mailbox
 
 __all__ = ["probe", "read", "signs", "tell"]
 
@@ -104,7 +105,8 @@ def _watched() -> dict[str, object]:
         "torch.Tensor": (torch.Tensor, ("__eq__", "__sub__", "numpy")),
         "numpy": (numpy, ("allclose", "array_equal", "savez")),
         "wire": (wire, ("save", "load", "pack")),
-        "runner": (runner, ("answer", "answer_mail")),
+        "runner": (runner, ("answer",)),
+        "mailbox": (mailbox, ("answer_mail",)),
         "InteractiveShell": (InteractiveShell, ("run_cell", "run_cell_async", "showtraceback")),
         "IPythonKernel": (IPythonKernel, ("do_execute", "execute_request")),
         "Session": (Session, ("send",)),
@@ -161,7 +163,7 @@ def probe(nonce: str) -> str:
 
 def tell(nonce: str) -> None:
     """In the kernel: answer with what was changed, then raise an error."""
-    questions, answers = runner.letter()
+    questions, answers = mailbox.letter()
     os.close(questions)
     wire.save(answers, changed())
     raise AssertionError(nonce)

@@ -320,7 +320,7 @@ def _become_a_kernel(
     import numpy as np
     import torch
 
-    from cnnlab.checks import runner
+    from cnnlab.grading import mailbox
 
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -329,7 +329,7 @@ def _become_a_kernel(
     for below, above in pairwise(kept):
         os.closerange(below + 1, above)
     if handles:
-        *_, runner.mailbox, connection = handles
+        *_, mailbox.handle, connection = handles
         arguments[arguments.index("-f") + 1] = f"/proc/self/fd/{connection}"
         _bind_to(sockets)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -54,7 +54,7 @@ def judged(task: Task, given: Callable, key: bytes | None) -> Verdict:
     makes_value = task.kind in READ
     namespace = {task.entry: given() if makes_value else given}
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
-    return judge(task, cases, report, lambda name: None, reveal=False)
+    return judge(task, cases, report, reveal=False)
 
 
 @dataclass

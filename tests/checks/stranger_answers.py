@@ -82,7 +82,7 @@ def judged_in(task, namespace: dict, key):
     """The verdict on what a notebook's names hold, while grading."""
     cases = questions(task.id, key)
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
-    return judge(task, cases, report, lambda name: None, reveal=False)
+    return judge(task, cases, report, reveal=False)
 
 
 def tried(given) -> list:

@@ -1,19 +1,22 @@
 """The student's edition: it judges as ``tasks.py`` does, and gives nothing away."""
 
 import json
+import os
+import re
 import zipfile
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 from grader_quality import ASSIGNMENTS, BY_ID, TASKS, right_answers
 from test_judge import DOUBLE, NUMBERS
 
-from cnnlab.assignments import get_task, load_tasks
-from cnnlab.assignments.edition import MAX_BYTES, read_edition, write_edition
+from cnnlab.assignments import get_task, load_tasks, tasks_from
+from cnnlab.assignments.edition import FORMAT, MAX_BYTES, read_edition, write_edition
+from cnnlab.assignments.sealed import Sealed, opened, seal
 from cnnlab.checks import TasksError, judge, seed_for, wire
 from cnnlab.checks.runner import answer
-from cnnlab.checks.sealed import Sealed, seal
 from cnnlab.checks.task import READ
 
 FOLDER = {task_id: folder for folder in ASSIGNMENTS for task_id in load_tasks(folder)}
@@ -36,7 +39,7 @@ def verdict(task, given):
     cases = task.make_cases(seed_for(task.id))
     namespace = {task.entry: given() if task.kind in READ else given}
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
-    return judge(task, cases, report, lambda name: None, reveal=True)
+    return judge(task, cases, report, reveal=True)
 
 
 SLOW = ("source", "weights")
@@ -100,10 +103,17 @@ def test_it_reads_back_what_was_written(written):
         (lambda path: path.write_bytes(path.read_bytes()[:2000]), "cannot be read"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: path.write_text("{}"), "cannot be read"),
+        (lambda path: path.unlink() or path.mkdir(), "is not a regular file"),
+        (lambda path: path.rename(path.with_suffix("")) and path.symlink_to("t"), "is not there"),
+        (lambda path: path.unlink() or os.mkfifo(path), "is not a regular file"),
+        (lambda path: np.savez(path.open("wb"), tree=np.array([{}], object)), "cannot be read"),
+        (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), "not in the expected form"),
+        (lambda path: _save(path, {"format": FORMAT}), "is damaged"),
+        (lambda path: _save(path, {"format": FORMAT, "tasks": [{"data": {"id": "x"}}]}), "damaged"),
         (lambda path: _save(path, [1, 2]), "holds no checks"),
         (lambda path: _save(path, {"format": 99, "tasks": []}), "is of format 99"),
-        (lambda path: _save(path, {"format": 1, "tasks": [{"data": {}}]}), "is damaged"),
-        (lambda path: _save(path, {"format": 1, "tasks": 3}), "is damaged"),
+        (lambda path: _save(path, {"format": FORMAT, "tasks": [{"data": {}}]}), "is damaged"),
+        (lambda path: _save(path, {"format": FORMAT, "tasks": 3}), "is damaged"),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_a_sentence(written, spoil, words):
@@ -141,9 +151,65 @@ def test_a_foreign_file_is_named(written):
         get_task("a1-padding", written.parent)
 
 
-def test_what_is_too_large_is_refused(tmp_path):
-    import numpy as np
+def failing(*_, **__):
+    raise IndexError("no such row\nat all")
 
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"reference": failing}, "t-double: its reference does not answer its cases"),
+        ({"cases": failing}, "t-double cannot be asked: IndexError: no such row."),
+        ({"cases": lambda rng: 3}, "t-double cannot be asked: TypeError"),
+        ({"cases": lambda rng: [3]}, "t-double cannot be asked: AttributeError"),
+        ({"points": {"small": 2}}, "parts without cases or points"),
+    ],
+)
+def test_a_task_that_cannot_be_asked_is_told_in_a_sentence(tmp_path, change, words):
+    task = replace(DOUBLE, misconceptions=(), **change)
+    with pytest.raises(TasksError, match=words) as found:
+        write_edition(tmp_path / "t.checks", {task.id: task}, "t")
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_a_table_that_cannot_be_sealed_is_told_in_a_sentence(tmp_path):
+    task = replace(NUMBERS, reference=lambda: {"a": 3 + 1j, "b": 1}, misconceptions=())
+    with pytest.raises(TasksError, match="t-numbers cannot be asked: TypeError: a table of num"):
+        write_edition(tmp_path / "t.checks", {task.id: task}, "t")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("\0", "it raises"),
+        ("raise SystemExit(3)", "line 1 raises SystemExit: 3"),
+        ("def f(): f()\nf()", "line 1 raises RecursionError"),
+        ("TASKS = 3", "has no list TASKS"),
+        ("", "has no list TASKS"),
+        ("TASKS = [Task(3, 'value', 'x', {'a': 1}, int)]", "the id is text"),
+        ("TASKS = [Task('t', 'value', 'x', {'a': '1'}, int)]", "line 2 raises TypeError"),
+        ("TASKS = [Task('t', 'value', 'x', {'a': float('nan')}, int)]", "points are numbers"),
+        (
+            "TASKS = [Task('t', 'value', 'x', {'a': 1}, int, misconceptions=[('a', int, 'b')])]",
+            "`misconceptions` holds `Misconception` objects",
+        ),
+    ],
+)
+def test_tasks_that_cannot_be_used_are_told_in_a_sentence(text, words):
+    with pytest.raises(TasksError, match=re.escape(words)) as found:
+        tasks_from(f"from cnnlab.checks import Task\n{text}" if "Task(" in text else text)
+    assert len(str(found.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "beside", ["", "[]", "{}", "3", '{"metadata": []}', '{"metadata": {"cnnlab": 3}}']
+)
+def test_a_notebook_beside_that_is_none_does_not_matter(written, beside):
+    written.with_suffix(".ipynb").write_text(beside)
+    assert list(read_edition(written)) == ["t-double", "t-numbers"]
+
+
+def test_what_is_too_large_is_refused(tmp_path):
     from cnnlab.checks import Case
 
     large = replace(
@@ -165,10 +231,12 @@ def test_what_is_too_large_is_refused(tmp_path):
         (-2.0e7, [-2.0e7, -20000100.0], [2.0e7, -2.01e7]),
         (0.0, [0, 0.0, 1e-9], [1e-3, 1]),
         ("VGG", ["vgg", " VGG "], ["resnet", 3]),
+        (True, [True], [False, 1, "True", None]),
+        (None, [None], [False, 0, "None"]),
     ],
 )
 def test_a_sealed_value_is_recognized_and_nothing_else(value, same, other):
-    sealed = seal(value, "salt", 1e-4, 1e-6)
+    sealed = opened(seal(value, "salt", 1e-4, 1e-6))
     assert isinstance(sealed, Sealed)
     assert all(sealed.matches(v) for v in same)
     assert not any(sealed.matches(v) for v in other)

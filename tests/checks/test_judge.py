@@ -10,7 +10,6 @@ import torch
 from cnnlab.assignments import get_task
 from cnnlab.checks import Case, Misconception, Task, examine, judge, seed_for
 from cnnlab.checks.runner import answer
-from cnnlab.checks.source_rules import definitions
 
 
 def double_cases(rng):
@@ -454,23 +453,6 @@ def test_check_and_grading_say_the_same(style):
     learning = examine(DOUBLE, namespace)
     cases = DOUBLE.make_cases(seed_for(DOUBLE.id, b"key"))
     report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), namespace)
-    graded = judge(DOUBLE, cases, report, definitions(STYLES[style]).get, reveal=False)
+    graded = judge(DOUBLE, cases, report, reveal=False)
     right = list(STYLES).index(style) < list(STYLES).index("a loop")
     assert learning.points == graded.points == (5 if right else 0), learning.problem
-
-
-@pytest.mark.parametrize(
-    "body, words",
-    [
-        ("__import__('sys').settrace(None)\n    return 2 * x + shift", "observation"),
-        ("for _ in range(1): pass\n    return 2 * x + shift", "has a loop in its source"),
-        ("exec('y = 1')\n    return 2 * x + shift", "`exec`"),
-        ("return 2 * x + shift", ""),
-    ],
-)
-def test_what_cannot_be_decided_is_left_to_a_person_and_costs_nothing(body, words):
-    cell = f"def double(x, shift=0.0):\n    {body}"
-    cases = DOUBLE.make_cases(0)
-    report = answer(DOUBLE.kind, DOUBLE.entry, DOUBLE.questions(cases), run_cell(cell))
-    found = judge(DOUBLE, cases, report, definitions(cell).get, reveal=False)
-    assert found.points == 5 and words in found.doubt and bool(found.doubt) is bool(words)

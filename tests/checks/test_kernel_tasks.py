@@ -30,7 +30,7 @@ def at_home(task, source):
 def graded(task, source, key=b"key"):
     cases = task.make_cases(seed_for(task.id, key))
     report = answer(task.kind, task.entry, [], {task.entry: source})
-    return judge(task, cases, report, lambda name: None, reveal=False)
+    return judge(task, cases, report, reveal=False)
 
 
 def changed(source, *changes):

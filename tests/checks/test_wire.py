@@ -116,7 +116,30 @@ def test_reading_unpacks_no_bomb(tmp_path):
         wire.load(tmp_path / "bomb.npz")
 
 
-@pytest.mark.parametrize("tree", [b"{", b'{"is": "tensor", "at": "a0"}', b'{"is": "code"}', b"3"])
+def test_one_array_in_many_places_is_stored_once_and_cannot_fill_the_memory(tmp_path):
+    image = torch.zeros(2**20)
+    wire.save(tmp_path / "a.npz", [image, image.clone()])
+    assert (tmp_path / "a.npz").stat().st_size < 5 * 2**20
+    one, other = wire.load(tmp_path / "a.npz")
+    assert torch.equal(one, other) and one.data_ptr() != other.data_ptr()
+    tree = b"[" + b",".join([b'{"array":"a0"}'] * 200) + b"]"
+    forged = {"a0": image.numpy(), "tree": np.frombuffer(tree, np.uint8)}
+    with pytest.raises(wire.WireError, match="larger than"):
+        wire.unpack(forged)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        b"{",
+        b'{"tensor": "a0", "dtype": "float32"}',
+        b'{"tensor": "tree", "dtype": "save"}',
+        b'{"code": 3}',
+        b'{"tuple": 3}',
+        b'{"dict": [[[], 3]]}',
+        b"9" * 5000,
+    ],
+)
 def test_reading_refuses_a_forged_tree(tmp_path, tree):
     np.savez(tmp_path / "f.npz", tree=np.frombuffer(tree, np.uint8))
     with pytest.raises(wire.WireError, match="form|unknown kind"):

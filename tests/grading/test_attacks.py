@@ -59,17 +59,19 @@ LAST = {  # cells after everything
 OUTPUT = "def output_size(n, k, padding=0, stride=1):\n    {}\n"
 RIGHT = "return (n + 2 * padding - k) // stride + 1"
 FORGE = (
-    "import cnnlab.checks.runner as runner, cnnlab.checks.wire as wire, json, numpy as np\n"
-    "def forged(kind, entry, honest=runner.answer_mail):\n"
+    "import cnnlab.grading.mailbox as mailbox, cnnlab.checks.wire as wire, numpy as np\n"
+    "def forged(kind, entry, honest=mailbox.answer_mail):\n"
     "    if entry != 'output_size': return honest(kind, entry)\n"
-    "    _, answers = runner.letter()\n"
+    "    _, answers = mailbox.letter()\n"
     "    {}\n"
-    "runner.answer_mail = forged\n" + OUTPUT.format("return -1")
+    "mailbox.answer_mail = forged\n" + OUTPUT.format("return -1")
 )
 FORGED = {
-    "an integer of 4000 digits": "tree = {'is': 'dict', 'v': [[{'is': 'str', 'v': 'status'}, "
-    "{'is': 'int', 'v': '9' * 5000}]]}\n"
-    "    np.savez(open(answers, 'wb'), tree=np.frombuffer(json.dumps(tree).encode(), np.uint8))",
+    "an integer of 5000 digits": "tree = b'[' + b'9' * 5000 + b']'\n"
+    "    np.savez(open(answers, 'wb'), tree=np.frombuffer(tree, np.uint8))",
+    "one array in a million places": "tree = b'[' + b'{\"array\":\"a0\"},' * 10**6 + b'0]'\n"
+    "    tree = np.frombuffer(tree, np.uint8)\n"
+    "    np.savez(open(answers, 'wb'), tree=tree, a0=np.zeros(2**20))",
     "an array as status": "wire.save(answers, {'status': np.zeros(3), 'answers': []})",
     "an array as an answer's status": "wire.save(answers, "
     "{'status': 'answered', 'answers': [{'status': np.zeros(3)}] * 99})",

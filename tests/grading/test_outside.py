@@ -11,7 +11,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config
 
 from cnnlab.assignments import load_tasks
-from cnnlab.checks.judge import Part, Verdict
 from cnnlab.grading.outside import POOL, JudgeOutside, _questions, variant
 
 SOLUTION = Path(__file__).parents[2] / "solutions/a1_convolution/a1_convolution.ipynb"
@@ -111,12 +110,12 @@ TRICKS = {
         "import torch; torch.allclose = torch.equal = lambda *a, **k: True\n" + WRONG.format("0")
     ),
     "a forged report": (
-        "import cnnlab.checks.runner as r, cnnlab.checks.wire as w\n"
-        "honest = r.answer_mail\n"
+        "import cnnlab.grading.mailbox as m, cnnlab.checks.wire as w\n"
+        "honest = m.answer_mail\n"
         "def forged(kind, entry):\n"
         "    if entry != 'output_size': return honest(kind, entry)\n"
-        "    w.save(r.letter()[1], {'status': 'answered', 'points': 8, 'answers': []})\n"
-        "r.answer_mail = forged\n" + WRONG.format("0")
+        "    w.save(m.letter()[1], {'status': 'answered', 'points': 8, 'answers': []})\n"
+        "m.answer_mail = forged\n" + WRONG.format("0")
     ),
     "forged outputs": (
         "from IPython import get_ipython\n"
@@ -201,17 +200,6 @@ def test_the_network_that_reads_the_digits_is_not_there_to_be_imported(tmp_path)
     outside.tasks = load_tasks(solution.parent)
     done, _ = outside.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
     assert done.cells[1].outputs[1].data["text/plain"] == "0.0", done.cells[1].outputs[0].text
-
-
-def test_what_could_not_be_decided_is_left_to_the_person_who_grades():
-    outside = JudgeOutside()
-    outside.record = {"tasks": {}, "evidence": []}
-    for doubt in ("", "`f` uses `exec`, which can hide what this task forbids"):
-        outside._show(
-            nbformat.v4.new_code_cell(), Verdict("f", (Part("all", 1, 1.0),), doubt=doubt)
-        )
-    assert outside.record["evidence"] == [f"f: {doubt}"]
-    assert outside.record["tasks"]["f"]["points"] == 1
 
 
 def test_points_that_disagree_with_the_task_stop_the_grading(tmp_path):

@@ -206,7 +206,7 @@ TRICKS = {
     "            except OSError: pass\n"
     "        time.sleep(0)\n"
     "threading.Thread(target=watch, daemon=True).start()\n",
-    "xx the mailbox closed": "import os, cnnlab.checks.runner as r\nos.close(r.mailbox)\n",
+    "xx the mailbox closed": "import os, cnnlab.grading.mailbox as m\nos.close(m.handle)\n",
     "xx memory searched": "import gc\n"
     "tasks = [o for o in gc.get_objects() if type(o).__name__ == 'Task']\n"
     "def output_size(n, k, padding=0, stride=1):\n"
