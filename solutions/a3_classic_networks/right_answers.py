@@ -312,7 +312,7 @@ def mend_afterwards(*question):
                 loss.backward()
                 optimizer.step()
                 network.zero_grad()
-                losses.append(float(loss))
+                losses.append(loss.item())
             network.eval()
             with torch.no_grad():
                 right = network(validation[0]).max(1).indices == validation[1]
