@@ -1,5 +1,7 @@
 """Right answers to assignment 3, independent of its references and of each other."""
 
+import copy
+import math
 from functools import cache
 
 import torch
@@ -206,6 +208,121 @@ def slide_unfold(maps, weight, bias, side):
     return scores.unflatten(2, (rows, -1))
 
 
+def losses_of_scores():
+    """The cross-entropy itself, of scores that say so."""
+
+    def entropy(scores, label=0):
+        return nn.functional.cross_entropy(torch.tensor([scores]), torch.tensor([label])).item()
+
+    fourth = torch.tensor([1.0, 1.0, 1.0, 0.01]).log().neg().mean().item()
+    return {
+        "untrained, 10 classes": entropy([0.5] * 10),
+        "untrained, 1000 classes": entropy([0.0] * 1000),
+        "one image of four wrong": fourth,
+        "lowest after a softmax, 10 classes": entropy([1.0] + [0.0] * 9),
+    }
+
+
+def losses_of_probabilities():
+    sure = math.exp(1) / (math.exp(1) + 9)
+    likely = {"untrained, 10 classes": 1 / 10, "untrained, 1000 classes": 1 / 1000}
+    likely["lowest after a softmax, 10 classes"] = sure
+    found = {name: -math.log(p) for name, p in likely.items()}
+    return found | {"one image of four wrong": math.log(100) / 4}
+
+
+def _trial(fit, asked, weight, train, validation, batch_size, epochs, rate):
+    """The notebook's `trial`, of one loop or another."""
+    torch.manual_seed(0)
+    layer, batches = nn.Linear(weight.shape[1], weight.shape[0], bias=False), []
+    layer.weight = nn.Parameter(weight.clone())
+    norm = [nn.BatchNorm1d(weight.shape[1], affine=False)] if asked == "the validation" else []
+    network = nn.Sequential(*norm, layer)
+    network.register_forward_pre_hook(lambda _, x: batches.append(x[0]))
+    losses, shares = fit(network, train, validation, batch_size, epochs, rate)
+    step = (layer.weight - weight).detach()
+    seen = [image.argmax().item() for image in torch.cat(batches) if image.any()]
+    half = len(seen) // 2
+    return {
+        "the loss": losses,
+        "the labels": (step.argmax(0), seen[:half] != seen[half:]),
+        "the images": [seen.count(i) for i in range(weight.shape[1])],
+        "the steps": step.abs().amax(0) / step.abs().max(),
+        "the validation": shares,
+    }[asked]
+
+
+def mend_sliced(*question):
+    def fit(network, train, validation, batch_size, epochs, rate):
+        optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+        losses, shares = [], []
+        for _ in range(epochs):
+            network.train()
+            order = torch.randperm(len(train[0]))
+            images, labels = train[0][order], train[1][order]
+            for i in range(0, len(images), batch_size):
+                scores = network(images[i : i + batch_size])
+                loss = nn.functional.cross_entropy(scores, labels[i : i + batch_size])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            network.eval()
+            with torch.no_grad():
+                guesses = network(validation[0]).argmax(1)
+            shares.append((guesses == validation[1]).float().mean().item())
+        return losses, shares
+
+    return _trial(fit, *question)
+
+
+def mend_loader(*question):
+    """PyTorch's loader, a copy of the network for validation, and no optimizer."""
+
+    def fit(network, train, validation, batch_size, epochs, rate):
+        data = torch.utils.data.TensorDataset(*train)
+        losses, shares = [], []
+        for _ in range(epochs):
+            for images, labels in torch.utils.data.DataLoader(data, batch_size, shuffle=True):
+                logs = network(images).log_softmax(1)
+                losses.append(-logs[range(len(labels)), labels].mean())
+                parameters = list(network.parameters())
+                gradients = torch.autograd.grad(losses[-1], parameters)
+                with torch.no_grad():
+                    for parameter, gradient in zip(parameters, gradients, strict=True):
+                        parameter -= rate * gradient
+            scores = copy.deepcopy(network).eval()(validation[0])
+            shares.append(sum(scores.argmax(1) == validation[1]) / len(scores))
+        return [loss.item() for loss in losses], shares
+
+    return _trial(fit, *question)
+
+
+def mend_afterwards(*question):
+    """Gradients are forgotten after the step, and the mode is put back after validation."""
+
+    def fit(network, train, validation, batch_size, epochs, rate):
+        optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+        losses, shares = [], []
+        network.train()
+        for _ in range(epochs):
+            for batch in torch.randperm(len(train[0])).split(batch_size):
+                probabilities = network(train[0][batch]).softmax(1)
+                loss = nn.functional.nll_loss(probabilities.log(), train[1][batch])
+                loss.backward()
+                optimizer.step()
+                network.zero_grad()
+                losses.append(loss.item())
+            network.eval()
+            with torch.no_grad():
+                right = network(validation[0]).max(1).indices == validation[1]
+            network.train()
+            shares.append(right.double().mean().item())
+        return losses, shares
+
+    return _trial(fit, *question)
+
+
 @cache
 def read_with_gelu():
     return trained(
@@ -235,5 +352,7 @@ ANSWERS = {
     "a3-merged-kernel": (merged_loops, merged_fourier, merged_transposed),
     "a3-costs": (costs_by_formula, costs_by_torch),
     "a3-slide": (slide_loops, slide_unfold),
+    "a3-losses": (losses_of_scores, losses_of_probabilities),
+    "a3-mend": (mend_sliced, mend_loader, mend_afterwards),
     "a3-train": (read_with_gelu, read_with_strides),
 }

@@ -1,5 +1,7 @@
 """Tasks of assignment 3: the classic networks, from LeNet to VGG."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -47,7 +49,7 @@ ACCURACY = Task(
     id="a3-accuracy",
     kind="function",
     entry="accuracy",
-    points={"ten classes": 3, "other numbers of classes": 3},
+    points={"ten classes": 1, "other numbers of classes": 1},
     reference=_accuracy,
     cases=_accuracy_cases,
     misconceptions=(
@@ -152,7 +154,7 @@ LENET = Task(
     id="a3-lenet",
     kind="module",
     entry="LeNet16",
-    points={"a batch of images": 6, "a single image": 2, "other numbers of classes": 4},
+    points={"a batch of images": 5, "a single image": 2, "other numbers of classes": 3},
     reference=_LeNet,
     cases=_lenet_cases,
     misconceptions=(
@@ -400,7 +402,7 @@ ALEXNET_BLOCK = Task(
     id="a3-alexnet-block",
     kind="module",
     entry="AlexBlock",
-    points={"two groups": 4, "other numbers of groups": 3, "images that are not square": 3},
+    points={"two groups": 3, "other numbers of groups": 3, "images that are not square": 2},
     reference=_AlexBlock,
     cases=_alex_cases,
     misconceptions=(
@@ -535,7 +537,7 @@ VGG_BLOCK = Task(
     id="a3-vgg-block",
     kind="module",
     entry="VGGBlock",
-    points={"one convolution": 3, "several convolutions": 4, "a 1×1 at the end": 5},
+    points={"one convolution": 3, "several convolutions": 3, "a 1×1 at the end": 4},
     reference=_VGGBlock,
     cases=_vgg_cases,
     misconceptions=(
@@ -670,7 +672,7 @@ MERGED_KERNEL = Task(
     id="a3-merged-kernel",
     kind="function",
     entry="merged_kernel",
-    points={"two 3×3": 4, "three 3×3": 3, "other sizes": 3},
+    points={"two 3×3": 3, "three 3×3": 2, "other sizes": 3},
     reference=_merged,
     cases=_merged_cases,
     misconceptions=(
@@ -879,7 +881,7 @@ SLIDE = Task(
     id="a3-slide",
     kind="function",
     entry="slide_classifier",
-    points={"maps of just that size": 3, "larger maps": 5},
+    points={"maps of just that size": 2, "larger maps": 4},
     reference=_slide,
     cases=_slide_cases,
     misconceptions=(
@@ -939,6 +941,351 @@ SLIDE = Task(
 )
 
 
+# --- what a loss should say before a long training ---
+
+# Two numbers of classes.
+L = Variant(
+    lambda v: [
+        f'"untrained, {v.many} classes": None,',
+        f'"untrained, {v.many} classes": math.log({v.many}),',
+        f"among {v.few} classes",
+        f'"lowest after a softmax, {v.few} classes": None,',
+        f'"lowest after a softmax, {v.few} classes": math.log(1 + {v.few - 1} / math.e),',
+    ],
+    many=(1000, 365, 200, 500),
+    few=(10, 8, 12, 20),
+)
+_MANY, _FEW = L.many, L.few
+_LOSSES = {
+    "untrained, 10 classes": math.log(10),
+    f"untrained, {_MANY} classes": math.log(_MANY),
+    "one image of four wrong": -math.log(0.01) / 4,
+    f"lowest after a softmax, {_FEW} classes": math.log(1 + (_FEW - 1) / math.e),
+}
+_TEN, _UNTRAINED, _FOURTH, _LOWEST = _LOSSES
+
+
+def _misread(name, hint, ten=None, many=None, fourth=None, lowest=None):
+    given = {_TEN: ten, _UNTRAINED: many, _FOURTH: fourth, _LOWEST: lowest}
+    wrong = {key: value for key, value in given.items() if value is not None}
+    return Misconception(name, lambda: _LOSSES | wrong, hint)
+
+
+LOSSES = Task(
+    id="a3-losses",
+    kind="value",
+    entry="losses",
+    points=dict.fromkeys(_LOSSES, 1),
+    reference=lambda: dict(_LOSSES),
+    misconceptions=(
+        _misread(
+            "logarithm to the base of 10",
+            "The cross-entropy has the natural logarithm: `math.log`.",
+            ten=1.0,
+            many=math.log10(_MANY),
+            fourth=0.5,
+        ),
+        _misread(
+            "logarithm to the base of 2",
+            "The cross-entropy has the natural logarithm: `math.log`.",
+            ten=math.log2(10),
+            many=math.log2(_MANY),
+            fourth=-math.log2(0.01) / 4,
+        ),
+        _misread(
+            "minus forgotten",
+            "The loss is *minus* the logarithm of a probability: it is never below 0.",
+            ten=-math.log(10),
+            many=-math.log(_MANY),
+            fourth=math.log(0.01) / 4,
+        ),
+        _misread(
+            "probability for loss",
+            "This is the probability of the true class; the loss is minus its logarithm.",
+            ten=0.1,
+            many=1 / _MANY,
+            lowest=math.e / (math.e + _FEW - 1),
+        ),
+        _misread(
+            "one minus the probability",
+            "The loss is minus the logarithm of the true class's probability.",
+            ten=0.9,
+            many=1 - 1 / _MANY,
+            fourth=0.99 / 4,
+        ),
+        _misread(
+            "always ln 10",
+            f"With {_MANY} classes each gets a probability of 1 / {_MANY}.",
+            many=math.log(10),
+        ),
+        _misread(
+            "loss of one image",
+            "The loss of a batch is the mean over its images, and the other three add 0.",
+            fourth=-math.log(0.01),
+        ),
+        _misread(
+            "mean probability",
+            "Take the loss of each image first, then the mean: not the other way round.",
+            fourth=-math.log((3 + 0.01) / 4),
+        ),
+        _misread(
+            "the softmax changes nothing",
+            "After the first softmax no score is above 1, and the second one is taken of these.",
+            lowest=0.0,
+        ),
+        _misread(
+            "true class counted twice",
+            f"Of {_FEW} scores one is 1, and the {_FEW - 1} others are 0.",
+            lowest=math.log(1 + _FEW / math.e),
+        ),
+        _misread(
+            "exponentials of the others forgotten",
+            "The scores of the others are 0, and the exponential of 0 is 1: they count.",
+            lowest=math.log(1 + 1 / math.e),
+        ),
+    ),
+)
+
+
+# --- a training loop with five faults ---
+
+
+class _Loop:
+    """A loop that trains, with some faults: each of them changes one of the methods."""
+
+    shuffled = True
+
+    def order(self, count):
+        return torch.randperm(count) if self.shuffled else torch.arange(count)
+
+    def labels(self, labels, order):
+        return labels[order]
+
+    def batches(self, count, size):
+        return -(-count // size)
+
+    def loss(self, scores, labels):
+        return F.cross_entropy(scores, labels)
+
+    def forget(self, optimizer, when):
+        """Called at the beginning of a step, and once its gradient is there."""
+        if when == "step":
+            optimizer.zero_grad()
+
+    def before(self, network, when):
+        """Called at the beginning of it all, of an epoch, of a step, of the validation."""
+        network.train(when != "validation")
+
+    def __call__(self, network, train, validation, batch_size, epochs, rate):
+        optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+        losses, shares = [], []
+        self.before(network, "beginning")
+        for _ in range(epochs):
+            self.before(network, "epoch")
+            order = self.order(len(train[0]))
+            images, labels = train[0][order], self.labels(train[1], order)
+            for i in range(self.batches(len(images), batch_size)):
+                batch = slice(i * batch_size, (i + 1) * batch_size)
+                self.forget(optimizer, "step")
+                loss = self.loss(network(images[batch]), labels[batch])
+                loss.backward()
+                self.forget(optimizer, "gradient")
+                optimizer.step()
+                losses.append(loss.item())
+            self.before(network, "validation")
+            with torch.no_grad():
+                right = network(validation[0]).argmax(1) == validation[1]
+            shares.append(right.float().mean().item())
+        return losses, shares
+
+
+def trial_of(fit):
+    """As the notebook has it: what a loop does to one linear layer."""
+
+    def trial(asked, weight, train, validation, batch_size, epochs, rate):
+        torch.manual_seed(0)
+        classes, inputs = weight.shape
+        layer, batches = nn.Linear(inputs, classes, bias=False), []
+        layer.weight = nn.Parameter(weight.clone())
+        norm = [nn.BatchNorm1d(inputs, affine=False)] if asked == "the validation" else []
+        network = nn.Sequential(*norm, layer)
+        network.register_forward_pre_hook(lambda _, x: batches.append(x[0]))
+        losses, shares = fit(network, train, validation, batch_size, epochs, rate)
+        step = (layer.weight - weight).detach()
+        seen = [image.argmax().item() for image in torch.cat(batches) if image.any()]
+        half = len(seen) // 2
+        return {
+            "the loss": losses,
+            "the labels": (step.argmax(0), seen[:half] != seen[half:]),
+            "the images": [seen.count(i) for i in range(inputs)],
+            "the steps": step.abs().amax(0) / step.abs().max(),
+            "the validation": shares,
+        }[asked]
+
+    return trial
+
+
+def _mend_cases(rng):
+    def one_hot(count, classes):
+        """As many images of one bright pixel each, and one of none to validate by."""
+        labels = torch.from_numpy(rng.permutation(count) % classes)
+        return (torch.eye(count), labels), (torch.zeros(1, count), labels[:1])
+
+    # Each part is blind to the other faults: one step, or one class, or a rate of 0, or gradients
+    # of which the direction alone counts.
+    for classes in (3, 4):
+        images, label = draw(rng, 4, 5), torch.full((4,), between(rng, 0, classes - 1))
+        data = (images, label), (images[:1], label[:1])
+        note = "one step, with all images in one batch"
+        yield Case("the loss", ("the loss", draw(rng, classes, 5), *data, 4, 1, 0.1), note=note)
+    for classes in (3, 4):
+        data = one_hot(12, classes)
+        note = "each image's bright pixel should become a sign of its own label"
+        asked = ("the labels", torch.zeros(classes, 12), *data, 12, 2, 0.1)
+        yield Case("the labels", asked, note=note)
+    for count, size in ((5, 3), (3, 8), (7, 2)):
+        data = one_hot(count, 3)
+        note = "how often each image was seen in two epochs"
+        asked = ("the images", torch.zeros(3, count), *data, size, 2, 0.1)
+        yield Case("the images", asked, note=note)
+    for count, size in ((6, 2), (12, 3)):
+        note = "what each image moves, as a share of the largest"
+        asked = ("the steps", torch.zeros(3, count), *one_hot(count, 3), size, 1, 0.1)
+        yield Case("the steps", asked, note=note)
+    for mean in (between(rng, 2, 5), between(rng, 6, 9)):
+        noise = draw(rng, 8, 1)
+        train = (noise - noise.mean() + mean, torch.from_numpy(rng.permutation(8) % 2))
+        # The running mean goes 0.1, 0.19, 0.271, 0.344 of the way from 0, from epoch to epoch.
+        images = mean * torch.tensor([[0.05], [0.15], [0.16], [0.23], [0.31], [0.4]])
+        validation = (images, torch.ones(6, dtype=torch.long))
+        weight = torch.tensor([[-1.0], [1.0]])
+        note = "after each of four epochs, at a rate of 0"
+        asked = ("the validation", weight, train, validation, 8, 4, 0.0)
+        yield Case("the validation", asked, note=note)
+
+
+def _mended_but(**faults):
+    return trial_of(type("Faulty", (_Loop,), faults)())
+
+
+def _never(self, *args):
+    pass
+
+
+def _as_before(self, labels, order):
+    return labels
+
+
+def _rounded_down(self, count, size):
+    return count // size
+
+
+def _of_probabilities(self, scores, labels):
+    return F.cross_entropy(scores.softmax(1), labels)
+
+
+def _too_early(self, optimizer, when):
+    if when == "gradient":
+        optimizer.zero_grad()
+
+
+def _modes(**modes):
+    """The network is put into other modes, at other times."""
+
+    def before(self, network, when):
+        if when in modes:
+            network.train(modes[when])
+
+    return before
+
+
+# What the loop in the notebook has, by the part that goes wrong by it.
+FAULTS = {
+    "the loss": {"loss": _of_probabilities},
+    "the labels": {"labels": _as_before},
+    "the images": {"batches": _rounded_down},
+    "the steps": {"forget": _never},
+    "the validation": {"before": _modes(beginning=True)},
+}
+
+
+def mended_but(*parts):
+    """The notebook's loop with some of its faults left."""
+    return _mended_but(**{name: method for p in parts for name, method in FAULTS[p].items()})
+
+
+MEND = Task(
+    id="a3-mend",
+    kind="function",
+    entry="trial",
+    points=dict.fromkeys(FAULTS, 2),
+    reference=mended_but(),
+    cases=_mend_cases,
+    misconceptions=(
+        Misconception(
+            "nothing mended",
+            mended_but(*FAULTS),
+            "These are the five faults of the loop as you found it. Take one part after the other.",
+        ),
+        Misconception(
+            "softmax before the loss",
+            mended_but("the loss"),
+            "`F.cross_entropy` takes scores. What does it do with them first?",
+        ),
+        Misconception(
+            "loss of probabilities",
+            _mended_but(loss=lambda self, s, y: F.nll_loss(s.softmax(1), y)),
+            "`F.nll_loss` takes logarithms of probabilities.",
+        ),
+        Misconception(
+            "labels not shuffled",
+            mended_but("the labels"),
+            "After the shuffle, which label lies beside which image?",
+        ),
+        Misconception(
+            "labels shuffled by themselves",
+            _mended_but(labels=lambda self, labels, order: labels[torch.randperm(len(labels))]),
+            "Images and labels have to be put into the *same* order.",
+        ),
+        Misconception(
+            "nothing shuffled",
+            _mended_but(shuffled=False),
+            "The images should come in a new order in every epoch, each with its label.",
+        ),
+        Misconception(
+            "last batch dropped",
+            mended_but("the images"),
+            "How many batches are there, if the images do not fill the last one?",
+        ),
+        Misconception(
+            "gradients never forgotten",
+            mended_but("the steps"),
+            "`backward` adds to the gradients that are there. Which are there at the second step?",
+        ),
+        Misconception(
+            "gradients forgotten before they are used",
+            _mended_but(forget=_too_early),
+            "Between `backward` and `step` the gradients are needed.",
+        ),
+        Misconception(
+            "validation in training mode",
+            mended_but("the validation"),
+            "A batch norm in training mode normalizes by the images at hand. Should it, here?",
+        ),
+        Misconception(
+            "never back to training mode",
+            _mended_but(before=_modes(beginning=True, validation=False)),
+            "After the first validation the network stays in evaluation mode.",
+        ),
+        Misconception(
+            "training in evaluation mode",
+            _mended_but(before=_modes(beginning=False)),
+            "The network has to learn in training mode: its batch norms measure then.",
+        ),
+    ),
+)
+
+
 # --- training ---
 
 
@@ -969,5 +1316,7 @@ TASKS = (
     MERGED_KERNEL,
     COSTS,
     SLIDE,
+    LOSSES,
+    MEND,
     TRAIN,
 )

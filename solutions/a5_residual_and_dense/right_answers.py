@@ -296,6 +296,81 @@ def _norm(inputs, outputs, stride=1):
     return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
 
 
+class Basic(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.downsample = None
+        if (i, stride) != (o, 1):
+            self.downsample = nn.Sequential(
+                nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o)
+            )
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNetChained(nn.Module):
+    def __init__(self, blocks, width, classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        stages, inputs = [], width
+        for stage, count in enumerate(blocks):
+            outputs = width << stage
+            chain = [Basic(inputs, outputs, 2 if stage > 0 else 1)]
+            chain += [Basic(outputs, outputs, 1) for _ in range(count - 1)]
+            stages.append(nn.Sequential(*chain))
+            self.add_module(f"layer{stage + 1}", stages[-1])
+            inputs = outputs
+        self.fc = nn.Linear(inputs, classes)
+        self.start = nn.Sequential(self.conv1, self.bn1, nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
+        self.chain = nn.Sequential(self.start, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x):
+        return self.fc(self.chain(x))
+
+
+class ResNetOfDicts(nn.Module):
+    """Blocks are dicts of layers; what they do stands in the network."""
+
+    def __init__(self, blocks, width, classes):
+        super().__init__()
+        widths = [width] + [width * 2**s for s in range(len(blocks))]
+        pairs = zip(widths, widths[1:], blocks, strict=False)
+        stages = [self.stage(i, o, count) for i, o, count in pairs]
+        self.stages = [f"layer{n + 1}" for n in range(len(stages))]
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        for name, stage in zip(self.stages, stages, strict=True):
+            setattr(self, name, stage)
+        self.fc = nn.Linear(widths[-1], classes)
+
+    def stage(self, i, o, count):
+        blocks = []
+        for inputs in [i] + [o] * (count - 1):
+            stride = o // inputs
+            layers = {"conv1": nn.Conv2d(inputs, o, 3, stride, 1, bias=False)}
+            layers |= {"bn1": nn.BatchNorm2d(o), "bn2": nn.BatchNorm2d(o)}
+            layers |= {"conv2": nn.Conv2d(o, o, 3, padding="same", bias=False)}
+            if stride == 2:
+                conv = nn.Conv2d(inputs, o, 1, 2, bias=False)
+                layers |= {"downsample": nn.Sequential(conv, nn.BatchNorm2d(o))}
+            blocks.append(nn.ModuleDict(layers))
+        return nn.ModuleList(blocks)
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)).clamp(min=0)
+        x = nn.functional.pad(x, [1] * 4)
+        x = x.unfold(2, 3, 2).unfold(3, 3, 2).amax((4, 5))
+        for name in self.stages:
+            for block in getattr(self, name):
+                y = block["bn2"](block["conv2"](block["bn1"](block["conv1"](x)).relu()))
+                x = (block["downsample"](x) if "downsample" in block else x).add(y).relu()
+        return self.fc(x.flatten(2).mean(2))
+
+
 @cache
 def read_by_identities():
     return trained(
@@ -335,5 +410,6 @@ ANSWERS = {
     ),
     "a5-squeeze-excite": (SELayers, SETanh),
     "a5-deep": (DeepLoop, DeepSwitched),
+    "a5-resnet": (ResNetChained, ResNetOfDicts),
     "a5-train": (read_by_identities, read_by_pooled_shortcuts),
 }

@@ -42,7 +42,7 @@ JOIN = Task(
     id="a5-join",
     kind="function",
     entry="join",
-    points={"small tensors": 3, "images": 3},
+    points={"small tensors": 1, "images": 1},
     reference=_joined,
     compared=("gradients",),
     cases=_joined_cases,
@@ -129,7 +129,7 @@ SHORTCUT = Task(
     id="a5-shortcut",
     kind="function",
     entry="shortcut",
-    points={"nothing changes": 1, "more channels": 2, "a stride": 2, "both": 3},
+    points={"nothing changes": 1, "more channels": 1, "a stride": 2, "both": 2},
     reference=_shortcut,
     compared=("gradients",),
     cases=_shortcut_cases,
@@ -415,7 +415,7 @@ BOTTLENECK = Task(
     id="a5-bottleneck",
     kind="module",
     entry="Bottleneck",
-    points={"an identity shortcut": 4, "other channels": 4, "a stride": 4},
+    points={"an identity shortcut": 3, "other channels": 3, "a stride": 4},
     reference=_Bottleneck,
     cases=_bottleneck_cases,
     misconceptions=(
@@ -812,7 +812,7 @@ DENSE_PARAMETERS = Task(
     id="a5-dense-parameters",
     kind="function",
     entry="dense_parameters",
-    points={"one layer": 3, "several layers": 5},
+    points={"one layer": 2, "several layers": 4},
     reference=_dense_parameters,
     cases=_dense_parameters_cases,
     misconceptions=(
@@ -1121,6 +1121,201 @@ DEEP = Task(
 )
 
 
+# --- a network that published weights fit ---
+
+
+class _Basic(nn.Module):
+    """torchvision's basic block; the bank changes its steps."""
+
+    def __init__(self, in_channels, out_channels, stride, strided="conv1", bias=False):
+        super().__init__()
+        first, second = (stride, 1) if strided == "conv1" else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, first, padding=1, bias=bias)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, second, padding=1, bias=bias)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        if stride != 1 or in_channels != out_channels:
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x, inner=torch.relu, join=_joined):
+        side = self.downsample(x) if hasattr(self, "downsample") else x
+        return join(side, self.bn2(self.conv2(inner(self.bn1(self.conv1(x))))))
+
+
+class _ResNet(nn.Module):
+    def __init__(self, blocks, width, classes, block=_Basic, strides=None, padding=3):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, padding, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for stage, count in enumerate(blocks):
+            made = []
+            for index in range(count):
+                stride = 2 if stage and not index else 1
+                stride = strides(stage, index) if strides else stride
+                made.append(block(channels, width * 2**stage, stride))
+                channels = width * 2**stage
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*made))
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(
+        self,
+        x,
+        act=torch.relu,
+        pool=lambda x: F.max_pool2d(x, 3, 2, 1),
+        head=lambda x: x.mean((2, 3)),
+    ):
+        x = pool(act(self.bn1(self.conv1(x))))
+        for name, stage in self.named_children():
+            x = stage(x) if name.startswith("layer") else x
+        return self.fc(head(x))
+
+
+def _resnet_cases(rng):
+    def images(batch, height, width):
+        return (draw(rng, batch, 3, height, width),)
+
+    # Few and small: the student's edition holds weights and gradients of each.
+    yield Case("one stage", ([2], 2, 3), inputs=images(2, 9, 11), training=True)
+    yield Case("several stages", ([1, 2, 1], 2, 4), inputs=images(1, 18, 12), note="one image")
+
+
+def _resnet_but(forward=None, **options):
+    """A wrong network: another forward of its own, or other layers."""
+
+    def answer(blocks, width, classes):
+        network = _ResNet(blocks, width, classes, **options)
+        if forward:
+            network.forward = lambda x: _ResNet.forward(network, x, **forward)
+        return network
+
+    return answer
+
+
+def _blocks_but(layers=None, **steps):
+    """A network whose blocks are wrong."""
+
+    def block(*arguments):
+        made = _Basic(*arguments, **(layers or {}))
+        made.forward = lambda x: _Basic.forward(made, x, **steps)
+        return made
+
+    return _resnet_but(block=block)
+
+
+class _Averaging(_Basic):
+    """Its projection sees means of 2×2 pixels."""
+
+    def __init__(self, in_channels, out_channels, stride):
+        super().__init__(in_channels, out_channels, stride)
+        if stride > 1:
+            self.downsample[0].stride = (1, 1)
+            conv = self.downsample[0].forward
+            self.downsample[0].forward = lambda x: conv(F.avg_pool2d(x, 2, ceil_mode=True))
+
+
+class _Bare(_Basic):
+    """Its projection is not normalized."""
+
+    def __init__(self, in_channels, out_channels, stride):
+        super().__init__(in_channels, out_channels, stride)
+        if hasattr(self, "downsample"):
+            self.downsample = self.downsample[:1]
+
+
+RESNET = Task(
+    id="a5-resnet",
+    kind="module",
+    entry="ResNet",
+    points={"one stage": 4, "several stages": 6},
+    reference=_ResNet,
+    cases=_resnet_cases,
+    misconceptions=(
+        Misconception(
+            "no pool",
+            _resnet_but({"pool": _as_is}),
+            "A max pool follows the first ReLU: windows of 3×3 that move by 2, padded by 1.",
+        ),
+        Misconception(
+            "pool not padded",
+            _resnet_but({"pool": lambda x: F.max_pool2d(x, 3, 2)}),
+            "The max pool has a padding of 1.",
+        ),
+        Misconception(
+            "average pooled",
+            _resnet_but({"pool": lambda x: F.avg_pool2d(x, 3, 2, 1)}),
+            "The first pool takes the largest of each window.",
+        ),
+        Misconception(
+            "no ReLU before the pool",
+            _resnet_but({"act": _as_is}),
+            "A ReLU stands between `bn1` and the max pool.",
+        ),
+        Misconception(
+            "largest of each map",
+            _resnet_but({"head": lambda x: x.amax((2, 3))}),
+            "At the end each map becomes its mean.",
+        ),
+        Misconception(
+            "first convolution not padded",
+            _resnet_but(padding=0),
+            "The 7×7 convolution has a padding of 3.",
+        ),
+        Misconception(
+            "every stage strides",
+            _resnet_but(strides=lambda stage, index: 1 if index else 2),
+            "The first stage keeps the size: the pool has halved it already.",
+        ),
+        Misconception(
+            "every block strides",
+            _resnet_but(strides=lambda stage, index: 2 if stage else 1),
+            "Only the *first* block of a stage has the stride.",
+        ),
+        Misconception(
+            "stride in the second convolution",
+            _blocks_but({"strided": "conv2"}),
+            "`conv1` of the block has the stride.",
+        ),
+        Misconception(
+            "biases in the blocks",
+            _blocks_but({"bias": True}),
+            "No convolution has a bias: a batch norm follows each.",
+        ),
+        Misconception(
+            "no ReLU in the block",
+            _blocks_but(inner=_as_is),
+            "A ReLU follows `bn1` of the block.",
+        ),
+        Misconception(
+            "no ReLU after the sum",
+            _blocks_but(join=lambda x, y: x + y),
+            "A block ends with a ReLU, after the sum.",
+        ),
+        Misconception(
+            "ReLU before the sum",
+            _blocks_but(join=lambda x, y: x + y.relu()),
+            "Add first, then apply the ReLU.",
+        ),
+        Misconception(
+            "nothing added",
+            _blocks_but(join=lambda x, y: y.relu() + 0 * x),
+            "Add the block's input, or what `downsample` makes of it.",
+        ),
+        Misconception(
+            "projection of means",
+            _resnet_but(block=_Averaging),
+            "`downsample` is a 1×1 convolution with the stride: this one skips pixels.",
+        ),
+        Misconception(
+            "projection not normalized",
+            _resnet_but(block=_Bare),
+            "`downsample` is an `nn.Sequential` of the convolution and a batch norm.",
+        ),
+    ),
+)
+
+
 # --- training ---
 
 
@@ -1158,5 +1353,6 @@ TASKS = (
     DENSE_PARAMETERS,
     SE,
     DEEP,
+    RESNET,
     TRAIN,
 )

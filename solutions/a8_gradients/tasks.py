@@ -1246,6 +1246,11 @@ def _lenet_cases(rng):
         images, labels = _draw(rng, batch, 1, height, width), _labels(rng, batch, 3)
         note = "a batch of one" if batch == 1 else ""
         yield Case("loss and gradients", (images, weights), {"labels": labels}, note)
+    # Small numbers, so that a pool has its winner among values between 0 and 1.
+    weights = _lenet_weights(rng, 12, 14)
+    weights = {n: 0.3 * w if n.startswith("conv") else w for n, w in weights.items()}
+    images, labels = _draw(rng, 4, 1, 12, 14), _labels(rng, 4, 3)
+    yield Case("loss and gradients", (images, weights), {"labels": labels}, "small weights")
 
 
 def _lenet_forward(**steps):

@@ -3,11 +3,13 @@
 import base64
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from cnnlab.data import mnist
 from cnnlab.layers import Residual
 
 
@@ -181,10 +183,15 @@ def frontier_pairs(results):
     return sorted(found, key=lambda r: r[1])
 
 
+def _cell():
+    """The source of the cell that the solution notebook hands in."""
+    cells = json.loads(Path(__file__).with_name("a9_golf.ipynb").read_text())["cells"]
+    return next(s for c in cells if "golf = (layers, from_text" in (s := "".join(c["source"])))
+
+
 def _stored():
     """The network that the solution notebook hands in, layer by layer, with trained weights."""
-    cells = json.loads(Path(__file__).with_name("a9_golf.ipynb").read_text())["cells"]
-    source = next(s for c in cells if "golf = (layers, from_text" in (s := "".join(c["source"])))
+    source = _cell()
     letters = re.search(r'text = """(.*?)"""', source, re.S)[1]
     data = bytearray(base64.b85decode("".join(letters.split())))
     numbers = list(torch.frombuffer(data, dtype=torch.half).float())
@@ -225,11 +232,32 @@ def golf_folded():
     return listed, weights
 
 
+@cache
+def golf_of_groups():
+    """Whole convolutions in groups, and one shortcut; 95 seconds of one core.
+
+    179,424 MACs, 5,614 weights; under the public seed 98.7 % right, under ten keys at least 98.5 %.
+    """
+    source = _cell()
+    names = {"torch": torch, "F": nn.functional, "build": build_matched, "train": mnist("train")}
+    exec(source[source.index("def conv") : source.index("layers = [")], names)
+    conv = names["conv"]
+    layers = [
+        *conv(1, 12, 3, stride=2),
+        *conv(12, 24, 3, stride=2, groups=2),
+        ("Residual", [*conv(24, 24, 3, groups=4), *conv(24, 24, 1)[:2]]),
+        *(("MaxPool2d", 2), ("Flatten",), ("Linear", 216, 10)),
+    ]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return layers, names["trained"](layers, [(80, 0.02, 1.0), (40, 0.01, 0.5)])
+
+
 ANSWERS = {
     "a9-shape": (shape_after_formula, shape_after_counted),
     "a9-macs": (macs_walked, macs_hooked),
     "a9-build": (build_matched, Listed),
     "a9-fold": (fold_formula, fold_filters, fold_measured),
     "a9-frontier": (frontier_sorted, frontier_pairs),
-    "a9-golf": (golf_of_blocks, golf_folded),
+    "a9-golf": (golf_of_blocks, golf_folded, golf_of_groups),
 }

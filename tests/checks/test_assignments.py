@@ -1,10 +1,14 @@
 """The graders, proved: wrong answers are caught and named, right ones earn all points."""
 
 from dataclasses import replace
+from itertools import combinations
 
+import nbformat
 import pytest
-from grader_quality import BY_ID, KEYS, PAGE, TASKS, fixed_columns, judged, right_answers
+from grader_quality import BY_ID, KEYS, PAGE, ROOT, TASKS, fixed_columns, judged, right_answers
 from stranger_answers import judged_in, notebook
+
+from cnnlab.assignments.course import load_module
 
 
 def under_seeds(tried):
@@ -84,3 +88,24 @@ def test_the_solution_notebook_agrees_with_the_reference_in_all_that_is_compared
     for key in KEYS[:2]:
         found = judged_in(task, namespace, key)
         assert found.points == task.max_points, found.text()
+
+
+@pytest.mark.parametrize("key", KEYS[:3])
+def test_each_fault_that_is_mended_earns_its_part_whichever_others_are_left(key):
+    module = load_module(ROOT / "solutions" / "a3_classic_networks" / "tasks.py")
+    task = replace(module.MEND, misconceptions=())
+    parts = list(module.FAULTS)
+    assert len(parts) == 5
+    for left in (c for count in range(6) for c in combinations(parts, count)):
+        found = judged(task, module.mended_but(*left), key)
+        earned = [part.name for part in found.parts if part.earned]
+        assert earned == [part for part in parts if part not in left], left
+
+
+def test_the_loop_in_the_notebook_has_all_the_faults():
+    cells = nbformat.read(ROOT / "solutions/a3_classic_networks/a3_classic_networks.ipynb", 4).cells
+    (faulty,) = (cell.source for cell in cells if cell.source.startswith("def faulty_fit"))
+    namespace = dict(notebook("a3"))
+    exec(faulty.replace("def faulty_fit", "def fit"), namespace)
+    found = judged_in(BY_ID["a3-mend"], namespace, None)
+    assert found.points == 0 and found.misconception == "nothing mended"
