@@ -22,7 +22,7 @@ import torch
 __all__ = ["MAX_BYTES", "Opaque", "WireError", "load", "pack", "save", "unpack"]
 
 MAX_BYTES = 64 * 2**20
-MAX_NODES = 100_000
+MAX_NODES, MAX_ARRAYS = 100_000, 20_000
 MAX_DEPTH = 20
 _TREE = "tree"
 
@@ -59,6 +59,8 @@ def pack(value) -> dict[str, np.ndarray]:
 
     def array(kind: str, data: np.ndarray, **more):
         spend(data.nbytes)
+        if len(arrays) == MAX_ARRAYS:
+            raise WireError(f"the value has more than {MAX_ARRAYS:,} arrays")
         name = f"a{len(arrays)}"
         arrays[name] = np.ascontiguousarray(data).reshape(data.shape)
         return {"is": kind, "at": name, **more}
@@ -153,7 +155,10 @@ def unpack(arrays: dict[str, np.ndarray]):
         raise WireError(f"unknown kind of value {kind!r}")
 
     try:
-        return build(json.loads(bytes(arrays[_TREE])), 0)
+        tree = bytes(arrays[_TREE])
+        if tree.count(b"[") + tree.count(b"{") + tree.count(b",") > 20 * MAX_NODES:
+            raise WireError(f"the value has more than {MAX_NODES:,} elements outside arrays")
+        return build(json.loads(tree), 0)
     except WireError:
         raise
     except Exception as error:
@@ -214,6 +219,8 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
     if content.getbuffer().nbytes > 2 * MAX_BYTES:
         raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
     try:
+        if content.getvalue().count(b"PK\1\2") > MAX_ARRAYS + 1:  # one a member
+            raise WireError(f"{what} has more than {MAX_ARRAYS:,} arrays")
         with zipfile.ZipFile(content) as archive:
             if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
                 raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
