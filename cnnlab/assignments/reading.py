@@ -13,7 +13,7 @@ from copy import deepcopy
 import nbformat
 from nbformat import NotebookNode
 
-__all__ = ["SetAside", "parse_notebook", "plain_python", "repair"]
+__all__ = ["SetAside", "name_of", "parse_notebook", "plain_python", "repair"]
 
 MIB = 1 << 20
 MAX_NOTEBOOK = 25 * MIB  # without outputs
@@ -45,7 +45,7 @@ def parse_notebook(text: bytes, name: str) -> NotebookNode:
         raise SetAside(f"{name} is not a notebook: it cannot be read as JSON.") from None
     if not isinstance(content, dict):
         raise SetAside(f"{name} is not a notebook: it is JSON, but has no cells.")
-    version = str(content.get("nbformat", 4))
+    version = str(content.get("nbformat") or 4).partition(".")[0]
     if version in ("1", "2", "3"):
         try:
             content = nbformat.convert(nbformat.from_dict(content), 4)
@@ -75,7 +75,7 @@ def _decoded(text: bytes) -> str:
 
 def _plain(cell: dict) -> NotebookNode:
     """A cell with nothing in it but source, type, pictures and what nbgrader says of it."""
-    source = cell.get("source", "")
+    source = cell.get("source") or ""
     source = "".join(map(str, source)) if isinstance(source, list) else str(source)
     source = source.encode("utf-8", "replace").decode()  # half a character of UTF-16
     kind = cell.get("cell_type")
@@ -135,7 +135,7 @@ def repair(
 
     taken: dict[str, NotebookNode] = {}
     for cell in cells:
-        name = _name(cell)
+        name = name_of(cell)
         original = by_name.get(name)
         if original is None or (name in taken and not _better(cell, taken[name], original)):
             if "nbgrader" in cell.metadata:
@@ -168,7 +168,8 @@ def repair(
     return said
 
 
-def _name(cell: NotebookNode) -> str | None:
+def name_of(cell: NotebookNode) -> str | None:
+    """The id that nbgrader knows a cell by."""
     name = cell.metadata.get("nbgrader", {}).get("grade_id")
     return name if isinstance(name, str) else None
 
@@ -208,7 +209,7 @@ def _find_written(cells: list, release, taken: dict, said: list, to_read: list) 
         and "nbgrader" not in cell.metadata
         and " ".join(cell.source.split()) not in released
     ]
-    order = [_name(cell) for cell in release.cells if "nbgrader" in cell.metadata]
+    order = [name_of(cell) for cell in release.cells if "nbgrader" in cell.metadata]
     for original in filter(lambda c: "nbgrader" in c.metadata and _is_written(c), release.cells):
         name = original.metadata.nbgrader.grade_id
         blank = name not in taken or (
@@ -236,7 +237,7 @@ def _index(cells: list, cell: NotebookNode) -> int:
 
 
 def _restore(cell: NotebookNode, original: NotebookNode, said: list[str]) -> None:
-    name, asked, before = _name(cell), original.metadata.nbgrader, len(said)
+    name, asked, before = name_of(cell), original.metadata.nbgrader, len(said)
     told = cell.metadata.nbgrader
     unread = told.pop("unread", False) or set(told) == {"grade_id"}
     known = {k: v for k, v in told.items() if k in asked and k != "checksum"}
@@ -263,7 +264,7 @@ def _place(cells: list, given: list, taken: dict, said: list[str]) -> None:
     it, any other (the imports) before all that was released after it."""
     last = -1
     for number, original in enumerate(given):
-        name, graded = _name(original), _is_graded(original)
+        name, graded = name_of(original), _is_graded(original)
         if name not in taken:
             if _is_answer(original) and not graded:
                 continue
@@ -275,7 +276,7 @@ def _place(cells: list, given: list, taken: dict, said: list[str]) -> None:
             cells.insert(last, made)
             continue
         here = _index(cells, taken[name])
-        later = [_index(cells, taken[n]) for n in map(_name, given[number + 1 :]) if n in taken]
+        later = [_index(cells, taken[n]) for n in map(name_of, given[number + 1 :]) if n in taken]
         if graded and not _is_answer(original) and here < last:
             said.append(f"{name}: stood before what it asks about")
             cells.insert(last, cells.pop(here))
@@ -292,6 +293,7 @@ MAGIC = re.compile(
     r"^([ \t]*)((?:[\w(][\w.,()\[\]'\" \t]*=[ \t]*)?)"
     r"(?:[!%]{1,2}[ \t]*[\w./~$\"'({-].*|\?.*|[\w.]+\?{1,2}[ \t]*)$"
 )
+CONTINUED = re.compile(r"^([ \t]*(?:\w+[ \t]*=[ \t]*)?[!%][^\n]*)\\\n(?:[^\n]*\\\n)*[^\n]*", re.M)
 TIMED = re.compile(r"\s*%%(?:time|timeit|capture|prun)\b.*")
 MAX_SOURCE = 200_000  # characters: nobody writes a longer cell by hand
 
@@ -306,5 +308,9 @@ def plain_python(source: str) -> str:
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return "\n".join(MAGIC.sub(r"\1\2None", line) for line in source.split("\n"))
+        from IPython.core.inputtransformer2 import classic_prompt, ipython_prompt
+
+        lines = classic_prompt(ipython_prompt(source.splitlines(keepends=True)))
+        lines = CONTINUED.sub(r"\1", "".join(lines)).split("\n")
+        return "\n".join(MAGIC.sub(r"\1\2None", line) for line in lines)
     return source

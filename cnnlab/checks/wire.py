@@ -22,7 +22,7 @@ import torch
 __all__ = ["MAX_BYTES", "Opaque", "WireError", "load", "pack", "save", "unpack"]
 
 MAX_BYTES = 64 * 2**20
-MAX_NODES = 100_000
+MAX_NODES, MAX_ARRAYS = 100_000, 20_000
 MAX_DEPTH = 20
 _TREE = "tree"
 
@@ -61,6 +61,8 @@ def pack(value) -> dict[str, np.ndarray]:
     def named(data: np.ndarray) -> str:
         content = data.dtype.str, data.shape, data.tobytes()
         name = names.setdefault(content, f"a{len(names)}")
+        if len(names) > MAX_ARRAYS:
+            raise WireError(f"the value has more than {MAX_ARRAYS:,} arrays")
         arrays[name] = np.ascontiguousarray(data).reshape(data.shape)
         return name
 
@@ -146,7 +148,10 @@ def unpack(arrays: dict[str, np.ndarray]):
         return node
 
     try:
-        return build(json.loads(bytes(arrays[_TREE])), 0)
+        tree = bytes(arrays[_TREE])
+        if tree.count(b"[") + tree.count(b"{") + tree.count(b",") > 20 * MAX_NODES:
+            raise WireError(f"the value has more than {MAX_NODES:,} elements outside arrays")
+        return build(json.loads(tree), 0)
     except WireError:
         raise
     except Exception as error:
@@ -185,6 +190,8 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
     if content.getbuffer().nbytes > 2 * MAX_BYTES:
         raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
     try:
+        if content.getvalue().count(b"PK\1\2") > MAX_ARRAYS + 1:  # one a member
+            raise WireError(f"{what} has more than {MAX_ARRAYS:,} arrays")
         with zipfile.ZipFile(content) as archive:
             if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
                 raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")

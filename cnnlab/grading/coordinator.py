@@ -395,7 +395,7 @@ class _Session:
             reports = {}
             for student in wanted[start : start + BATCH]:
                 report = _read(self._path(student, ".json"))
-                judged = _read(self._path(student, ".judged.json"))
+                judged = _read(self._path(student, ".judged"))
                 if report or judged:
                     fingerprint = self._known_fingerprint(student)
                     if judged and judged.get("fingerprint") == fingerprint and "scores" in judged:
@@ -422,7 +422,7 @@ class _Session:
 
         Returns the grades of those that have been entered, with others or not yet.
         """
-        path = self._path(student, ".judged.json")
+        path = self._path(student, ".judged")
         try:
             if result is None:
                 result = _read(path)
@@ -488,7 +488,7 @@ class _Session:
             **result["report"],
         }
         _write(self._path(student, ".json"), report)
-        self._path(student, ".judged.json").unlink(missing_ok=True)
+        self._path(student, ".judged").unlink(missing_ok=True)
         return self._grade(student, report, entered)
 
     def _file(self, student: str, result: dict) -> None:
@@ -566,8 +566,7 @@ class _Session:
             }
         for name, why in self.left_out.items():
             yield {"student": name, "assignment": self.name, "problem": why, "absent": why}
-        paths = self.folder.glob("*.json")
-        graded = sorted(p.stem for p in paths if not p.name.endswith(".judged.json"))
+        graded = sorted(path.stem for path in self.folder.glob("*.json"))
         course, feedback = self.api.coursedir, "feedback"
         for start in range(0, len(graded), BATCH):
             names = graded[start : start + BATCH]
@@ -652,7 +651,7 @@ def _others(folder: Path) -> list[Path]:
 def _read(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # it is not there, or bears a name that no file can
         return None
 
 

@@ -5,6 +5,7 @@ Nothing here executes anything. What is wrong with one submission is a sentence 
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +28,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import parse_utc
 from traitlets import Unicode
 
-from cnnlab.assignments.reading import SetAside, parse_notebook, repair
+from cnnlab.assignments.reading import SetAside, name_of, parse_notebook, repair
 
 __all__ = [
     "Candidate", "Reader", "RepairCells", "SetAside", "allowed_files", "before_autograding",
@@ -232,8 +234,7 @@ def choose(
         except SetAside:
             candidate.notebook = None
         notebook = candidate.notebook or NotebookNode(cells=[])
-        ids = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
-        ids = {known: cell for known, cell in ids.items() if isinstance(known, str)}
+        ids = {known: cell for cell in notebook.cells if (known := name_of(cell)) is not None}
         if answers:
             ours = bool(answers.keys() & ids.keys()) or any(
                 cell.source in locked for cell in notebook.cells
@@ -331,12 +332,16 @@ FLAT = tuple(
             r"(?P<name>.+?)(?:_LATE)?_(?P<number>\d+)_(?P<attempt>\d+)_(?P<file>.+)",
             r"(?P<name>anon_\w{3,9}?)(?:_LATE)?_(?P<attempt>\d+)_(?P<file>.+)",
             # Blackboard: a1_smithj_attempt_2026-11-27-10-00-00_a1_convolution.ipynb
-            r"(?:.+_)?(?P<name>[^_]+)_attempt_(?P<attempt>[\d-]+)_(?P<file>.+)",
+            r"(?P<name>.+?)_attempt_(?P<attempt>[\d-]+)_(?P<file>.+)",
             # Brightspace: 123-456 - John Smith - Nov 27, 2026 1000 AM - a1_convolution.ipynb
-            r"\d+-\d+ - (?P<name>.+?) - .+? - (?P<file>.+)",
+            r"(?P<code>\d+-\d+) - (?P<name>.+?) - (?P<date>.+?) - (?P<file>.+)",
         ),
     )
 )
+
+
+BRIGHTSPACE = re.compile(r"(?P<code>\d+-\d+) - (?P<name>.+?) - (?P<date>.+)")  # a folder
+VERSION = re.compile(r"Version (\d+)")  # Teams: Submitted files/John Smith/a1/Version 2/...
 
 
 def _flat(name: str) -> re.Match | None:
@@ -389,11 +394,16 @@ def collect(
     taken = [] if taken is None else taken
     owners: dict[str, list[_Member]] = defaultdict(list)
     with _Members(Path(source), said) as members:
-        for student, member in _owned(list(members), assignment, said, left_out):
+        names: dict[str, set[str]] = defaultdict(set)  # as they stand in the archive
+        for whose, student, member in _owned(list(members), assignment, said, left_out):
             owners[student].append(member)
+            names[student].add(whose)
         for student, theirs in sorted(owners.items()):
             reasons: list[str] = []
             try:
+                if len(names[student]) > 1:
+                    several = ", ".join(sorted(names[student]))
+                    raise SetAside(f"is it one person or several ({several})? Rename, or merge.")
                 _take(theirs, assignment, Path(submitted, student, assignment), releases, reasons)
                 taken.append(student)
             except Exception as error:  # whatever it is, it is one student's
@@ -409,7 +419,7 @@ def collect(
 
 
 def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) -> Iterator:
-    """Members with the student whose they are; what nobody owns is told."""
+    """Members with the student whose they are, by name and by id; what nobody owns is told."""
     flat: list[_Member] = []
     for member in members:
         for depth, part in enumerate(member.parts):
@@ -417,25 +427,41 @@ def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) 
                 rest = (*((match["file"],) if match["file"] else ()), *member.parts[depth + 1 :])
                 if rest:
                     member.parts = rest
-                    yield _student(match["name"], match["number"]), member
+                    yield match["name"], _student(match["name"], match["number"]), member
                 break
         else:
             flat.append(member)
     flat = _unwrapped(flat, assignment)
+    heads = {m.parts[0].partition("_attempt_")[0] for m in flat if "_attempt_" in m.parts[0]}
+    common = os.path.commonprefix([*heads]).rpartition("_")[0]  # noqa: RUF071 (of Blackboard's names)
     for member in flat:
-        name = member.parts[-1]
-        if len(member.parts) > 1:
-            owner, member.parts = member.parts[0], member.parts[1:]
-            yield _student(owner, ""), member
-        elif match := _flat(name):
-            told = match.groupdict()
-            member.attempt = int(re.sub(r"\D", "", told.get("attempt") or "0") or 0)
-            member.parts = (match["file"],)
-            yield _student(match["name"], told.get("number") or ""), member
+        name, *rest = member.parts
+        if rest:
+            match = BRIGHTSPACE.fullmatch(name)
+            told = match.groupdict() if match else {"name": name}
+        elif match := _flat(name.removeprefix(f"{common}_") if "_attempt_" in name else name):
+            told, rest = match.groupdict(), [match["file"]]
         else:
             said.append(f"{name}: whose is it?")
             if _is_work(name):
                 left_out[printable(name)] = "whose is it? Neither a folder nor its name says so."
+            continue
+        member.parts = tuple(rest)
+        if counted := re.sub(r"\D", "", told.get("attempt") or ""):
+            member.attempt = int(counted)
+        elif "date" in told:
+            member.attempt = _minute(told["date"])
+        whose = f"{told.get('code', '')} {told['name']}".strip()
+        yield whose, _student(told["name"], told.get("number") or ""), member
+
+
+def _minute(date: str) -> int:
+    """The number of a minute that is written like ``Nov 27, 2026 105 PM``; 0 if it is not."""
+    try:
+        told = datetime.strptime(re.sub(r"\b(\d{3} [AP]M)", r"0\1", date), "%b %d, %Y %I%M %p")
+        return int(told.replace(tzinfo=UTC).timestamp()) // 60
+    except ValueError:
+        return 0
 
 
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
@@ -448,7 +474,11 @@ def _is_work(name: str) -> bool:
 def _unwrapped(members: list[_Member], assignment: str) -> list[_Member]:
     """Without the folders around all students: what holds the work is a student's own folder."""
     for member in members:
-        member.parts = tuple(p for p in member.parts[:-1] if p != assignment) + member.parts[-1:]
+        *folders, name = member.parts
+        for version in filter(None, map(VERSION.fullmatch, folders)):
+            member.attempt = int(version[1])
+        kept = [p for p in folders if p != assignment and not VERSION.fullmatch(p)]
+        member.parts = (*kept, name)
     while True:
         work = [m.parts for m in members if _is_work(m.parts[-1]) and len(m.parts) > 1]
         heads = {parts[0] for parts in work}
@@ -467,8 +497,9 @@ def _unwrapped(members: list[_Member], assignment: str) -> list[_Member]:
 
 def _student(name: str, number: str) -> str:
     """A student's id, the same for all ways in which Unicode writes the name."""
-    name = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._") or "student"
-    name = name.encode("utf-8", "replace").decode()[:100]
+    marks = "".join(c for c in set(name) if unicodedata.category(c).startswith("M"))  # of vowels
+    name = re.sub(rf"[^\w.{marks}-]+", "_", unicodedata.normalize("NFC", name)).strip("._")
+    name = name.encode("utf-8", "replace")[:100].decode("utf-8", "ignore") or "student"
     return f"{name}_{number}" if number else name
 
 
@@ -484,15 +515,19 @@ def _take(members: list[_Member], assignment: str, target: Path, releases, said:
                 reasons.append(f"{'/'.join(member.parts)} cannot be opened ({error})")
         else:
             opened.append(member)
-    notebooks, files = [], []
-    for member in sorted(opened, key=lambda m: (m.attempt, m.when)):
+    notebooks, files, left = [], [], 2 * MAX_FILE
+    for member in sorted(opened, key=lambda m: (m.attempt, m.when), reverse=True):
         shown = "/".join(member.parts)
-        if member.size > MAX_FILE:
-            reasons.append(f"{shown}: larger than {MAX_FILE // MIB} MiB")
+        if member.size > min(MAX_FILE, left):
+            reasons.append(
+                f"{shown}: more than {MAX_FILE // MIB} MiB, or with the others twice that"
+            )
         elif NOTEBOOK.search(shown):
             notebooks.append(Candidate(shown, member.read(), member.when, member.attempt))
+            left -= member.size
         elif PurePosixPath(shown).suffix.lower() in ALLOWED:
             files.append(member)
+            left -= member.size
         else:
             reasons.append(f"{shown}: files of this kind are not used")
     said += reasons
@@ -510,23 +545,25 @@ def _take(members: list[_Member], assignment: str, target: Path, releases, said:
         raise SetAside("; ".join(["no notebook is there", *reasons[:5]]))
     if len(files) > MAX_FILES:
         said.append(f"more than {MAX_FILES} files: the first are kept")
-    for member in files[:MAX_FILES]:
-        path = target.joinpath(*member.parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(member.read())
     target.mkdir(parents=True, exist_ok=True)
+    for member in reversed(files[:MAX_FILES]):  # of two of a name the newest stays
+        path = target.joinpath(*member.parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(member.read())
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+                raise
+            said.append(f"{'/'.join(member.parts)[:80]} cannot be kept ({error.strerror})")
     for name, text in chosen.items():
         (target / name).write_bytes(text)
 
 
 def _inner(member: _Member, said: list[str]) -> Iterator[_Member]:
     """What a student's own zip holds."""
-    with zipfile.ZipFile(io.BytesIO(member.read())) as archive:
-        for inner in list(_zipped(archive, said)):
-            content = inner.read()
-            yield _Member(
-                inner.parts, len(content), inner.when, lambda c=content: c, member.attempt
-            )
+    for inner in _zipped(zipfile.ZipFile(io.BytesIO(member.read())), said):
+        inner.attempt = member.attempt
+        yield inner
 
 
 class _Members:
@@ -537,7 +574,7 @@ class _Members:
         if not source.is_dir():
             try:
                 self._archive = zipfile.ZipFile(source)
-            except (OSError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
                 raise SetAside(f"{source} is neither a folder nor a zip file ({error}).") from None
 
     def __enter__(self) -> Iterator[_Member]:

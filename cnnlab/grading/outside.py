@@ -12,6 +12,7 @@ import functools
 import hashlib
 import hmac
 import itertools
+import json
 import math
 import os
 import re
@@ -37,7 +38,7 @@ from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
 from cnnlab.assignments import load_tasks
-from cnnlab.assignments.reading import plain_python
+from cnnlab.assignments.reading import MAX_NODES, plain_python
 from cnnlab.assignments.variant import variant_of
 from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for, wire
 from cnnlab.grading import intake, pages, tampering, zygote
@@ -136,6 +137,7 @@ class JudgeOutside(Execute):
     async def async_start_new_kernel_client(self):
         began = time.monotonic()
         self.kc = self.km.client()
+        self.kc.session.unpack = _unpacked
         self.kc.start_channels()
         try:
             await self._until_ready()
@@ -183,7 +185,8 @@ class JudgeOutside(Execute):
         try:
             kernel = psutil.Process(self.km.provisioner.pid)
             family = [kernel, *kernel.children(recursive=True)]
-            grown = sum(max(_memory(p) - self.usage, 0) for p in family)
+            grown = max(_memory(kernel) - self.usage, 0)
+            grown += sum(map(self._childs, family[1:]))
         except psutil.Error:
             grown = 0  # it is ending
         grown += sum(512 * os.fstat(letter).st_blocks for letter in self.letters)
@@ -193,11 +196,43 @@ class JudgeOutside(Execute):
             return f"it printed more than {FLOOD // MIB} MiB"
         return ""
 
+    def _childs(self, process: psutil.Process) -> int:
+        """Bytes of a child: what it shares with the kernel by parts, what it made its own whole."""
+        try:
+            return _memory(process, "smaps_rollup", "Pss|SwapPss")
+        except PermissionError:
+            return max(_memory(process) - self.usage, 0)
+
     def _get_timeout(self, cell):
         return max(min(self.timeout or math.inf, self._left()), 0.1)
 
     def _left(self) -> float:
         return self.started + self.notebook_seconds - time.monotonic()
+
+    # What a kernel says is passed on by libraries, and may be forged: one message that nbclient
+    # cannot take is one message less. It counts as printed, so there is an end to them.
+
+    async def _async_poll_output_msg(self, *args):
+        while True:
+            try:
+                return await super()._async_poll_output_msg(*args)
+            except Exception:
+                if self.printed > FLOOD:
+                    raise
+                self.printed += 1024
+
+    async def _async_poll_for_reply(self, *args):
+        while True:
+            try:
+                reply = await super()._async_poll_for_reply(*args)
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                if self.printed > FLOOD:
+                    raise
+                self.printed += MIB
+            else:
+                told = reply["content"]
+                reply["content"] = {"status": "ok"} | (told if isinstance(told, dict) else {})
+                return reply
 
     def process_message(self, msg, cell, cell_index):
         """Keeps a bounded part of a cell's output, and of whatever else a kernel sends."""
@@ -228,7 +263,7 @@ class JudgeOutside(Execute):
             survived = await self._run(cell, cell_index)
             if survived and cell.cell_type == "code":
                 self.done.append(cell_index)
-                self.written |= definitions(plain_python(cell.source))
+                self.written |= _definitions(cell.source)
             if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
                 self._bound_score(cell)
         stage = "tasks" if task else "cells"
@@ -349,7 +384,8 @@ class JudgeOutside(Execute):
             survived = await self._run(aside, index, before=send, store_history=False)
             told = wire.load(os.dup(self.letters[-1]))
         except wire.WireError as error:
-            told = _unusable(str(error))
+            raised = [o for o in aside.outputs if o.output_type == "error"]
+            told = _unusable(f"{raised[0].ename}: {raised[0].evalue}" if raised else str(error))
         finally:
             self.nb.cells[index] = cell  # nbclient has put the executed one there
         return (aside if survived else None), told
@@ -430,6 +466,8 @@ class JudgeOutside(Execute):
                 self.printed = 0
                 try:
                     await super().async_execute_cell(new_code_cell(cell.source), index)
+                    await self._responds()
+                    await self._async_check_alive()  # it may have begun what ends the kernel
                 except DeadKernelError:
                     died = True
                     self.done.remove(index)
@@ -498,6 +536,13 @@ def _remembering(answer: Callable) -> Callable:
     return remembered
 
 
+def _unpacked(text: bytes):
+    """A part of a message; of lists without end none is made."""
+    if text.count(b"[") + text.count(b"{") > MAX_NODES:
+        raise ValueError("a message of more lists than anybody reads")
+    return json.loads(text.decode("utf-8", "replace"))
+
+
 def _unusable(message: str) -> dict:
     return {"status": "unusable", "message": message}
 
@@ -513,10 +558,18 @@ def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     return tasks.get(cell.metadata.nbgrader.grade_id)
 
 
-def _memory(process: psutil.Process) -> int:
+def _definitions(source: str) -> dict:
+    """What a cell defines, by name; nothing where it is too long or too deep to be looked into."""
+    try:
+        return definitions(plain_python(source))
+    except (RecursionError, MemoryError):
+        return {}
+
+
+def _memory(process: psutil.Process, told: str = "status", fields: str = "VmRSS|VmSwap") -> int:
     """Bytes that a process holds, in memory or swapped out; 0 where it has just ended."""
     try:
-        told = Path(f"/proc/{process.pid}/status").read_text()
-    except OSError:
+        text = Path(f"/proc/{process.pid}/{told}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 1024 * sum(int(kib) for kib in re.findall(r"^Vm(?:RSS|Swap):\s*(\d+)", told, re.M))
+    return 1024 * sum(int(kib) for kib in re.findall(rf"^(?:{fields}):\s*(\d+)", text, re.M))

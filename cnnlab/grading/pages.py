@@ -50,6 +50,8 @@ CONTROL = re.compile(
 def _attribute(tag: str, name: str, value: str) -> str | None:
     if name == "src":
         return value if PICTURE.fullmatch(value) else None
+    if name == "href":  # a page of the student's own is no link
+        return None if value.lower().startswith("data:") else value
     if name in ("width", "height", "colspan", "rowspan"):
         return value if re.fullmatch(r"\d{1,4}%?", value) else None
     return value
@@ -104,9 +106,17 @@ def make_inert(cell: NotebookNode) -> None:
             )
             if not output.data:
                 continue
+        if output.output_type == "error":
+            output.update({field: str(output[field]) for field in ("ename", "evalue")})
+            lines = output.traceback if isinstance(output.traceback, list) else ()
+            output.traceback = list(map(str, lines))
+        if output.output_type == "stream" and not isinstance(output.text, str):
+            continue
         if output.output_type in ("display_data", "execute_result", "stream", "error"):
             kept.append(output)
     cell.outputs = kept
+    if not isinstance(cell.get("execution_count"), int):
+        cell.execution_count = None
 
 
 def _harmless(entry: tuple[str, object]) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import cProfile
 import os
 import sys
 
@@ -36,6 +37,7 @@ SUSPICIOUS = {
     "NBGRADER_EXECUTION": "asks whether it is being graded",
     "gradebook.db": "looks for the gradebook",
 }
+LIBRARIES = ("torch", "np", "numpy", "cnnlab")
 EQUALITY = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
 
 
@@ -46,6 +48,7 @@ def signs(source: str) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     found = []
+    own = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for node in ast.walk(tree):
         for name in _names(node):
             if name in SUSPICIOUS:
@@ -56,9 +59,10 @@ def signs(source: str) -> list[str]:
         for target in targets:
             if isinstance(target, ast.Name) and target.id in EQUALITY and _is_blind(node.value):
                 found.append(f"defines `{target.id}`: does it compare honestly?")
-            if isinstance(target, ast.Attribute) and _root(target) in ("torch", "np", "cnnlab"):
+            old_name = isinstance(node.value, ast.Name) and hasattr(builtins, node.value.id)
+            if isinstance(target, ast.Attribute) and _is_function(target) and not old_name:
                 found.append(f"replaces `{ast.unparse(target)}`")
-        if isinstance(node, ast.Subscript) and _root(node.value) in ("In", "_ih", "_i"):
+        if isinstance(node, ast.Subscript) and _root(node.value) in {"In", "_ih", "_i"} - own:
             found.append(f"reads the history of cells (`{ast.unparse(node)[:60]}`)")
     return list(dict.fromkeys(found))[:10]
 
@@ -78,9 +82,18 @@ def _names(node: ast.AST) -> list[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         module = [getattr(node, "module", None) or ""]
         return [part for n in (*module, *(a.name for a in node.names)) for part in n.split(".")]
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value != "fork":
+        return [node.value]  # "fork" is a context of multiprocessing's
     return []
+
+
+def _is_function(target: ast.Attribute) -> bool:
+    """Whether a place in torch, NumPy or this package holds a function: no setting, no new name."""
+    root, *names = ast.unparse(target).split(".")
+    found = sys.modules.get({"np": "numpy"}.get(root, root)) if root in LIBRARIES else None
+    for name in names:
+        found = getattr(found, name, None)
+    return callable(found)
 
 
 def _root(node: ast.AST) -> str:
@@ -145,7 +158,7 @@ def changed() -> list[str]:
     hooks = [h for event in shell.events.callbacks.values() for h in event]
     own = [h for h in hooks if not str(getattr(h, "__module__", "")).startswith(_OWN)]
     found += [f"`{getattr(h, '__name__', h)}` runs before or after every cell" for h in own]
-    if sys.gettrace() or sys.getprofile():
+    if sys.gettrace() or not isinstance(sys.getprofile(), cProfile.Profile | None):
         found.append("a trace function is set")
     return found
 

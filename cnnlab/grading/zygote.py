@@ -73,6 +73,9 @@ def start() -> str:
         environment = {k: os.environ[k] for k in (*PASSED_ON, "HOME", "PATH") if k in os.environ}
         environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # Where OpenMP cannot have a thread it ends the process; an arena for each thread would use
+        # up the address space.
+        environment |= {"OMP_THREAD_LIMIT": "32", "MALLOC_ARENA_MAX": "2"}
         environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a kernel's debugger says it
         process = subprocess.Popen(
             [sys.executable, "-c", code],

@@ -278,7 +278,8 @@ _REFUSED = {
     "kcmp": (312, 272), "pidfd_getfd": (438, 438), "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "userfaultfd": (323, 282),
     "bpf": (321, 280), "perf_event_open": (298, 241), "memfd_secret": (447, 447),
-    "shmget": (29, 194), "msgget": (68, 186), "name_to_handle_at": (303, 264),
+    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "io_setup": (206, 0),
+    "syslog": (103, 116), "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265), "fanotify_init": (300, 262), "init_module": (175, 105),
     "finit_module": (313, 273), "kexec_load": (246, 104),
 }  # fmt: skip

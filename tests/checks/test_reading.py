@@ -30,10 +30,16 @@ def test_a_notebook_may_be_in_any_encoding(encoding):
         {"source": "x", "outputs": "many", "execution_count": {}, "id": [1]},
     ],
 )
-def test_what_is_odd_about_a_cell_is_made_plain(cell):
-    content = {"cells": [cell, "no cell", 3, None], "nbformat": "4", "metadata": []}
+@pytest.mark.parametrize("version", ["4", 4.0, 4.5, None])
+def test_what_is_odd_about_a_cell_is_made_plain(cell, version):
+    content = {"cells": [cell, "no cell", 3, None], "nbformat": version, "metadata": []}
     (read,) = parse_notebook(json.dumps(content).encode(), "n.ipynb").cells
     assert read.source == "x" and read.metadata == {} and "attachments" not in read
+
+
+def test_a_source_of_nothing_is_empty():
+    text = b'{"cells": [{"source": null, "cell_type": "code"}]}'
+    assert parse_notebook(text, "n.ipynb").cells[0].source == ""
 
 
 def test_half_a_character_can_be_written_again():
@@ -90,6 +96,9 @@ def test_reading_takes_little_more_than_the_file(monkeypatch):
         ("x?\n?x\nhelp??", "None\nNone\nNone"),
         ("z = (a\n  % b)\n", "z = (a\n  % b)\n"),
         ("    %timeit f(x)", "    None"),
+        ("!pip install \\\n  a \\\n  b\nx = !ls \\\n  -l\ny = 1", "None\nx = None\ny = 1"),
+        (">>> def f():\n...     return 1", "def f():\n    return 1"),
+        ("In [3]: def f():\n   ...:     return 1", "def f():\n    return 1"),
         ("x" * 300_000, ""),
     ],
 )  # fmt: skip
@@ -97,7 +106,9 @@ def test_magics_are_taken_out(source, plain):
     assert plain_python(source) == plain
 
 
-@pytest.mark.parametrize("source", ["!x\n" * 60_000, " " * 190_000 + "=x !", "a[" * 90_000 + "!"])
+@pytest.mark.parametrize(
+    "source", ["!x\n" * 60_000, "!x\\\n" * 45_000, " " * 190_000 + "=x !", "a[" * 90_000 + "!"]
+)
 def test_taking_them_out_takes_no_longer_for_strange_texts(source):
     plain_python(source)  # a regular expression that goes back would not end
 

@@ -73,6 +73,7 @@ def test_an_object_leaves_only_its_type_name_behind():
         ("x" * wire.MAX_BYTES, "larger than 64 MiB"),
         ([0] * (wire.MAX_NODES + 1), "more than 100,000 elements"),
         (2**300, "more than 77 digits"),
+        ([np.array(i) for i in range(wire.MAX_ARRAYS + 1)], "more than 20,000 arrays"),
     ],
 )
 def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
@@ -126,6 +127,17 @@ def test_one_array_in_many_places_is_stored_once_and_cannot_fill_the_memory(tmp_
     forged = {"a0": image.numpy(), "tree": np.frombuffer(tree, np.uint8)}
     with pytest.raises(wire.WireError, match="larger than"):
         wire.unpack(forged)
+
+
+def test_reading_makes_no_lists_and_no_members_without_end(tmp_path):
+    np.savez(tmp_path / "l.npz", tree=np.frombuffer(b"[" + b"[]," * 2_000_000 + b"0]", np.uint8))
+    with pytest.raises(wire.WireError, match="more than 100,000 elements"):
+        wire.load(tmp_path / "l.npz")
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        for number in range(wire.MAX_ARRAYS + 2):
+            archive.writestr(str(number), b"")
+    with pytest.raises(wire.WireError, match="more than 20,000 arrays"):
+        wire.load(tmp_path / "m.npz")
 
 
 @pytest.mark.parametrize(

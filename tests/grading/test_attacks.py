@@ -49,6 +49,11 @@ FIRST = {  # cells before everything
     "folders in folders": IMPORTS + "for i in range(1200):\n"
     "    os.mkdir('d'); os.chdir('d')\nos.chdir('/home/student')\n",
     "questions at large": "asked = []\n",
+    "messages that no kernel sends": "from IPython import get_ipython\nk = get_ipython().kernel\n"
+    "for kind in ('stream', 'error', 'comm_open', 'status', 'display_data', 'execute_input'):\n"
+    "    for content in ({}, {'text': 5, 'traceback': 7, 'execution_count': {}, 'transient': 1}):\n"
+    "        k.session.send(k.iopub_socket, kind, content, parent=k.get_parent())\n"
+    "k.iopub_thread.schedule(lambda: k.iopub_thread.socket.send_multipart([b'x']))\n",
 }
 LAST = {  # cells after everything
     "the mailbox replaced by a link": IMPORTS + "for name in os.listdir('.'):\n"
@@ -133,6 +138,14 @@ ACCIDENTS = {
         "class Size:\n    def __init__(self, n): self.n = n\n"
         "    def __eq__(self, other): return self.n == other.n\n"
     ),
+    "settings, aliases and workers": add(
+        "import numpy as np\nnp.float = float\nnp.bool = bool\nIn = torch.ones(2, 2)\n"
+        "torch.backends.cudnn.deterministic = True\nIn[0, 1]\n"
+        "import multiprocessing\nmultiprocessing.get_context('fork')"
+    ),
+    "a debugger, a long command, many threads": add(
+        "%pdb on\n!pip --quiet \\\n    --version\ntorch.set_num_threads(64)"
+    ),
     "a thread": add("import threading\nt = threading.Thread(target=len, args=('x',))\nt.start()"),
     "a picture in an answer": lambda notebook: cell(notebook, "a1-explain").update(
         attachments={"draw.png": {"image/png": "iVBORw0KGgo="}},
@@ -143,6 +156,10 @@ ACCIDENTS = {
     "metadata is a list": lambda notebook: notebook.cells[0].update(metadata=[]),
     "a cell without metadata": lambda notebook: notebook.cells[0].pop("metadata"),
     "a string among the cells": lambda notebook: notebook.cells.insert(0, "text"),
+    "nbformat is 4.0": lambda notebook: notebook.update(nbformat=4.0),
+    "an id that is a list": lambda notebook: notebook.cells[0].metadata.update(
+        nbgrader={"grade_id": ["x"]}
+    ),
     "nbformat is a text": lambda notebook: notebook.update(nbformat="4"),
     "no nbformat": lambda notebook: notebook.pop("nbformat"),
     "a timestamp that is none": None,

@@ -95,7 +95,7 @@ def test_a_report_of_each_submission(course):
     task = found["tasks"]["a1-output-size"]
     assert task["misconception"] and task["hint"] and task["points"] < task["max_points"]
     assert found["seconds"]["total"] > 0 and found["scores"]["a1-window"] == 6
-    assert not list((course.folder / "reports" / NAME).glob("*.judged.json"))
+    assert not list((course.folder / "reports" / NAME).glob("*.judged"))
 
 
 def test_late_penalties_are_nbgrader_s(course):

@@ -47,6 +47,37 @@ display({{'application/javascript': act, 'text/vnd.mermaid': 'x', 'application/p
         'application/vnd.jupyter.widget-view+json': {{'model_id': '</script><script>' + act}},
         'text/plain': 'plain words'}}, raw=True)
 """
+# Other ways to run or to fetch, each as Markdown and as an output of HTML.
+VECTORS = f"""
+<a href="data:text/html;base64,PHNjcmlwdD4=">d1</a> [d2](data:text/html,<script>{ACT}</script>)
+[j1](JaVaScRiPt:{ACT}) [j2](&#106;avascript:{ACT}) <a href="java&#10;script:{ACT}">j3</a>
+<a href="vbscript:x" target=_top ping=https://evil.example/ping download>v</a>
+<img srcset="https://evil.example/s 1x" lowsrc=https://evil.example/l dynsrc=https://evil.example/d>
+<picture><source srcset=https://evil.example/p><img src=/hub/logout></picture>
+<video poster=https://evil.example/v src=https://evil.example/w autoplay onplay="{ACT}"></video>
+<audio src=https://evil.example/a autoplay onerror="{ACT}"></audio>
+<object data="data:text/html,<script>{ACT}</script>"></object><embed src=https://evil.example/e>
+<link rel=stylesheet href=https://evil.example/c.css><link rel=prefetch href=/hub/logout>
+<style>@import url(https://evil.example/i.css); body {{ background: url(/hub/logout) }}</style>
+<svg><a xlink:href="javascript:{ACT}"><text>t</text></a><use href="data:image/svg+xml,x"/>
+<animate onbegin="{ACT}" attributeName=x dur=1s /><foreignObject><iframe/onload="{ACT}">
+</foreignObject><image href=https://evil.example/svg></svg>
+<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror={ACT}&gt;">
+</table></mtext></math><math href="javascript:{ACT}">m</math>
+<noscript><p title="</noscript><img src=x onerror={ACT}>"></noscript>
+<textarea><p title="</textarea><img src=x onerror={ACT}>"></textarea>
+<xmp><p title="</xmp><script>{ACT}</script>"></xmp><template><script>{ACT}</script></template>
+<details open ontoggle="{ACT}"><summary onclick="{ACT}">s</summary></details>
+<input autofocus onfocus="{ACT}"><select autofocus onfocus="{ACT}"></select>
+<button formaction=/hub/logout popovertarget=x>b</button><form id=f action=/hub/logout></form>
+<iframe srcdoc="<script>parent.{ACT}</script>"></iframe><frameset onload="{ACT}"></frameset>
+<table background=https://evil.example/t><td background=https://evil.example/u>t</td></table>
+<p style="background: url(https://evil.example/y); position: fixed; inset: 0">p</p>
+<div id=a1-window class=score contenteditable onfocus="{ACT}" tabindex=1 accesskey=x>d</div>
+<marquee onstart="{ACT}">m</marquee><body onload="{ACT}" background=https://evil.example/z>
+<script nonce="{{{{ csp_nonce() }}}}">{ACT}</script>{{{{ csp_nonce() }}}}
+<!--><script>{ACT}</script>--> <![CDATA[<script>{ACT}</script>]]> <?x <script>{ACT}</script>?>
+""".strip().splitlines()
 HIDDEN = """assert output_size(5, 3) == 3
 ### BEGIN HIDDEN TESTS
 assert output_size(41, 3) == 39
@@ -77,6 +108,8 @@ def course(tmp_path_factory):
         new_markdown_cell("<script>evil()</script><img src=x onerror='evil()'>\n\n*mine* $a < b$"),
         new_markdown_cell("[l](javascript:evil()) <svg onload=evil()> `i < n` <b>kept</b>"),
         new_code_cell(STEALTHY),
+        *map(new_markdown_cell, VECTORS),
+        new_code_cell(f"from IPython.display import HTML\ndisplay(*map(HTML, {VECTORS!r}))"),
         new_markdown_cell(PIXEL + f'<img src=x onerror="{ACT}"><script>{ACT}</script>'),
     ]
     written = cell(notebook, "a1-explain")
@@ -108,6 +141,9 @@ def test_nothing_of_a_student_runs_in_a_browser(page):
     told = [str(value) for tag in soup.find_all() for value in tag.attrs.values()]
     assert not [value for value in told if "evil.example" in value or "/hub/logout" in value]
     assert "plain words" in soup.text and not soup.find_all(["form", "base", "iframe"])
+    assert not soup.find_all(["object", "embed", "math", "video", "audio", "button", "input"])
+    assert not [link for link in links if link and link.startswith("data:text")]
+    assert soup.find("script")["nonce"] not in soup.text
 
 
 def test_a_picture_in_a_written_answer_is_shown(page):

@@ -5,7 +5,9 @@ import os
 import re
 import stat
 import subprocess
+import tracemalloc
 import zipfile
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -170,6 +172,45 @@ ARCHIVES = {
         {f"ann/{NAME}.ipynb": MINE, "ann/a2_shapes.ipynb": work("y", ids=("a2-sizes",))},
         ["ann"],
     ),
+    "vowels that are marks": (
+        {f"\u0915\u093f\u0930\u0923/{NAME}.ipynb": MINE,
+         f"\u0915\u0941\u0930\u0923/{NAME}.ipynb": MINE},
+        ["\u0915\u093f\u0930\u0923", "\u0915\u0941\u0930\u0923"],
+    ),
+    "two people of one id": (
+        {f"a b/{NAME}.ipynb": MINE, f"a+b/{NAME}.ipynb": OLD, f"c/{NAME}.ipynb": MINE},
+        ["c"],
+        {"a_b": "one person or several (a b, a+b)"},
+    ),
+    "Brightspace": (
+        {f"12-34 - Jane Doe - Mar 1, 2026 330 PM - {NAME}.ipynb": MINE,
+         "13-34 - John Roe - Mar 1, 2026 330 PM - my a1.ipynb": MINE, "index.html": b"x"},
+        ["Jane_Doe", "John_Roe"],
+    ),
+    "Brightspace's folders": (
+        {f"12-34 - Jane Doe - Mar 1, 2026 1130 AM/{NAME}.ipynb": OLD,
+         f"12-34 - Jane Doe - Mar 1, 2026 105 PM/{NAME}.ipynb": MINE,
+         f"13-34 - J R - Mar 1, 2026 330 PM/{NAME}.ipynb": MINE},
+        ["J_R", "Jane_Doe"],
+    ),
+    "Brightspace, of one name": (
+        {f"12-34 - Jane Doe - Mar 1, 2026 1130 AM/{NAME}.ipynb": MINE,
+         f"13-34 - Jane Doe - Mar 1, 2026 105 PM/{NAME}.ipynb": OLD,
+         f"14-34 - J R - Mar 1, 2026 330 PM/{NAME}.ipynb": MINE},
+        ["J_R"],
+        {"Jane_Doe": "one person or several"},
+    ),
+    "Blackboard, names with a dash below": (
+        {f"a_1_{n}_lee_attempt_2026-11-27-10-00-00_{NAME}.ipynb": MINE for n in ("ann", "ben")},
+        ["ann_lee", "ben_lee"],
+    ),
+    "Teams": (
+        {f"Submitted files/Ann Ex/a1/Version 9/{NAME}.ipynb": OLD,
+         f"Submitted files/Ann Ex/a1/Version 10/{NAME}.ipynb": MINE,
+         f"Submitted files/Bo Y/a1/Version 1/{NAME}.ipynb": MINE},
+        ["Ann_Ex", "Bo_Y"],
+    ),
+    "a name of 240 bytes": ({"\u738b" * 80 + f"/{NAME}.ipynb": MINE}, ["\u738b" * 33]),
     "another assignment instead": (
         {f"ann/{NAME}.ipynb": MINE, f"ben/{NAME}.ipynb": work("y", ids=("a2-sizes",)),
          "cy/a2_shapes.ipynb": work("y", ids=())},
@@ -200,6 +241,37 @@ def test_everybody_in_an_archive_is_taken_or_told(tmp_path, name, packed):
     for student, words in expected.items():
         (reason,) = [why for who, why in left_out.items() if who.startswith(student)]
         assert words in reason
+
+
+def test_a_file_that_cannot_be_kept_costs_nobody_their_notebook(tmp_path):
+    files = {"\u0421\u043d" * 70 + ".png": b"x", "x.txt": b"x", "x.txt/y.txt": b"y"}
+    members = {f"ann/{name}": content for name, content in files.items()}
+    source = archive(tmp_path / "in.zip", {f"ann/{NAME}.ipynb": MINE, **members})
+    said = intake.collect(source, NAME, tmp_path / "s", RELEASE)
+    assert set(found(tmp_path / "s")) >= {f"ann/{NAME}/{NAME}.ipynb"}
+    assert len([line for line in said if "cannot be kept" in line]) == 2
+
+
+def test_what_one_student_brings_is_bounded_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_FILE", 1 << 20)
+    inner = archive(
+        tmp_path / "w.zip", {f"{i}.csv": os.urandom(9000) + b"0" * 900_000 for i in range(40)}
+    )
+    members = {f"ann/{NAME}.ipynb": MINE, "ann/w.zip": Path(inner).read_bytes()}
+    source = archive(tmp_path / "in.zip", members)
+    tracemalloc.start()
+    said = intake.collect(source, NAME, tmp_path / "s", RELEASE)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 << 20
+    assert len([line for line in said if "with the others" in line]) == 38
+
+
+def test_an_archive_whose_names_are_no_text_is_refused_in_a_sentence(tmp_path):
+    content = zipped({f"ann\u00e9/{NAME}.ipynb": MINE}).replace("\u00e9".encode(), b"\xff\xfe")
+    (tmp_path / "in.zip").write_bytes(content)
+    with pytest.raises(intake.SetAside, match="neither a folder nor a zip file"):
+        intake.collect(tmp_path / "in.zip", NAME, tmp_path / "s", RELEASE)
 
 
 def test_an_archive_that_nobody_can_be_taken_from_says_why(tmp_path):
