@@ -5,6 +5,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
 from cnnlab.cuda.findings import Array, Counter, Finding, merge
@@ -64,14 +66,14 @@ def report_of(
     if failure:
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
-    merged = merge([replace(f, block_shape=launch.block, launched=launched) for f in findings])
-    flags = [f for f in merged if f.same_value and f.write and f.detail == "write" and _is_flag(f)]
+    findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
+    flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
-        for f in flags
+        for f in merge(flags)
     ]
-    merged = [f for f in merged if f not in flags]
+    merged = merge([f for f in findings if f not in flags])
     if not merged:
         notes += [
             f"{r['name']} was read before it was written: its old contents count."
@@ -235,23 +237,13 @@ def _refused(text: str, array, record, line, source: str, known):
         target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
         wrong = (value,) if len(v.shape) == 1 else None
         return array, wrong, bool(re.search(target, row))
-    shape, write = array.shape, bool(record.get("write"))
-    if not shape:
+    write = bool(record.get("write"))
+    if not array.shape:
         return array, None, write
-    axis = len(shape) - len(dims)
-    stride = math.prod(shape[axis + 1 :])
-    rest = record["index"] // array.itemsize - value * stride
-    lead, tail = divmod(rest, math.prod(shape[axis:]))
-    index = []
-    for size in reversed(shape[:axis]):
-        lead, part = divmod(lead, size)
-        index.insert(0, part)
-    index.append(value)
-    behind = []
-    for size in reversed(shape[axis + 1 :]):
-        tail, part = divmod(tail, size)
-        behind.insert(0, part)
-    return array, (*index, *behind), write
+    axis = len(array.shape) - len(dims)
+    rest = record["index"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
+    index = np.unravel_index(rest % math.prod(array.shape), array.shape)  # the other indices
+    return array, tuple(value if i == axis else int(n) for i, n in enumerate(index)), write
 
 
 def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
@@ -270,4 +262,4 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
 def _is_flag(f: Finding) -> bool:
     """Whether all stores of a race set a constant, as one sets a flag."""
     constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f._row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501

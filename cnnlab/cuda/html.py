@@ -87,31 +87,21 @@ def _rect(x, y, w, h, fill, extra="") -> str:
 
 def _block(f: Finding) -> str:
     """The threads of the first offending block; the other side of a race is blue."""
-    width, height, depth = f.block_shape
-    if not f.threads or f.block is None or f.kind == "unwritten" or width * height < 2:
+    if not (rows := f.plane()):
         return ""
-    layer = f.thread[2] if f.thread else 0
-    if height * depth == 1 and width > 64:  # a long row of threads, drawn warp by warp
-        columns = 32
-    else:
-        columns = width
-    rows = -(-width * height // columns)
-    plane, marked = width * height * layer, set(f.threads)
-    other = None
-    if f.other_thread and f.other_block == f.block and f.other_thread[2] == layer:
-        other = f.other_thread[1] * width + f.other_thread[0]
-    cells = []
-    for t in range(width * height):
-        fill = _BLUE if t == other else _ORANGE if plane + t in marked else _GREY
-        cells.append(_rect(t % columns, t // columns, 0.86, 0.86, fill))
-    label = f"{sum(plane + t in marked for t in range(width * height))} of {width * height} threads offend"
-    if other is not None:
-        label += ", the other one in blue"
-    picture = _svg(
-        "".join(cells), (-0.1, -0.1, columns + 0.1, rows + 0.1), label, min(22 * columns, 300)
-    )
-    if depth > 1:
-        label += f" (threadIdx.z = {layer})"
+    fills = {0: _GREY, 1: _ORANGE, 2: _BLUE}
+    cells = [
+        _rect(x, y, 0.86, 0.86, fills[mark])
+        for y, row in enumerate(rows)
+        for x, mark in enumerate(row)
+    ]
+    marks, columns = [mark for row in rows for mark in row], len(rows[0])
+    label = f"{marks.count(1)} of {len(marks)} threads offend"
+    label += ", the other one in blue" * (2 in marks)
+    box = (-0.1, -0.1, columns + 0.1, len(rows) + 0.1)
+    picture = _svg("".join(cells), box, label, min(22 * columns, 300))
+    if f.block_shape[2] > 1:
+        label += f" (threadIdx.z = {f.thread[2]})"
     return f"<figure>{picture}<figcaption>block {f.block}: {label}</figcaption></figure>"
 
 

@@ -27,7 +27,7 @@ struct Late {  // a race that what the thread does next may excuse
     Region* r;
     uintptr_t a;
     u32 size, pc;
-    bool write, other_write;
+    bool write, other_write, atomic;  // atomic: one of the two is
     Stamp other;
     u32 other_pc;
     char old[16];
@@ -50,13 +50,14 @@ static void settle(Late& l) {
     if (!f && !(f = repeated)) return;
     f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
     if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
+    if (l.atomic) f->reach |= 128;
     if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
     else f->reach |= 16;
 }
 static void settle_all() { settle(late_load), settle(late_store); }
 static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32 pc, bool write, Stamp other,
-                                           u32 other_pc, bool other_write) {
-    Late l = {r, a, size, pc, write, other_write, other, other_pc, {}};
+                                           u32 other_pc, bool other_write, bool atomic) {
+    Late l = {r, a, size, pc, write, other_write, atomic, other, other_pc, {}};
     if (write && other_write) {  // do both write the same value? The next hook comes after the store
         settle(late_store);
         memcpy(l.old, (void*)a, size), late_store = l;
@@ -77,7 +78,7 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
         if (UNLIKELY(!r->initialised)) at(find("uninitialised", r, pc, 0), r, a, size, false);
         r->old = true;
     }
-    if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true);
+    if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true, w & ATOMIC);
     u64 x = me ^ c.read1;
     if (!(x >> 30)) {  // the same thread again
         c.read1 = look, c.read1_pc = pc;
@@ -96,13 +97,13 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
 static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool atomic) {
     bool here = r->space != SHARED || block_of(c.write) == block_of(me);
     if (c.write && here && (c.write ^ me) >> 30 && !(atomic && c.write & ATOMIC) && UNLIKELY(!ordered(c.write)))
-        race(r, a, size, pc, true, c.write, c.write_pc, true);
+        race(r, a, size, pc, true, c.write, c.write_pc, true, atomic || c.write & ATOMIC);
     here = r->space != SHARED || block_of(c.read1) == block_of(me);
     if (c.read1 && here) {
         if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && (c.read1 & ATOMIC || is_excused(c.read1_pc))))
-            race(r, a, size, pc, true, c.read1, c.read1_pc, false);
+            race(r, a, size, pc, true, c.read1, c.read1_pc, false, atomic);
         else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && (c.read2 & ATOMIC || is_excused(c.read2_pc))))
-            race(r, a, size, pc, true, c.read2, c.read2_pc, false);
+            race(r, a, size, pc, true, c.read2, c.read2_pc, false, atomic);
     }
     bool plain = !atomic || !((c.write ^ me) >> 12);  // also an atomic behind a plain store that nothing has ordered yet
     c.write = me | (plain ? 0 : ATOMIC), c.write_pc = pc;
