@@ -4,8 +4,10 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -51,9 +53,13 @@ class Kernel:
             self.name += "<>"
         self._names = declared.parameters if declared else ()
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
-        self._built: dict[str, compiler.Built] = {}
+        self._built: dict[str, Future[compiler.Built]] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
-        self.nvidia = self.nvidia_for(_arch()) if use_nvrtc else None
+        self.nvidia = None
+        if use_nvrtc:
+            if not torch.cuda.is_available():  # both compilers at a time: a CPU will run it
+                self._build("checked")
+            self.nvidia = self.nvidia_for(_arch())
 
     def nvidia_for(self, arch: str) -> nvrtc.Nvidia:
         """The kernel as NVIDIA's compiler made it for one architecture, such as ``"sm_90"``."""
@@ -65,20 +71,33 @@ class Kernel:
             self._nvidia[arch] = made
         return self._nvidia[arch]
 
+    def _build(self, variant: str) -> Future[compiler.Built]:
+        """Let the host's compiler begin, in a thread of its own."""
+        if variant in self._built:
+            return self._built[variant]
+        made, folder = Future(), self._folder  # which lasts as long as the thread
+
+        def build() -> None:
+            try:
+                where = Path(folder.name)
+                built = compiler.build(self._text, self.name, variant, where, self._isolation)
+                made.set_result(built)
+            except BaseException as error:
+                made.set_exception(error)
+
+        Thread(target=build, daemon=True).start()
+        return self._built.setdefault(variant, made)
+
     def built(self, variant: str) -> compiler.Built:
         """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
-        if variant not in self._built:
-            folder = Path(self._folder.name)
-            try:
-                made = compiler.build(self._text, self.name, variant, folder, self._isolation)
-            except CompileError as error:
-                if self.nvidia is None:
-                    raise
-                raise CompileError(
-                    f"CUDA accepts this; this lab's CPU simulator does not (yet):\n{error}"
-                ) from None
-            self._built[variant] = made
-        return self._built[variant]
+        try:
+            return self._build(variant).result()
+        except CompileError as error:
+            if self.nvidia is None:
+                raise
+            raise CompileError(
+                f"CUDA accepts this; this lab's CPU simulator does not (yet):\n{error}"
+            ) from None
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -88,7 +107,16 @@ class Kernel:
         else:
             types = compiler.signature(self.built(next(iter(self._built), "checked")).path)
         names = [*self._names, *(f"argument {i}" for i in range(len(self._names), len(types)))]
-        return tuple(Parameter(n, t) for n, t in zip(names, types, strict=False))
+        return tuple(map(self._parameter, names, types))
+
+    def _parameter(self, name: str, type: str) -> Parameter:
+        plain = Parameter(name, type)
+        if not plain.structure:
+            return plain
+        built = self.built(next(iter(self._built), "checked")).path
+        size, fields = debuginfo.structure(built, plain.base)
+        parts = tuple((at, Parameter(name + path, kind)) for at, path, kind in fields)
+        return Parameter(name, type, size * all(not p.structure for _, p in parts), parts)
 
     @property
     def dynamic(self) -> str:
@@ -117,8 +145,13 @@ class Kernel:
         return launch
 
     def _constants(self, given: Mapping[str, object], variant: str) -> dict[str, torch.Tensor]:
+        if not given:
+            return {}
+        self._build(variant)
+        import elftools.elf.elffile  # noqa: F401  (which takes a while, as the compiler does)
+
         try:
-            known = debuginfo.variables(self.built(variant).path) if given else ()
+            known = debuginfo.variables(self.built(variant).path)
         except compiler.CompilerMissing:  # a GPU without a host compiler
             with contextlib.suppress(TypeError, ValueError, RuntimeError):
                 return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
