@@ -73,7 +73,7 @@ def report_of(
         "That is no race in CUDA: one of them wins, whichever it is."
         for f in merge(flags)
     ]
-    merged = merge([f for f in findings if f not in flags])
+    merged = merge([f for f in findings if f not in flags], flags)
     if not merged:
         notes += [
             f"{r['name']} was read before it was written: its old contents count."

@@ -2,7 +2,7 @@
 """One mistake of a kernel: where, which threads, what happened, and what follows from the evidence."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
@@ -507,9 +507,10 @@ def _joined(first: Finding, f: Finding) -> Finding:
     )
 
 
-def merge(findings: list[Finding]) -> list[Finding]:
+def merge(findings: list[Finding], flags: Sequence[Finding] = ()) -> list[Finding]:
     """One finding for each mistake, worst first: a race by its array, others by array and line.
 
+    ``flags`` are races that are no mistakes; they only tell which threads touch an array.
     After a thread has written past its own local array, what it does means nothing any more.
     """
     for i, f in enumerate(findings):
@@ -522,20 +523,19 @@ def merge(findings: list[Finding]) -> list[Finding]:
         groups[key] = _joined(groups[key], f) if key in groups else f
     merged = list(groups.values())
     written_twice = {(f.array, f.line) for f in findings if f.both_write}
+    races = {(f.kind, f.array) for f in merged if f.kind in RACES}
     astray = {f.array for f in findings if f.kind == "out-of-bounds" and f.write}
     for i, f in enumerate(merged):
-        others = [g for g in merged if g.kind in RACES and g.kind == f.kind and _overlap(g, f)]
         if f.kind == "unwritten" and f.array in astray:
             merged[i] = replace(f, detail="strayed")
-        elif f.kind == "unwritten" and any(
-            g.kind == "double-write" and g.array == f.array for g in merged
-        ):
+        elif f.kind == "unwritten" and ("double-write", f.array) in races:
             merged[i] = replace(f, reach=TWO_WRITES)
         elif f.kind in RACES:
             more = TWO_WRITES * ((f.array, f.line) in written_twice)
-            if (
-                f.kind == "shared-race"
-            ):  # one barrier for several arrays: the widest that any of them needs
-                more |= IN_BLOCK * any(g.reach & IN_BLOCK for g in others)
+            for g in (*merged, *flags):
+                if g.array == f.array and g in flags and _overlap(f, g):
+                    more |= g.reach & SEEN_IN
+                elif g.kind == f.kind == "shared-race" and _overlap(f, g):
+                    more |= g.reach & IN_BLOCK  # one barrier for both: the wider one
             merged[i] = replace(f, reach=f.reach | more)
     return sorted(merged, key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))
