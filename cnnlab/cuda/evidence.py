@@ -173,21 +173,17 @@ def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...
 
     One that is declared without a value, preferably one that something is added to.
     """
-    rows = source.splitlines()
-    bare = []
-    for v in debuginfo.variables(built):
-        row = rows[v.line - 1] if 0 < v.line <= len(rows) else ""
-        if (
-            v.space == "local"
-            and v.shape
-            and re.search(rf"\b{v.name}(?:\s*\[[^\]]*\])+\s*[,;]", row)
-        ):
-            bare.append(v)
+    rows = ["", *source.splitlines(), ""]
+    local = [v for v in debuginfo.variables(built) if v.space == "local" and v.shape]
+    index = r"(?:\s*\[[^\];]*\])+\s*"
+    bare = [
+        v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])
+    ]
     update = r"(?:\s*\[[^;]*?\])+\s*(?:[-+*/&|^]=|\+\+|--)"
     bare = [v for v in bare if re.search(rf"\b{v.name}{update}", source)] or bare
-    if not bare:
-        return ((None, "a local variable"),)
     names = list(dict.fromkeys(v.name for v in bare))
+    if not names:
+        return ((None, "a local variable"),)
     text = f"the array {names[0]}" if len(names) == 1 else f"one of the arrays {', '.join(names)}"
     return ((bare[0].line, text),)
 
@@ -200,50 +196,44 @@ def _null_arguments(launch) -> str:
 
 
 def _declared(known, region) -> debuginfo.Variable | None:
-    space = "shared" if region["space"] == "shared" else "static"
-    for v in known:
-        if (v.space, v.address, v.name) == (space, region["address"], region["name"]):
-            return v
-    return None
+    wanted = "shared" if region["space"] == "shared" else "static", region["address"]
+    named = (v for v in known if v.name == region["name"])
+    return next((v for v in named if (v.space, v.address) == wanted), None)
 
 
 def _refused(text: str, array, record, line, source: str, known):
     """Array, index and direction of an access whose index its compiled check refused."""
+    write = bool(record.get("write"))
     found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
     if not found:
-        return array, None, bool(record.get("write"))
+        return array, None, write
     value, base = int(found[1]), found[2].strip()
     dims = tuple(map(int, re.findall(r"\d+", found[3])))
-    row = [*source.splitlines(), ""][line - 1] if line else ""
-    if array is not None and array.shape and array.shape[-len(dims) :] != dims:
-        array = None  # the next access was to another array
-    if array is None:  # the access itself was not seen: a local array, which is not watched
-        fits = [
-            v for v in known
-            if (v.shape[-len(dims):] == dims and base in (v.type, "")) or
-            (v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row))
-        ]  # fmt: skip
-        fits = [v for v in fits if re.search(rf"\b{v.name}\s*\[", row)]
-        fits.sort(key=lambda v: (v.line > line, abs(line - v.line)))
-        if not fits:
-            return None, None, False
-        v = fits[0]
-        size = v.itemsize * math.prod(v.shape)
-        declared = [*source.splitlines(), ""][v.line - 1] if v.line else ""
-        space = (
-            "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
-        )
-        array = Array(v.name, space, size, v.shape, v.itemsize, False)
-        target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
-        wrong = (value,) if len(v.shape) == 1 else None
-        return array, wrong, bool(re.search(target, row))
-    write = bool(record.get("write"))
+    if array is None or (array.shape and array.shape[-len(dims) :] != dims):
+        return _unwatched(value, base, dims, line, source, known)  # the next access was elsewhere
     if not array.shape:
         return array, None, write
     axis = len(array.shape) - len(dims)
     rest = record["index"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
     index = np.unravel_index(rest % math.prod(array.shape), array.shape)  # the other indices
     return array, tuple(value if i == axis else int(n) for i, n in enumerate(index)), write
+
+
+def _unwatched(value: int, base: str, dims, line, source: str, known):
+    """As `_refused`, for a local array: the one in that line with these sizes, declared above."""
+    rows = [*source.splitlines(), ""]
+    row = rows[line - 1] if line else ""
+    named = [
+        v for v in known if v.shape[-len(dims) :] == dims and re.search(rf"\b{v.name}\s*\[", row)
+    ]
+    if not named:
+        return None, None, False
+    v = min(named, key=lambda v: (v.type != base, v.line > line, abs(line - v.line)))
+    shared = v.line and "__shared__" in rows[v.line - 1]
+    space = "shared" if shared else "constant" if v.space == "static" else v.space
+    array = Array(v.name, space, v.itemsize * math.prod(v.shape), v.shape, v.itemsize, False)
+    written = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+    return array, (value,) if len(v.shape) == 1 else None, bool(re.search(written, row))
 
 
 def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
