@@ -82,13 +82,11 @@ static bool on_stack(uintptr_t a, u32 size, bool write, u32 pc) {
         return true;
     }
     if (off % (STACK + GUARD) < GUARD && stack == fibres[running].stack) return true;  // a real stack overflow: let it trap
-    Finding* f = find("out-of-bounds", nullptr, pc, 0);
-    if (f) strcpy(f->text, "local"), f->write = write, f->size = size;
+    find("out-of-bounds", nullptr, pc, 0, 0, "local", 0, size, write);
     finish(false);
 }
 EXPORT void __stack_chk_fail() {
-    Finding* f = find("out-of-bounds", nullptr, stack_pc ? stack_pc : (u32)((uintptr_t)PC - object_base), 0);
-    if (f) strcpy(f->text, "local"), f->write = true;
+    find("out-of-bounds", nullptr, stack_pc ? stack_pc : (u32)((uintptr_t)PC - object_base), 0, 0, "local", 0, 0, true);
     finish(false);
 }
 
@@ -100,30 +98,23 @@ EXPORT int cnnlab_barrier(int line, int predicate, int op) {
     wait(AT_BLOCK);
     return op == 1 ? predicate_latch[turn] >> 1 : op == 2 ? predicate_latch[turn] & 1 : predicate_latch[turn] >> 1 != 0;
 }
+static Fibre& warp_operation(const char* what, u32 mask, int line, u32 pc) {  // that the running thread has come to
+    Fibre& f = fibres[running];
+    f.what = what, f.mask = mask | 1u << (running & 31), f.line = line, f.pc = pc;
+    if (f.mask != mask) find("warp-mask", nullptr, pc, 0, line, what, mask);
+    return f;
+}
 struct CnnlabWarp { const u64* values; u32 lanes; };
 EXPORT CnnlabWarp cnnlab_warp(const char* what, u32 mask, u64 value, void* from) {
-    Fibre& f = fibres[running];
     if (!from) from = PC;  // it was called from what is inlined at the student's line
-    u32 lane = running & 31, turn = f.turn++ & 1;
-    f.what = what, f.mask = mask, f.line = 0, f.pc = last_pc = (u32)((uintptr_t)from - object_base);
-    if (!(mask >> lane & 1)) {
-        Finding* g = find("warp-mask", nullptr, f.pc, 0);
-        if (g) snprintf(g->text, sizeof g->text, "%s", what), g->index = mask;
-        f.mask |= 1u << lane;
-    }
+    Fibre& f = warp_operation(what, mask, 0, last_pc = (u32)((uintptr_t)from - object_base));
+    u32 turn = f.turn++ & 1;
     f.values[turn] = value;
     wait(AT_WARP);
     return {warp_values[running >> 5][turn], f.lanes};
 }
 EXPORT void cnnlab_syncwarp(int line, u32 mask) {
-    Fibre& f = fibres[running];
-    u32 lane = running & 31;
-    f.what = "__syncwarp", f.mask = mask, f.line = line, f.pc = 0;
-    if (!(mask >> lane & 1)) {
-        Finding* g = find("warp-mask", nullptr, 0, 0, line);
-        if (g) strcpy(g->text, "__syncwarp"), g->index = mask;
-        f.mask |= 1u << lane;
-    }
+    warp_operation("__syncwarp", mask, line, 0);
     wait(AT_WARP);
 }
 EXPORT u32 cnnlab_activemask(void* from) {
@@ -133,12 +124,10 @@ EXPORT u32 cnnlab_activemask(void* from) {
     return f.lanes;
 }
 EXPORT void cnnlab_bad_lane(const char* what, int lane, void* from) {
-    Finding* f = find("inactive-lane", nullptr, (u32)((uintptr_t)from - object_base), 0);
-    if (f) snprintf(f->text, sizeof f->text, "%s", what), f->index = lane;
+    find("inactive-lane", nullptr, (u32)((uintptr_t)from - object_base), 0, 0, what, lane);
 }
 EXPORT void cnnlab_trap(const char* what, int line) {
-    Finding* f = find("trap", nullptr, 0, 0, line);
-    if (f) snprintf(f->text, sizeof f->text, "%s", what);
+    find("trap", nullptr, 0, 0, line, what);
     finish(false);
 }
 static long long nanoseconds(clockid_t clock) {
@@ -189,8 +178,7 @@ static bool release_warps(bool active) {
             if (left && checked) {
                 running = w * 32 + l;
                 me = (me >> 40 << 40) | (u64)running << 30;
-                Finding* g = find("divergent-warp", nullptr, f.pc, 0, f.line);
-                if (g) snprintf(g->text, sizeof g->text, "%s", f.what), g->index = left;
+                find("divergent-warp", nullptr, f.pc, 0, f.line, f.what, left);
             }
             release(w, came, f);
             any = true;

@@ -13,7 +13,8 @@ static __attribute__((noinline)) bool was_refused(Region* r, uintptr_t a, u32 si
         if (r->argument || !whole || r->size % whole) continue;
         long start = (offset - x.index * stride) % whole;
         if ((start < 0 ? start + whole : start) >= stride) continue;
-        if (x.finding && !x.finding->region) at(x.finding, r, a, size, write), x.finding->region = r->index;
+        if (x.finding && !x.finding->region)
+            x.finding->region = r->index, x.finding->index = offset, x.finding->size = size, x.finding->write = write;
         x = refused[--refused_count];
         return true;
     }
@@ -23,23 +24,19 @@ static __attribute__((noinline)) void outside(Region* r, uintptr_t a, u32 size, 
     bool known = refused_count && was_refused(r, a, size, write);
     if (refused_count && !r->index) finish(false);  // behind a constant or local array, as its index has told
     if (r->near(a)) {
-        if (!known) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
+        if (!known) access("out-of-bounds", r, a, size, write, pc);
         return;
     }
     // Far outside. An index below zero that was computed without a sign lands 2^32 elements further on.
     for (u64 step = 1ull << 32; step <= 1ull << 36 && !known; step <<= 1) {
         Region* q = std::find_if(regions + 1, regions + region_count + 1, [&](Region& x) { return x.near(a - step); });
         if (q > regions + region_count) continue;
-        Finding* f = find("out-of-bounds", q, pc, 0);
-        at(f, q, a - step, size, write);
-        if (f) strcpy(f->text, "wrapped");
+        access("out-of-bounds", q, a - step, size, write, pc, 0, "wrapped");
         finish(false);
     }
-    if (!known && r->index) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
-    else if (!known) {
-        Finding* f = find((a - (uintptr_t)arena) + (1ull << 38) < (1ull << 39) + arena_size ? "out-of-bounds" : "wild-pointer", nullptr, pc, 0);
-        if (f) f->write = write, f->size = size, strcpy(f->text, "far");
-    }
+    bool astray = (a - (uintptr_t)arena) + (1ull << 38) >= (1ull << 39) + arena_size;
+    if (!known && r->index) access("out-of-bounds", r, a, size, write, pc);
+    else if (!known) find(astray ? "wild-pointer" : "out-of-bounds", nullptr, pc, 0, 0, "far", 0, size, write);
     finish(false);  // there is no memory
 }
 static inline __attribute__((always_inline)) void tracked(Region* r, uintptr_t a, u32 size, bool write, u32 pc) {
@@ -64,11 +61,8 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
         Region* r = &regions[owner];
         if (r->space != CONSTANT) return tracked(r, a, size, write, pc);
         if (refused_count && was_refused(r, a, size, write)) return;
-        if (write) {
-            at(find("constant-store", r, pc, 0), r, a, size, true);
-            return;
-        }
-        if (a + size > (uintptr_t)r->base + r->given) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (write) return (void)access("constant-store", r, a, size, true, pc);
+        if (a + size > (uintptr_t)r->base + r->given) access("uninitialised", r, a, size, false, pc);
         ++r->loads;
         if (UNLIKELY(sampling)) record(r, a, size, pc, false);
         return;
@@ -76,8 +70,7 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
     if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) return tracked(dynamic_region, a, size, write, pc);
     if (on_stack(a, size, write, pc) || a - object_base < object_size) return;  // locals, constant tables
     if (a < 4096) {
-        Finding* f = find("null-pointer", nullptr, pc, 0);
-        if (f) f->write = write, f->size = size, f->index = (long)a;
+        find("null-pointer", nullptr, pc, 0, 0, "", (long)a, size, write);
         finish(false);
     }
     outside(&regions[0], a, size, write, pc);
@@ -87,7 +80,7 @@ static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool wri
     Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
     if (!r && a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
     if (!r || !r->index) return;  // the compiler's own business (stack, constant tables)
-    at(find("misaligned", r, pc, 0), r, a, size, write);
+    access("misaligned", r, a, size, write, pc);
     finish(false);  // a GPU stops here as well
 }
 static inline __attribute__((always_inline)) void watch(void* address, u32 size, bool write, void* from) {
@@ -161,7 +154,7 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
         Cell& c = r->cells[i];
         bool known_value = r->space == SHARED ? block_of(c.write) == block_of(me) : c.write || r->initialised;
         if (!c.write && r->space != SHARED) r->old = true;
-        if (!known_value) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (!known_value) access("uninitialised", r, a, size, false, pc);
         if (c.read1 && !((c.read1 ^ me) >> 30) && !is_excused(c.read1_pc)) excused.push_back(c.read1_pc);
         store(r, c, a, size, pc, true);
     }
@@ -203,8 +196,9 @@ static long ub_value(const UbType* t, uintptr_t v) {
 EXPORT void __ubsan_handle_out_of_bounds(const void* data, uintptr_t index) {
     struct Data { UbPlace place; UbType *array, *index; };
     const Data* d = (const Data*)data;
-    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line);
-    if (f) f->index = f->size = 0, snprintf(f->text, sizeof f->text, "%ld of %s", ub_value(d->index, index), d->array->name);
+    char text[160];
+    snprintf(text, sizeof text, "%ld of %s", ub_value(d->index, index), d->array->name);
+    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line, text);
     Refused x = {f ? f : repeated, ub_value(d->index, index), 0, 1, 0};
     const char* dims = strchr(d->array->name, '[');
     for (const char* p = dims; p && *p == '['; p = strchr(p, ']') + 1) (x.count ? x.inner : x.count) = (x.count ? x.inner : 1) * atol(p + 1);

@@ -41,12 +41,8 @@ static void settle(Late& l) {
     l.r = nullptr;
     if (&l == &late_load && is_excused(l.pc)) return;
     const char* kind = r->space == SHARED ? "shared-race" : l.write && l.other_write ? "double-write" : "global-race";
-    Finding* f = find(kind, r, l.pc, l.other_pc);
-    if (f) {
-        at(f, r, l.a, l.size, l.write);
-        f->other = l.other;
-        strcpy(f->text, l.other_write ? "write" : "read");
-    }
+    Finding* f = access(kind, r, l.a, l.size, l.write, l.pc, l.other_pc, l.other_write ? "write" : "read");
+    if (f) f->other = l.other;
     if (!f && !(f = repeated)) return;
     f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
     if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
@@ -71,11 +67,11 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
     Stamp w = c.write, look = me | looking;
     if (r->space == SHARED) {
         if (UNLIKELY(block_of(w) != block_of(me))) {
-            at(find("uninitialised", r, pc, 0), r, a, size, false);
+            access("uninitialised", r, a, size, false, pc);
             w = 0;
         }
     } else if (!w) {
-        if (UNLIKELY(!r->initialised)) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (UNLIKELY(!r->initialised)) access("uninitialised", r, a, size, false, pc);
         r->old = true;
     }
     if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true, w & ATOMIC);

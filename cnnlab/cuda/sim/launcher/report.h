@@ -97,7 +97,6 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
-    Finding* f = find(kind, nullptr, code, last_pc);
-    if (f) f->index = (long)a, f->write = waits;
+    find(kind, nullptr, code, last_pc, 0, "", (long)a, 0, waits);
     finish(false);
 }
