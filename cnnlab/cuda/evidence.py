@@ -127,37 +127,35 @@ def _array(r: dict, tensors: dict, known) -> Array:
 
 def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
-    kind, text, refused = r["finding"], r.get("text", ""), r["finding"] == "index"
-    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
-    seen = [r.get("line"), lines.get(r.get("pc", 0) - 1)]
+    text, refused = r.get("text", ""), r["finding"] == "index"
+    line, other_line = (lines.get(r.get(pc, 0) - 1) for pc in ("pc", "other_pc"))
     if "other" not in r:  # not in the student's lines: the last access before it
-        seen.append(lines.get(r.get("other_pc", 0) - 1))
-    line = next(filter(None, seen), None)
+        line, other_line = line or other_line, None
+    line = r.get("line") or line
     array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
     if refused:
         array, wrong, write = _refused(text, array, r, line, source, known)
-    (block, thread), (other_block, other_thread) = (
-        map(tuple, r[who]) if who in r else (None, None) for who in ("who", "other")
-    )
+    places = {}
+    for who, name in (("who", ""), ("other", "other_")):
+        if who in r:
+            places |= zip((f"{name}block", f"{name}thread"), map(tuple, r[who]), strict=True)
+    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
     return Finding(
-        kind="out-of-bounds" if refused else kind,
+        kind="out-of-bounds" if refused else r["finding"],
         line=line,
         array=array,
         offset=r.get("index") if not refused or r["region"] else None,
         size=r.get("size", 0),
         write=write,
-        block=block,
-        thread=thread,
-        other_block=other_block,
-        other_thread=other_thread,
-        other_line=lines.get(r["other_pc"] - 1) if other_block and r.get("other_pc") else None,
+        **places,
+        other_line=other_line,
         count=r["count"],
         total=r.get("of"),
         runs=tuple(map(tuple, r.get("runs", ()))),
         cell=r.get("cell", 1),
         threads=tuple(i for i in range(1024) if mask >> i & 1),
         detail=text,
-        raw=kind,
+        raw=r["finding"],
         wrong_index=wrong,
         reach=r.get("reach", 0),
         source=source,

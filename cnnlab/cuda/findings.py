@@ -13,11 +13,12 @@ __all__ = ["CAUSES", "Array", "Counter", "Finding", "merge"]
 
 SHOWN = 5  # findings of a report in full; the others in a line
 RACES = ("shared-race", "global-race", "double-write")
-# What the launcher saw of a race (`Finding.reach`): between which threads, with which values ...
+# What the launcher saw (`Finding.reach`) of a race: between which threads, with which values ...
 IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE = 1, 2, 4, 8, 16
 SEEN_IN = IN_WARP | IN_BLOCK | BETWEEN_BLOCKS
 UNFENCED = 64  # ... an atomic lies between the two, but no __threadfence() before it
 BESIDE_ATOMIC = 128  # ... one of the two is itself an atomic
+WAITS = 256  # of an endless loop: it looks at an atomic or a volatile variable again and again
 TWO_WRITES = 32  # found when merging: threads also write over each other
 
 
@@ -441,7 +442,7 @@ def _wrong_mask(f: Finding) -> str:
 
 
 def _why_endless(f: Finding) -> str:
-    if f.write:  # the launcher saw it look at an atomic or a volatile variable again and again
+    if f.reach & WAITS:
         return (
             "The loop never ends: it waits for what another thread should write. That one may be held up by a barrier, or by a lock that nobody opens; "
             "or its block has not begun, for blocks start in any order (take a block's number from an atomic counter instead of blockIdx)."

@@ -109,47 +109,35 @@ def _array(f: Finding) -> str:
     """The element on its array; outside of the frame where it is out of bounds."""
     if f.array is None or (f.element is None and not f.index):
         return ""
-    count = f.array.bytes // (f.array.itemsize or f.size or 1)
-    shape = f.array.shape
     if f.index and len(f.index) >= 2:
-        rows, columns = shape[-2:]
-        index = f.index
-        planes = index[:-2] if len(index) > 2 else ()
-        row, column = index[-2:]
-    else:
-        rows, columns, planes = 1, max(count, 1), ()
-        row, column = 0, f.index[0] if f.index else f.element
-        if columns > 64:  # a long vector is folded
-            columns = 64
-            rows = -(-count // columns)
-            row, column = divmod(column, columns)
+        (rows, columns), (*planes, row, column) = f.array.shape[-2:], f.index
+    else:  # a long vector is folded
+        columns, planes = min(max(f.length, 1), 64), []
+        rows = max(-(-f.length // columns), 1)
+        at = f.index[0] if f.index else f.element
+        row, column = divmod(at, columns) if rows > 1 else (0, at)
     if abs(row) > 3 * rows + 8 or abs(column) > 3 * columns + 8:
         return ""
-    low_x, low_y = min(0, column), min(0, row)
-    high_x, high_y = max(columns, column + 1), max(rows, row + 1)
-    pad = 0.05 * max(high_x - low_x, high_y - low_y) + 0.2
-    box = (low_x - pad, low_y - pad, high_x - low_x + 2 * pad, high_y - low_y + 2 * pad)
-    line = max(box[2:]) / 220
+    x, y = min(0, column), min(0, row)
+    width, height = max(columns, column + 1) - x, max(rows, row + 1) - y
+    pad, line = 0.05 * max(width, height) + 0.2, max(width, height) / 200
     body = [_rect(0, 0, columns, rows, "#ffffff", f'stroke="#57606a" stroke-width="{line:g}"')]
     if rows <= 40 and columns <= 64:
-        body += [
-            _rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0")
-            for r in range(rows)
-            for c in range(columns)
-        ]
+        cells = [(c, r) for r in range(rows) for c in range(columns)]
+        body += [_rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0") for c, r in cells]
     if f.kind == "unwritten" and not planes:
         unit = f.cell / (f.array.itemsize or f.cell)
-        for start, length in f.runs:
-            first, left = int(start * unit), int(length * unit)
-            while left > 0:
+        for start, length in f.runs:  # row by row
+            first, end = int(start * unit), int((start + length) * unit)
+            while first < end:
                 r, c = divmod(first, columns)
-                step = min(left, columns - c)
+                step = min(end - first, columns - c)
                 body.append(_rect(c, r, step, 1, _ORANGE, 'opacity="0.75"'))
-                first, left = first + step, left - step
+                first += step
     side = max(1, 6 * line)  # large enough to be seen on a large array
     middle = (1 - side) / 2
     body.append(_rect(column + middle, row + middle, side, side, _ORANGE))
-    plane = f", plane {planes}" if planes else ""
-    label = f"{f.place}{plane}"
+    label = f"{f.place}{f', plane {tuple(planes)}' if planes else ''}"
+    box = (x - pad, y - pad, width + 2 * pad, height + 2 * pad)
     picture = _svg("".join(body), box, label, 260 if columns > 8 else 140)
     return f"<figure>{picture}<figcaption>{escape(label)}</figcaption></figure>"

@@ -14,7 +14,7 @@ import torch
 from cnnlab.cuda import compiler, cpu, debuginfo, launching, nvrtc
 from cnnlab.cuda.launching import Launch, LaunchError, Parameter
 from cnnlab.cuda.report import Report
-from cnnlab.cuda.source import CompileError, read, split
+from cnnlab.cuda.source import CompileError, Source, read, split
 
 __all__ = ["Kernel", "LaunchError", "compile"]
 
@@ -29,29 +29,7 @@ class Kernel:
     def __init__(self, source: str, name: str, *, isolation: str, use_nvrtc: bool):
         self.source, self._isolation = source, isolation
         self._text = read(source)
-        kernels, macros = self._text.kernels, self._text.macros
-        names = ", ".join(dict.fromkeys(k.name for k in kernels))
-        if not kernels and not (macros and name):
-            raise CompileError("the source has no __global__ function")
-        if not name and len({k.name for k in kernels}) > 1:
-            raise CompileError(f"the source has several kernels ({names}): name one")
-        self.name = name or kernels[0].name
-        plain = re.sub(r"<.*", "", self.name, flags=re.S).split("::")[-1].strip()
-        declared = next((k for k in kernels if k.name == plain), None)
-        if not re.fullmatch(r"[\w:<>, ()+*-]+", self.name) or not (declared or macros):
-            raise CompileError(f"no kernel {self.name!r} in this source, which has {names}")
-        if declared and declared.problem:
-            raise CompileError(f"{plain} cannot be a kernel: {declared.problem}")
-        if declared and declared.template is not None and "<" not in self.name:
-            if not all("=" in p for p in split(declared.template)):
-                count = len(split(declared.template))
-                values = ", ".join(["16"] * count if "int" in declared.template else ["float"])
-                raise CompileError(
-                    f"{plain} is a template <{declared.template}>: name it with its arguments, "
-                    f"such as {plain + '<' + values + '>'!r}"
-                )
-            self.name += "<>"
-        self._names = declared.parameters if declared else ()
+        self.name, self._names = _named(self._text, name)
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
         self._built: dict[str, Future[compiler.Built]] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
@@ -73,8 +51,6 @@ class Kernel:
 
     def _build(self, variant: str) -> Future[compiler.Built]:
         """Let the host's compiler begin, in a thread of its own."""
-        if variant in self._built:
-            return self._built[variant]
         made, folder = Future(), self._folder  # which lasts as long as the thread
 
         def build() -> None:
@@ -85,8 +61,9 @@ class Kernel:
             except BaseException as error:
                 made.set_exception(error)
 
-        Thread(target=build, daemon=True).start()
-        return self._built.setdefault(variant, made)
+        if self._built.setdefault(variant, made) is made:
+            Thread(target=build, daemon=True).start()
+        return self._built[variant]
 
     def built(self, variant: str) -> compiler.Built:
         """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
@@ -215,6 +192,34 @@ class Kernel:
 
             return gpu.launch(self, launch, mode == "checked", timeout)
         return cpu.launch(self, launch, mode == "checked", reverse, timeout, self._isolation)
+
+
+def _named(text: Source, name: str) -> tuple[str, tuple[str, ...]]:
+    """The full name of a source's one kernel, or of the one asked for; its parameters' names."""
+    names = ", ".join(dict.fromkeys(k.name for k in text.kernels))
+    if not text.kernels and not (text.macros and name):
+        raise CompileError("the source has no __global__ function")
+    if not name and "," in names:
+        raise CompileError(f"the source has several kernels ({names}): name one")
+    name = name or names
+    plain = re.sub(r"<.*", "", name, flags=re.S).split("::")[-1].strip()
+    declared = next((k for k in text.kernels if k.name == plain), None)
+    if not re.fullmatch(r"[\w:<>, ()+*-]+", name) or not (declared or text.macros):
+        raise CompileError(f"no kernel {name!r} in this source, which has {names}")
+    if declared is None:  # a macro makes it
+        return name, ()
+    if declared.problem:
+        raise CompileError(f"{plain} cannot be a kernel: {declared.problem}")
+    if declared.template is None or "<" in name:
+        return name, declared.parameters
+    missing = split(declared.template)
+    if not all("=" in p for p in missing):
+        values = ["16"] * len(missing) if "int" in declared.template else ["float"]
+        raise CompileError(
+            f"{plain} is a template <{declared.template}>: name it with its arguments, "
+            f"such as '{plain}<{', '.join(values)}>'"
+        )
+    return f"{name}<>", declared.parameters
 
 
 def _arch() -> str:

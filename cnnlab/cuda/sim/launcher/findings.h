@@ -9,7 +9,7 @@ struct Finding {
     Stamp who, other;    // the first time
     u64 count;
     int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16);
-                         // an atomic between them, no fence (64); one of them is an atomic (128)
+                         // an atomic between them, no fence (64); one of them is an atomic (128). Endless loops: it waits (256)
     u64 mask[16];        // offending threads of that first block
     char text[160];
 };

@@ -97,6 +97,6 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
-    find(kind, nullptr, code, last_pc, 0, "", (long)a, 0, waits);
+    if (Finding* f = find(kind, nullptr, code, last_pc, 0, "", (long)a)) f->reach = 256 * waits;
     finish(false);
 }
