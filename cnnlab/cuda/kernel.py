@@ -185,6 +185,8 @@ class Kernel:
         if mode not in ("checked", "fast"):
             raise LaunchError(f"mode must be 'checked' or 'fast', not {mode!r}")
         outputs = (outputs,) if isinstance(outputs, str | int) else outputs
+        if self.nvidia is None:
+            self._build(mode)  # it tells the parameters, too
         launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
         tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
         if tensors and tensors[0].is_cuda:
