@@ -277,7 +277,11 @@ def _why_outside(f: Finding) -> str:
     if f.array and not f.array.bytes:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:
-        return "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
+        remainder = " The remainder (%) of a negative number is negative." * ("%" in f.source_line)
+        return (
+            "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
+            + remainder
+        )
     if f.element is not None and f.element > 2 * f.length + 4096:
         return "That is far beyond the end: the index is computed from other numbers than these (rows and columns exchanged, the grid's size, a product too large for int), or two arguments changed places."
     if f.array and f.array.shape and len(f.array.shape) >= 2:
@@ -359,7 +363,7 @@ def _why_race(f: Finding) -> str:
     if one_line and not f.both_write and _looks_first(f):
         return f"A thread looks at {name} and then sets it, and another one can come in between: let one atomic do both (atomicCAS; atomicMax for a maximum), and look at what it returns."
     if f.both_write and f.same_value:
-        return f"They write the same value, so the result is right, but one of them would do: let one thread write it (if (threadIdx.x == 0)), or look at how {name}'s index follows from blockIdx and threadIdx."
+        return f"They write the same value, which does no harm in itself: let one thread write it (if (threadIdx.x == 0)); or, if each element should have a thread of its own, look at how {name}'s index follows from blockIdx and threadIdx."
     if f.reach & BETWEEN_BLOCKS:
         if f.both_write:
             return "Two threads compute the same output: look at how row and column follow from blockIdx and threadIdx, or use atomicAdd."
@@ -376,7 +380,10 @@ def _why_race(f: Finding) -> str:
         where = f"between line {first} and line {second}"
     if f.reach & IN_BLOCK or in_one_warp:
         also = " (__syncwarp() does as well in a block of one warp)" if in_one_warp else ""
-        return f"A __syncthreads() is missing {where}{also}."
+        text = f"A __syncthreads() is missing {where}{also}."
+        if f.both_write and not one_line and f.array and not f.array.shape:
+            text += f" Or they should not meet there: then the arrays that are cut out of {name} overlap."
+        return text
     return f"A __syncwarp() is missing {where}: the threads of a warp do not run in step. (In a branch that only some warps take, __syncthreads() would be wrong.)"
 
 
@@ -447,7 +454,7 @@ def _why_endless(f: Finding) -> str:
             "The loop never ends: it waits for what another thread should write. That one may be held up by a barrier, or by a lock that nobody opens; "
             "or its block has not begun, for blocks start in any order (take a block's number from an atomic counter instead of blockIdx)."
         )
-    return "A loop never ends: its condition does not change (an unsigned counter is always >= 0), or it waits for a thread that cannot come. If it is only long: mode='fast', or a larger timeout."
+    return "A loop never ends: its condition does not change (an unsigned counter is always >= 0; a variable that another thread sets is looked at once, unless it is volatile), or it waits for a thread that cannot come. If it is only long: mode='fast', or a larger timeout."
 
 
 class _Kind(NamedTuple):
@@ -470,7 +477,7 @@ CAUSES = {  # gravest first
     "trap": _Kind("trap", _said, "The kernel stopped itself."),
     "warp-mask": _Kind("wrong warp mask", _wrong_mask, "A thread must name itself in the mask it passes."),
     "deadlock": _Kind("deadlock", _stopped_short, "Some threads wait for others that wait elsewhere: a warp operation inside a branch that only a part of its mask takes."),
-    "divergent-barrier": _Kind("divergent barrier", _stopped_short, "__syncthreads() must be reached by all threads of the block, the same one: move it out of the if, and return early only after the last barrier."),
+    "divergent-barrier": _Kind("divergent barrier", _stopped_short, "__syncthreads() must be reached by all threads of the block, the same one: move it out of the if, let all threads make as many rounds of the loop, and return early only after the last barrier."),
     "divergent-warp": _Kind("divergent warp operation", _left, "Every lane named in the mask must execute the operation: leave the branch first, or name only the lanes inside."),
     "inactive-lane": _Kind("shuffle from an inactive lane", "{f.who}: {f.detail} reads lane {f.offset}, which does not take part", "The lane that is read does not take part (it left, does not exist, or is not in the mask), so the value is undefined."),
     "out-of-bounds": _Kind("out of bounds", _outside, _why_outside),

@@ -184,6 +184,14 @@ WRONG = {
         "__global__ void k(volatile int* f, float* x) { int b = blockIdx.x; if (b > 0)\n while (f[b - 1] == 0) {}\n __threadfence(); x[b] = 1; __threadfence(); f[b] = 1; }",
         (4, 1, INTS[:4], Z(4)), "infinite-loop", ["never ends: it waits", "atomic counter"], ["mode="], {"timeout": 0.5, "reverse": True},
     ),
+    "two arrays cut out of one, too short": (
+        "extern __shared__ float s[]; __global__ void k(const float* x, float* o, int n) { float *a = s, *b = s + n / 2; int t = threadIdx.x; a[t] = x[t];\n b[t] = x[t] + 1;\n __syncthreads(); o[t] = a[n - 1 - t] + b[t]; }",
+        (1, 64, torch.arange(64.0), Z(64), 64), "shared-race", ["cut out of s overlap"], [], {"shared_bytes": 512},
+    ),
+    "the remainder of a negative number": (
+        "__global__ void k(const float* x, float* o, int n) { int t = threadIdx.x;\n o[t] = x[(t - 1) % n]; }",
+        (1, 64, Z(64), Z(64), 64), "out-of-bounds", ["x[-1]", "remainder (%) of a negative number"], [],
+    ),
     "a lock that nobody opens": (
         "__global__ void k(int* lock, float* s) { if (threadIdx.x == 0) {\n while (atomicCAS(lock, 0, 1) != 0) {}\n s[0] += 1.0f; } }",
         (2, 32, INTS[:1], Z(1)), "infinite-loop", ["never ends"], [], {"timeout": 0.3},
@@ -195,7 +203,9 @@ WRONG = {
 def test_the_cause_follows_from_the_evidence(name):
     source, how, kind, said, unsaid, *options = WRONG[name]
     first, *rest = launch(source, *how, **options[0] if options else {}).findings
-    elsewhere = kind == "unwritten" or "reduction" in name or "second barrier" in name
+    elsewhere = (
+        kind == "unwritten" or "reduction" in name or "second barrier" in name or "cut out" in name
+    )
     assert first.kind == kind and (first.line == 2 or elsewhere)
     text = f"{first.message} {first.cause}"
     assert all(words in text for words in said), text
@@ -209,6 +219,10 @@ RIGHT = {
     "a volatile flag that says that a thread of one's own block is ready": (
         "__global__ void k(volatile int* f, float* x) { int t = threadIdx.x; if (t == 0) { while (*f == 0) {} __threadfence(); x[1] = x[0] + 1; } if (t == 40) { x[0] = 1; __threadfence(); *f = 1; } }",
         (1, 64, INTS[:1], Z(2)),
+    ),
+    "a volatile flag in shared memory between two warps": (
+        "__global__ void k(const float* x, float* o) { __shared__ float s[32]; __shared__ volatile int ready; int t = threadIdx.x; if (t == 0) ready = 0; __syncthreads(); if (t < 32) { s[t] = x[t]; __threadfence_block(); __syncwarp(); if (t == 0) { __threadfence_block(); ready = 1; } } else { while (ready == 0) {} __threadfence_block(); o[t - 32] = s[t - 32]; } }",
+        (1, 64, Z(32), Z(32)),
     ),
     "a flag that all set": ("__global__ void k(int* f) { if (threadIdx.x > 3) *f = 1; }", (4, 64, INTS[:1])),
     "a lock": (

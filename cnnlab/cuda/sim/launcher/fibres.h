@@ -69,7 +69,8 @@ static void wait(State state) {
     f.state = state;
     cnnlab_switch(&f.sp, scheduler);
 }
-static void pause_thread() { wait(READY); }
+static bool paused;  // a thread looks at a flag again and again: others may have to go on before it can
+static void pause_thread() { paused = true, wait(READY); }
 
 // A kernel's own locals lie below the frame of the function that calls it.
 EXPORT void cnnlab_frame(void* frame) { frame_depth = stacks + (fibres[running].stack + 1) * (STACK + GUARD) - (char*)frame; }
@@ -239,7 +240,9 @@ static void run_block() {
             u32 t = backward ? threads - 1 - i : i;
             if (fibres[t].state == READY) run(t), ran = true;
         }
-        if (ran || !live || release_warps(false) || release_warps(true)) continue;
+        if (!live || (ran && !paused)) continue;
+        paused = false;
+        if (release_warps(false) || release_warps(true) || ran) continue;
         u32 waiting = 0, first = threads, odd = threads;
         for (u32 t = 0; t < threads; ++t) {
             if (fibres[t].state == AT_BLOCK) {

@@ -141,7 +141,9 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     if (thread_fenced[running]) {
         u32& clock = clocks[running];
         clock = std::min(clock + 1, LAST_CLOCK);
-        Release now = {clock, acquisitions[running] = ++releases};
+        Release now = {acquisitions[running] = ++releases, {}};
+        memcpy(now.seen, known[running >> 5][running & 31], sizeof now.seen);
+        now.seen[running & 31] = clock;
         if (!first_release[running].number) first_release[running] = now;
         last_release[running] = now;
         me = me >> 12 << 12 | clock;
@@ -160,17 +162,19 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     }
 }
 
-// A volatile access to global memory, as a flag is one: a store behind a fence releases, as an atomic would, and a load of
-// such a store acquires. Any other is plain.
+// A volatile access, as to a flag: a store behind a fence releases, as an atomic would, and a load of such a store
+// acquires. Any other is plain.
 static void watch_volatile(void* address, u32 size, bool write, void* from) {
     uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
-    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
+    bool dynamic = a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena;
+    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : dynamic ? dynamic_region : nullptr;
     uintptr_t o = r ? a - (uintptr_t)r->base : 0;
-    if (!r || !r->index || r->space != GLOBAL || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
+    if (!r || !r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
         return watch(address, size, write, from);
     if (++spins % 4096 == 0) pause_thread();
     if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, from) : watch(address, size, write, from);
-    if (r->cells[o >> r->shift].write & ATOMIC) {
+    Stamp last = r->cells[o >> r->shift].write;
+    if (last & ATOMIC && (r->space != SHARED || block_of(last) == block_of(me))) {
         acquired = true, acquisitions[running] = releases, ++r->loads;
     } else {
         looking = ATOMIC;

@@ -9,7 +9,7 @@ static u32 clocks[1024];
 static bool clocks_used;
 static std::vector<unsigned char> released;  // per block: did an atomic (2), after a fence (1)
 static bool fenced, acquired;
-struct Release { u32 clock, number; };       // all that a thread did before `clock`, released as the number-th
+struct Release { u32 number, seen[32]; };    // the number-th: all that each lane of a warp did before these clocks
 static Release first_release[1024], last_release[1024];
 static u32 releases, acquisitions[1024];     // how many releases a thread has seen
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
@@ -17,9 +17,9 @@ static bool thread_fenced[1024];             // fenced, and has stored nothing s
 static __attribute__((noinline)) bool ordered(Stamp earlier) {
     if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
     if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
-    if (releases)
-        for (const Release* r : {&first_release[thread_of(earlier)], &last_release[thread_of(earlier)]})
-            if (r->number && r->number <= acquisitions[running] && r->clock > clock_of(earlier)) return true;
+    for (u32 t = thread_of(earlier) & ~31u, end = releases ? t + 32 : t; t < end; ++t)  // also by way of a __syncwarp()
+        for (const Release* r : {&first_release[t], &last_release[t]})
+            if (r->number && r->number <= acquisitions[running] && r->seen[lane_of(earlier)] > clock_of(earlier)) return true;
     if (warp_of(earlier) != warp_of(me)) return false;
     return known[warp_of(me)][lane_of(me)][lane_of(earlier)] > clock_of(earlier);
 }
