@@ -325,6 +325,14 @@ def _looks_first(f: Finding) -> bool:
     return bool(f.array and _one_place(f) and re.search(test, f.source_line))
 
 
+def _awaited(f: Finding) -> bool:
+    """Whether one side waits in a loop for a volatile variable that the other one sets."""
+    name = re.escape(f.array.name) if f.array else ""
+    reader = f.row(f.other_line if f.write else f.line)
+    waits = re.search(rf"\bwhile\s*\([^;]*\b{name}\b", reader)
+    return bool(waits and re.search(rf"\bvolatile\b[^;,]*\b{name}\b", f.source))
+
+
 def _round(f: Finding) -> bool:
     """Whether a barrier stands between a race's lines: then the way back in a loop lacks one."""
     first, second = f.lines
@@ -347,6 +355,8 @@ def _why_race(f: Finding) -> str:
             f"Line {changed} changes {name} by an atomic, while line {read} reads it without one. If the old value and the new one are both right there, "
             f"read it by an atomic too (atomicAdd with 0) or through a volatile pointer; if not, let it read an array that the launch before has left."
         )
+    if not f.both_write and _awaited(f):
+        return f"{name} is a flag that others wait for, and it lacks its fences: a __threadfence() (within a block __threadfence_block()) before it is set, and one behind the loop that waits."
     if one_line and f.reach & TWO_WRITES and _updates(f):
         text = f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
         text += "Use atomicAdd (atomicMax, ...), or let every thread sum up for itself and reduce the sums afterwards."

@@ -192,6 +192,10 @@ WRONG = {
         "__global__ void k(const float* x, float* o, int n) { int t = threadIdx.x;\n o[t] = x[(t - 1) % n]; }",
         (1, 64, Z(64), Z(64), 64), "out-of-bounds", ["x[-1]", "remainder (%) of a negative number"], [],
     ),
+    "a flag without its fences": (
+        "__global__ void k(const float* x, float* o) { __shared__ float s[32]; __shared__ volatile int ready; int t = threadIdx.x; if (t == 0) ready = 0; __syncthreads(); if (t < 32) { s[t] = x[t]; __syncwarp();\n if (t == 0) ready = 1; }\n else { while (ready == 0) {}\n o[t - 32] = s[t - 32]; } }",
+        (1, 64, Z(32), Z(32)), "shared-race", ["ready is a flag", "lacks its fences"], ["__syncthreads() is missing"],
+    ),
     "a lock that nobody opens": (
         "__global__ void k(int* lock, float* s) { if (threadIdx.x == 0) {\n while (atomicCAS(lock, 0, 1) != 0) {}\n s[0] += 1.0f; } }",
         (2, 32, INTS[:1], Z(1)), "infinite-loop", ["never ends"], [], {"timeout": 0.3},
