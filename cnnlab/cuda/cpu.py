@@ -52,7 +52,9 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     guessed = set()  # tensors taken for outputs because they hold nothing but NaN
     for i, (p, a) in enumerate(zip(launch.parameters, launch.arguments, strict=True)):
         if not isinstance(a, torch.Tensor):
-            words.append(f"s {'00' * 8 if p.pointer else launch.scalar_bytes(i).hex()}")
+            data = bytes(8) if p.pointer else launch.value_bytes(i)
+            pointers = [n for pair in launch.inside.get(i, ()) for n in pair]
+            words.append(" ".join(map(str, ["s", data.hex(), len(pointers) // 2, *pointers])))
             continue
         same = _same_memory(kernel.name, launch, i)
         if same[0] < i:  # the same tensor twice is one buffer, seen by both

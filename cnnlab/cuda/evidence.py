@@ -5,6 +5,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
 from cnnlab.cuda.findings import Array, Counter, Finding, merge
@@ -64,14 +66,14 @@ def report_of(
     if failure:
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
-    merged = merge([replace(f, block_shape=launch.block, launched=launched) for f in findings])
-    flags = [f for f in merged if f.same_value and f.write and f.detail == "write" and _is_flag(f)]
+    findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
+    flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
-        for f in flags
+        for f in merge(flags)
     ]
-    merged = [f for f in merged if f not in flags]
+    merged = merge([f for f in findings if f not in flags], flags)
     if not merged:
         notes += [
             f"{r['name']} was read before it was written: its old contents count."
@@ -125,37 +127,35 @@ def _array(r: dict, tensors: dict, known) -> Array:
 
 def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
-    kind, text, refused = r["finding"], r.get("text", ""), r["finding"] == "index"
-    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
-    seen = [r.get("line"), lines.get(r.get("pc", 0) - 1)]
+    text, refused = r.get("text", ""), r["finding"] == "index"
+    line, other_line = (lines.get(r.get(pc, 0) - 1) for pc in ("pc", "other_pc"))
     if "other" not in r:  # not in the student's lines: the last access before it
-        seen.append(lines.get(r.get("other_pc", 0) - 1))
-    line = next(filter(None, seen), None)
+        line, other_line = line or other_line, None
+    line = r.get("line") or line
     array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
     if refused:
         array, wrong, write = _refused(text, array, r, line, source, known)
-    (block, thread), (other_block, other_thread) = (
-        map(tuple, r[who]) if who in r else (None, None) for who in ("who", "other")
-    )
+    places = {}
+    for who, name in (("who", ""), ("other", "other_")):
+        if who in r:
+            places |= zip((f"{name}block", f"{name}thread"), map(tuple, r[who]), strict=True)
+    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
     return Finding(
-        kind="out-of-bounds" if refused else kind,
+        kind="out-of-bounds" if refused else r["finding"],
         line=line,
         array=array,
         offset=r.get("index") if not refused or r["region"] else None,
         size=r.get("size", 0),
         write=write,
-        block=block,
-        thread=thread,
-        other_block=other_block,
-        other_thread=other_thread,
-        other_line=lines.get(r["other_pc"] - 1) if other_block and r.get("other_pc") else None,
+        **places,
+        other_line=other_line,
         count=r["count"],
         total=r.get("of"),
         runs=tuple(map(tuple, r.get("runs", ()))),
         cell=r.get("cell", 1),
         threads=tuple(i for i in range(1024) if mask >> i & 1),
         detail=text,
-        raw=kind,
+        raw=r["finding"],
         wrong_index=wrong,
         reach=r.get("reach", 0),
         source=source,
@@ -171,21 +171,17 @@ def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...
 
     One that is declared without a value, preferably one that something is added to.
     """
-    rows = source.splitlines()
-    bare = []
-    for v in debuginfo.variables(built):
-        row = rows[v.line - 1] if 0 < v.line <= len(rows) else ""
-        if (
-            v.space == "local"
-            and v.shape
-            and re.search(rf"\b{v.name}(?:\s*\[[^\]]*\])+\s*[,;]", row)
-        ):
-            bare.append(v)
+    rows = ["", *source.splitlines(), ""]
+    local = [v for v in debuginfo.variables(built) if v.space == "local" and v.shape]
+    index = r"(?:\s*\[[^\];]*\])+\s*"
+    bare = [
+        v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])
+    ]
     update = r"(?:\s*\[[^;]*?\])+\s*(?:[-+*/&|^]=|\+\+|--)"
     bare = [v for v in bare if re.search(rf"\b{v.name}{update}", source)] or bare
-    if not bare:
-        return ((None, "a local variable"),)
     names = list(dict.fromkeys(v.name for v in bare))
+    if not names:
+        return ((None, "a local variable"),)
     text = f"the array {names[0]}" if len(names) == 1 else f"one of the arrays {', '.join(names)}"
     return ((bare[0].line, text),)
 
@@ -198,60 +194,44 @@ def _null_arguments(launch) -> str:
 
 
 def _declared(known, region) -> debuginfo.Variable | None:
-    space = "shared" if region["space"] == "shared" else "static"
-    for v in known:
-        if (v.space, v.address, v.name) == (space, region["address"], region["name"]):
-            return v
-    return None
+    wanted = "shared" if region["space"] == "shared" else "static", region["address"]
+    named = (v for v in known if v.name == region["name"])
+    return next((v for v in named if (v.space, v.address) == wanted), None)
 
 
 def _refused(text: str, array, record, line, source: str, known):
     """Array, index and direction of an access whose index its compiled check refused."""
+    write = bool(record.get("write"))
     found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
     if not found:
-        return array, None, bool(record.get("write"))
+        return array, None, write
     value, base = int(found[1]), found[2].strip()
     dims = tuple(map(int, re.findall(r"\d+", found[3])))
-    row = [*source.splitlines(), ""][line - 1] if line else ""
-    if array is not None and array.shape and array.shape[-len(dims) :] != dims:
-        array = None  # the next access was to another array
-    if array is None:  # the access itself was not seen: a local array, which is not watched
-        fits = [
-            v for v in known
-            if (v.shape[-len(dims):] == dims and base in (v.type, "")) or
-            (v.shape[-len(dims):] == dims and re.search(rf"\b{v.name}\s*\[", row))
-        ]  # fmt: skip
-        fits = [v for v in fits if re.search(rf"\b{v.name}\s*\[", row)]
-        fits.sort(key=lambda v: (v.line > line, abs(line - v.line)))
-        if not fits:
-            return None, None, False
-        v = fits[0]
-        size = v.itemsize * math.prod(v.shape)
-        declared = [*source.splitlines(), ""][v.line - 1] if v.line else ""
-        space = (
-            "shared" if "__shared__" in declared else {"static": "constant"}.get(v.space, v.space)
-        )
-        array = Array(v.name, space, size, v.shape, v.itemsize, False)
-        target = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
-        wrong = (value,) if len(v.shape) == 1 else None
-        return array, wrong, bool(re.search(target, row))
-    shape, write = array.shape, bool(record.get("write"))
-    if not shape:
+    if array is None or (array.shape and array.shape[-len(dims) :] != dims):
+        return _unwatched(value, base, dims, line, source, known)  # the next access was elsewhere
+    if not array.shape:
         return array, None, write
-    axis = len(shape) - len(dims)
-    stride = math.prod(shape[axis + 1 :])
-    rest = record["index"] // array.itemsize - value * stride
-    lead, tail = divmod(rest, math.prod(shape[axis:]))
-    index = []
-    for size in reversed(shape[:axis]):
-        lead, part = divmod(lead, size)
-        index.insert(0, part)
-    index.append(value)
-    behind = []
-    for size in reversed(shape[axis + 1 :]):
-        tail, part = divmod(tail, size)
-        behind.insert(0, part)
-    return array, (*index, *behind), write
+    axis = len(array.shape) - len(dims)
+    rest = record["index"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
+    index = np.unravel_index(rest % math.prod(array.shape), array.shape)  # the other indices
+    return array, tuple(value if i == axis else int(n) for i, n in enumerate(index)), write
+
+
+def _unwatched(value: int, base: str, dims, line, source: str, known):
+    """As `_refused`, for a local array: the one in that line with these sizes, declared above."""
+    rows = [*source.splitlines(), ""]
+    row = rows[line - 1] if line else ""
+    named = [
+        v for v in known if v.shape[-len(dims) :] == dims and re.search(rf"\b{v.name}\s*\[", row)
+    ]
+    if not named:
+        return None, None, False
+    v = min(named, key=lambda v: (v.type != base, v.line > line, abs(line - v.line)))
+    shared = v.line and "__shared__" in rows[v.line - 1]
+    space = "shared" if shared else "constant" if v.space == "static" else v.space
+    array = Array(v.name, space, v.itemsize * math.prod(v.shape), v.shape, v.itemsize, False)
+    written = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+    return array, (value,) if len(v.shape) == 1 else None, bool(re.search(written, row))
 
 
 def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
@@ -270,4 +250,4 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
 def _is_flag(f: Finding) -> bool:
     """Whether all stores of a race set a constant, as one sets a flag."""
     constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f._row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501

@@ -2,42 +2,24 @@
 """One mistake of a kernel: where, which threads, what happened, and what follows from the evidence."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import NamedTuple
+
+from cnnlab.cuda.source import strip_comments
 
 __all__ = ["CAUSES", "Array", "Counter", "Finding", "merge"]
 
-# Kind: what it is called, and the usual cause, for the kinds where no more is known. Gravest first.
-CAUSES = {
-    "forbidden": ("forbidden", "A kernel may only compute: it reads and writes the arrays it was given."),
-    "crash": ("crash", "A pointer or an index went far astray."),
-    "null-pointer": ("null pointer", "A pointer argument was null, a pointer was never set, or a function returned the address of its own local variable."),
-    "wild-pointer": ("wild pointer", "The address lies in none of the kernel's arrays: a pointer was overwritten or never set."),
-    "misaligned": ("misaligned access", "A float4 (float2) access needs an address that is a multiple of 16 (8) bytes: a row whose width is no multiple of 4 breaks it."),
-    "stack-overflow": ("stack overflow", "Local arrays or a recursion need more than the 512 KB of local memory that a thread has."),
-    "division-by-zero": ("division by zero", "An integer was divided by zero; a GPU gives an arbitrary number and goes on."),
-    "infinite-loop": ("infinite loop", "A loop never ends: its condition does not change, or it waits for a thread that cannot come. If it is only long: mode='fast', or a larger timeout."),
-    "trap": ("trap", "The kernel stopped itself."),
-    "warp-mask": ("wrong warp mask", "A thread must name itself in the mask it passes."),
-    "deadlock": ("deadlock", "Some threads wait for others that wait elsewhere: a warp operation inside a branch that only a part of its mask takes."),
-    "divergent-barrier": ("divergent barrier", "__syncthreads() must be reached by all threads of the block, the same one: move it out of the if, and return early only after the last barrier."),
-    "divergent-warp": ("divergent warp operation", "Every lane named in the mask must execute the operation: leave the branch first, or name only the lanes inside."),
-    "inactive-lane": ("shuffle from an inactive lane", "The lane that is read does not take part (it left, does not exist, or is not in the mask), so the value is undefined."),
-    "out-of-bounds": ("out of bounds", ""),
-    "constant-store": ("store to constant memory", "__constant__ memory is written from the host, between launches; a kernel can only read it."),
-    "shared-race": ("race in shared memory", ""),
-    "global-race": ("race in global memory", ""),
-    "double-write": ("written by several threads", ""),
-    "uninitialised": ("read before any write", ""),
-    "unwritten": ("never written", ""),
-}  # fmt: skip
-TITLES = {kind: title for kind, (title, _) in CAUSES.items()} | {"timeout": "stopped for its time"}
-_ORDER = {kind: i for i, kind in enumerate(TITLES)}
 SHOWN = 5  # findings of a report in full; the others in a line
 RACES = ("shared-race", "global-race", "double-write")
-IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE, TWO_WRITES = 1, 2, 4, 8, 16, 32
+# What the launcher saw (`Finding.reach`) of a race: between which threads, with which values ...
+IN_WARP, IN_BLOCK, BETWEEN_BLOCKS, SAME_VALUE, ANOTHER_VALUE = 1, 2, 4, 8, 16
 SEEN_IN = IN_WARP | IN_BLOCK | BETWEEN_BLOCKS
-UNFENCED = 64  # an atomic lies between the two, but no __threadfence() before it
+UNFENCED = 64  # ... an atomic lies between the two, but no __threadfence() before it
+BESIDE_ATOMIC = 128  # ... one of the two is itself an atomic
+WAITS = 256  # of an endless loop: it looks at an atomic or a volatile variable again and again
+TWO_WRITES = 32  # found when merging: threads also write over each other
 
 
 @dataclass(frozen=True)
@@ -104,22 +86,37 @@ class Finding:
 
     @property
     def title(self) -> str:
-        return TITLES[self.kind]
+        return CAUSES[self.kind].title
+
+    @property
+    def message(self) -> str:
+        """What happened, in one sentence."""
+        say = CAUSES[self.kind].message
+        if self.raw == "failure":
+            return self.detail
+        return say(self) if callable(say) else say.format(f=self)
 
     @property
     def cause(self) -> str:
         """What this evidence says about the cause, in a sentence or two."""
-        how = {"out-of-bounds": _outside, "uninitialised": _unset, "unwritten": _unwritten}
-        how |= dict.fromkeys(RACES, _race)
-        if self.kind == "timeout":
-            return "The kernel was getting on, so this is no endless loop: take a smaller input, mode='fast', or a larger timeout."
-        return how[self.kind](self) if self.kind in how else CAUSES[self.kind][1]
+        say = CAUSES[self.kind].cause
+        return say(self) if callable(say) else say
+
+    @property
+    def who(self) -> str:
+        where = f"block {xyz(self.block)} thread {xyz(self.thread)}"
+        return where if self.block else "the kernel"
+
+    @property
+    def did(self) -> str:
+        return "write" if self.write else "read"
 
     @property
     def source_line(self) -> str:
-        return self._row(self.line)
+        return self.row(self.line)
 
-    def _row(self, line: int | None) -> str:
+    def row(self, line: int | None) -> str:
+        """One line of the source."""
         rows = self.source.splitlines()
         return rows[line - 1].strip() if line and line <= len(rows) else ""
 
@@ -134,13 +131,33 @@ class Finding:
         return self.reach & (SAME_VALUE | ANOTHER_VALUE) == SAME_VALUE
 
     @property
+    def both_write(self) -> bool:
+        return self.write and self.detail == "write"
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """The two lines of a race, the upper one first."""
+        first, second = sorted((self.line or 0, self.other_line or self.line or 0))
+        return first, second
+
+    @property
+    def unit(self) -> int:
+        """Bytes an element."""
+        return (self.array.itemsize if self.array else None) or self.size or 1
+
+    @property
+    def length(self) -> int:
+        """Elements of the array."""
+        return self.array.bytes // self.unit if self.array else 0
+
+    @property
     def element(self) -> int | None:
         """The element's number in its array (flat, negative before its start)."""
         if self.kind == "unwritten" and self.runs:
             return self.runs[0][0] * self.cell // (self.array.itemsize or self.cell)
         if self.array is None or self.offset is None:
             return None
-        return self.offset // (self.array.itemsize or self.size or 1)
+        return self.offset // self.unit
 
     @property
     def index(self) -> tuple[int, ...] | None:
@@ -164,76 +181,31 @@ class Finding:
         name = self.array.name.replace("=", " = ")
         if self.wrong_index:
             return name + "".join(f"[{i}]" for i in self.wrong_index)
-        last = self.element + self.size // (self.array.itemsize or self.size or 1) - 1
-        text = (
-            f"{name}[{self.element}]" if last <= self.element else f"{name}[{self.element}..{last}]"
-        )
-        if self.index and len(self.index) == 2:
-            rows, columns = self.array.shape
-            return f"{text} (row {self.index[0]}, column {self.index[1]} of {rows}×{columns})"
-        if self.index:
-            shape = "×".join(map(str, self.array.shape))
-            return f"{text} (index {', '.join(map(str, self.index))} of {shape})"
-        return text
+        last = self.element + self.size // self.unit - 1
+        text = f"{name}[{self.element}{f'..{last}' if last > self.element else ''}]"
+        if not self.index:
+            return text
+        shape = "×".join(map(str, self.array.shape))
+        if len(self.index) == 2:
+            return f"{text} (row {self.index[0]}, column {self.index[1]} of {shape})"
+        return f"{text} (index {', '.join(map(str, self.index))} of {shape})"
 
-    @property
-    def message(self) -> str:
-        """What happened, in one sentence."""
-        did = "write" if self.write else "read"
-        who = f"block {xyz(self.block)} thread {xyz(self.thread)}" if self.block else "the kernel"
-        if self.kind == "out-of-bounds":
-            if self.detail == "far":
-                return f"{who}: {did} out of bounds, far outside every array"
-            if self.detail == "local":
-                return f"{who} writes past the end of one of its local arrays"
-            if self.raw == "index" and not self.wrong_index:
-                of = f" of {self.array.name}" if self.array else ""
-                return f"{who}: index {self.detail.replace(' of ', ' is outside ', 1)}{of}"
-            if self.wrong_index:
-                valid = " and ".join(
-                    f"{n} 0..{s - 1}"
-                    for n, s in zip(_axes(self.array.shape), self.array.shape, strict=True)
-                )
-                at = ", ".join(
-                    f"{n} {i}"
-                    for n, i in zip(_axes(self.array.shape), self.wrong_index, strict=True)
-                )
-                did = did if not self.local else "access"
-                return f"{who}: {did} out of bounds: {self.place} ({at}), {self.array.name} has {valid}"
-            last = self.array.bytes // (self.array.itemsize or self.size or 1) - 1
-            valid = f"valid: 0..{last}" if last >= 0 else "the array is empty"
-            wrapped = ", an unsigned index that went below zero" if self.detail == "wrapped" else ""
-            return f"{who}: {did} out of bounds: {self.place}{wrapped}, {valid}"
-        if self.kind in RACES:
-            where = f" (line {self.other_line})" if self.other_line else ""
-            other = f"block {xyz(self.other_block)} thread {xyz(self.other_thread)}"
-            if self.other_block == self.block:
-                other = f"thread {xyz(self.other_thread)}"
-            same = ", with the same value" if self.same_value else ""
-            return f"{who} {did}s {self.place}, which {other} {self.detail}s{where}{same}, and nothing orders the two"
-        if self.raw == "local":
-            return f"{self.detail} is read before it has a value"
-        if self.kind == "uninitialised":
-            return f"{who} reads {self.place}, which holds no value yet"
-        if self.kind == "unwritten":
-            return f"{self.count} of {self.total} elements of {self.array.name} are never written, first {self.place}"
-        if self.kind == "misaligned":
-            return f"{who}: {did} of {self.size} bytes at byte {self.offset} of {self.array.name}, no multiple of {self.size}"
-        if self.kind in ("divergent-barrier", "deadlock"):
-            return f"block {xyz(self.block)}: of {prod(self.block_shape)} threads, {self.detail}"
-        if self.kind == "divergent-warp":
-            return f"{who} calls {self.detail}, but lanes {_lanes(self.offset)} of its mask have left without taking part"
-        if self.kind == "warp-mask":
-            return f"{who} calls {self.detail} with mask 0x{self.offset & 0xFFFFFFFF:08x}, which leaves itself out"
-        if self.kind == "inactive-lane":
-            return f"{who}: {self.detail} reads lane {self.offset}, which does not take part"
-        if self.kind == "constant-store":
-            return f"{who} writes {self.place}, a __constant__ array"
-        if self.kind in ("trap", "infinite-loop", "timeout", "null-pointer"):
-            return f"{who}: {self.detail}" if self.detail else f"{who}: {self.title}"
-        if self.raw == "failure":
-            return self.detail
-        return f"{who}: {self.title}"
+    def plane(self) -> list[list[int]]:
+        """The threads of the first offending block's layer, by rows: 1 offends, 2 is the other side.
+
+        A long row of threads is cut into its warps. Empty where threads say nothing.
+        """
+        (width, height, depth), z = self.block_shape, (self.thread or (0, 0, 0))[2]
+        if not self.threads or not self.block or self.kind == "unwritten" or width * height < 2:
+            return []
+        marks = [0] * (width * height)
+        for t in self.threads:
+            if t // len(marks) == z:
+                marks[t % len(marks)] = 1
+        if self.other_thread and self.other_block == self.block and self.other_thread[2] == z:
+            marks[self.other_thread[1] * width + self.other_thread[0]] = 2
+        columns = 32 if height * depth == 1 and width > 64 else width
+        return [marks[i : i + columns] for i in range(0, len(marks), columns)]
 
     def as_dict(self) -> dict:
         """The finding as plain data."""
@@ -254,95 +226,63 @@ class Finding:
         }
 
 
-# ---- what the evidence says ---------------------------------------------------------------------
+def xyz(index) -> str:
+    return f"({', '.join(map(str, index or ()))})"
 
 
-def _updates(f: Finding) -> bool:
-    """Whether a line reads an element, changes it and writes it back, and that element only."""
-    row = f.source_line
-    name = re.escape(f.array.name) if f.array else ""
-    if len(set(re.findall(rf"\b{name}\s*\[([^\]]*)\]", row))) > 1:
-        return False
-    if re.search(r"\+\+|--|(?:[-+*/%&|^]|<<|>>)=(?!=)", row):
-        return True
-    left, equals, right = row.partition("=")
-    written = re.search(r"([\w.>*-]+(?:\s*\[[^=]*\])?)\s*$", left)
-    return bool(equals and written and written[1].lstrip("*") in right.partition(";")[0])
-
-
-def _race(f: Finding) -> str:
-    name = f.array.name.split("=")[0] if f.array else "the element"
-    one_line = f.other_line in (None, f.line)
-    both_write = f.write and f.detail == "write"
-    if one_line and f.reach & TWO_WRITES and _updates(f):
-        return (
-            f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
-            "Use atomicAdd (atomicMax, ...), or let every thread sum up for itself and reduce the sums afterwards."
-            + " Where a lock guards this line, it lacks its fences: __threadfence() behind the atomicCAS and before the atomicExch."
-            * bool(f.reach & UNFENCED)
-        )
-    if f.reach & UNFENCED:
-        return (
-            "An atomic lies between the two, but atomics do not order other memory: put a __threadfence() behind the write, "
-            "before the atomic that announces it, and one behind the atomic by which the reader learns of it."
-        )
-    if both_write and f.same_value:
-        return f"They write the same value, so the result is right, but one of them would do: let one thread write it (if (threadIdx.x == 0)), or look at how {name}'s index follows from blockIdx and threadIdx."
-    if f.reach & BETWEEN_BLOCKS:
-        if both_write:
-            return "Two threads compute the same output: look at how row and column follow from blockIdx and threadIdx, or use atomicAdd."
-        return "Blocks run in any order, and __syncthreads() orders only the threads of one: read from one array and write to another, do the second step in a second launch, or use atomics."
-    if both_write and one_line:
-        return f"Several threads store different values in one element, and any of them may be the last: look at how {name}'s index follows from threadIdx."
-    if one_line:
-        where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
-        where += "; or, where several threads may choose one element, an atomic (atomicCAS)" * (
-            f.array is not None and f.array.space == "global"
-        )
-    else:
-        where = f"between line {min(f.line or 0, f.other_line)} and line {max(f.line or 0, f.other_line)}"
-    if f.reach & IN_BLOCK or prod(f.block_shape) <= 32:
-        warp = (
-            " (__syncwarp() does as well in a block of one warp)"
-            if prod(f.block_shape) <= 32
-            else ""
-        )
-        return f"A __syncthreads() is missing {where}{warp}."
-    return f"A __syncwarp() is missing {where}: the threads of a warp do not run in step. (In a branch that only some warps take, __syncthreads() would be wrong.)"
-
-
-def _axes(shape) -> tuple[str, ...]:
-    if len(shape) == 1:
-        return ("index",)
-    return (*(f"index {i}" for i in range(len(shape) - 2)), "row", "column")
+# ---- accesses outside an array ------------------------------------------------------------------
 
 
 def _outside(f: Finding) -> str:
+    if f.detail == "far":
+        return f"{f.who}: {f.did} out of bounds, far outside every array"
+    if f.detail == "local":
+        return f"{f.who} writes past the end of one of its local arrays"
+    if f.wrong_index:
+        shape, planes = f.array.shape, len(f.array.shape) - 2
+        axes = (
+            [f"index {i}" for i in range(planes)] + ["row", "column"] if planes >= 0 else ["index"]
+        )
+        at = ", ".join(f"{axis} {i}" for axis, i in zip(axes, f.wrong_index, strict=True))
+        has = " and ".join(f"{axis} 0..{n - 1}" for axis, n in zip(axes, shape, strict=True))
+        did = "access" if f.local else f.did
+        return f"{f.who}: {did} out of bounds: {f.place} ({at}), {f.array.name} has {has}"
+    if f.raw == "index":
+        of = f" of {f.array.name}" if f.array else ""
+        return f"{f.who}: index {f.detail.replace(' of ', ' is outside ', 1)}{of}"
+    valid = f"valid: 0..{f.length - 1}" if f.length else "the array is empty"
+    wrapped = ", an unsigned index that went below zero" if f.detail == "wrapped" else ""
+    return f"{f.who}: {f.did} out of bounds: {f.place}{wrapped}, {valid}"
+
+
+def _why_outside(f: Finding) -> str:
+    name = f.array.name if f.array else ""
     if f.detail == "far":
         return "A product of indices may have left the range of int (compute it in size_t), or an index came out of memory and was never checked."
     if f.local:
         return "A local array belongs to one thread; behind it lie the thread's own variables, which are lost, on a GPU too. What went wrong after that is not shown."
     if f.detail == "wrapped":
         return "An unsigned number is never negative: 0u - 1 is 4,294,967,295, and the test >= 0 is always true. Compute the index as int (blockIdx and threadIdx are unsigned)."
+    if name and re.search(rf"\b{re.escape(name)}\s*\[[^\]]*\w\s*\[", f.source_line):
+        return f"The index comes out of another array: test what is read there before it is used, or make {name} larger."
     if f.raw == "index":
-        below = f.wrong_index and min(f.wrong_index) < 0
-        if below:
+        if f.wrong_index and min(f.wrong_index) < 0:
             return "An index below zero: shift it by the halo, or test it first."
         text = "The array is too small or the loop too long"
         if f.wrong_index and len(f.wrong_index) == 1:
             return f"{text}, or the index is not the one that is meant."
         return f"{text}; a tile with its halo has TILE + K - 1 rows and columns. The compiler does not stop at the end of a row: the access lands in the next one."
-    if f.array and f.array.space == "shared" and f.raw != "index" and not f.array.shape:
-        return (
-            f"The launch gave {f.array.bytes} bytes of dynamic shared memory: set shared_bytes= (the third value in <<<...>>>) to what the "
-            "kernel uses, or mend the index."
-        )
+    if f.array and f.array.space == "shared" and not f.array.shape:
+        return f"The launch gave {f.array.bytes} bytes of dynamic shared memory: set shared_bytes= (the third value in <<<...>>>) to what the kernel uses, or mend the index."
     if f.array and not f.array.bytes:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:
-        return "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
-    count = f.array.bytes // (f.array.itemsize or f.size or 1) if f.array else 0
-    if f.element is not None and f.element > 2 * count + 4096:
+        remainder = " The remainder (%) of a negative number is negative." * ("%" in f.source_line)
+        return (
+            "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
+            + remainder
+        )
+    if f.element is not None and f.element > 2 * f.length + 4096:
         return "That is far beyond the end: the index is computed from other numbers than these (rows and columns exchanged, the grid's size, a product too large for int), or two arguments changed places."
     if f.array and f.array.shape and len(f.array.shape) >= 2:
         rows, columns = f.array.shape[-2:]
@@ -350,7 +290,123 @@ def _outside(f: Finding) -> str:
     return "A guard is missing or off by one (if (i < n)), or the index is computed with the wrong width."
 
 
+# ---- races --------------------------------------------------------------------------------------
+
+
+def _race(f: Finding) -> str:
+    where = f" (line {f.other_line})" if f.other_line else ""
+    other = f"block {xyz(f.other_block)} " if f.other_block != f.block else ""
+    same = ", with the same value" if f.same_value else ""
+    return f"{f.who} {f.did}s {f.place}, which {other}thread {xyz(f.other_thread)} {f.detail}s{where}{same}, and nothing orders the two"
+
+
+def _one_place(f: Finding) -> bool:
+    """Whether the line has one element of the array only, however often."""
+    name = re.escape(f.array.name) if f.array else ""
+    return len(set(re.findall(rf"\b{name}\s*\[([^\]]*)\]", f.source_line))) <= 1
+
+
+def _updates(f: Finding) -> bool:
+    """Whether a line reads an element, changes it and writes it back, and that element only."""
+    row = f.source_line
+    if not _one_place(f):
+        return False
+    if re.search(r"\+\+|--|(?:[-+*/%&|^]|<<|>>)=(?!=)", re.sub(r"\bfor\s*\([^)]*\)", "", row)):
+        return True
+    left, equals, right = row.partition("=")
+    written = re.search(r"([\w.>*-]+(?:\s*\[[^=]*\])?)\s*$", left)
+    return bool(equals and written and written[1].lstrip("*") in right.partition(";")[0])
+
+
+def _looks_first(f: Finding) -> bool:
+    """Whether the line where an element is read looks at it in a condition, and then sets it."""
+    name = re.escape(f.array.name) if f.array else ""
+    test = rf"\b(?:if|while)\s*\(.*?(?:\b{name}\s*\[|\*\s*{name}\b)"
+    return bool(f.array and _one_place(f) and re.search(test, f.source_line))
+
+
+def _awaited(f: Finding) -> bool:
+    """Whether one side waits in a loop for a volatile variable that the other one sets."""
+    name = re.escape(f.array.name) if f.array else ""
+    reader = f.row(f.other_line if f.write else f.line)
+    waits = re.search(rf"\bwhile\s*\([^;]*\b{name}\b", reader)
+    return bool(waits and re.search(rf"\bvolatile\b[^;,]*\b{name}\b", f.source))
+
+
+def _round(f: Finding) -> bool:
+    """Whether a barrier stands between a race's lines: then the way back in a loop lacks one."""
+    first, second = f.lines
+    rows = strip_comments(f.source).splitlines()
+    between, before = "\n".join(rows[first : second - 1]), "\n".join(rows[:first])
+    return bool(
+        re.search(r"__sync(?:threads|warp)|\bsync\s*\(", between)
+        and not re.search(r"__(?:global|device)__", between)
+        and re.search(r"\b(?:for|while|do)\b", before)
+    )
+
+
+def _why_race(f: Finding) -> str:
+    name = f.array.name.split("=")[0] if f.array else "the element"
+    one_line, in_one_warp = f.other_line in (None, f.line), prod(f.block_shape) <= 32
+    first, second = f.lines
+    if f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and not f.both_write:
+        changed, read = (f.line, f.other_line) if f.write else (f.other_line, f.line)
+        return (
+            f"Line {changed} changes {name} by an atomic, while line {read} reads it without one. If the old value and the new one are both right there, "
+            f"read it by an atomic too (atomicAdd with 0) or through a volatile pointer; if not, let it read an array that the launch before has left."
+        )
+    if not f.both_write and _awaited(f):
+        return f"{name} is a flag that others wait for, and it lacks its fences: a __threadfence() (within a block __threadfence_block()) before it is set, and one behind the loop that waits."
+    if one_line and f.reach & TWO_WRITES and _updates(f):
+        text = f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
+        text += "Use atomicAdd (atomicMax, ...), or let every thread sum up for itself and reduce the sums afterwards."
+        if f.reach & UNFENCED:
+            text += " Where a lock guards this line, it lacks its fences: __threadfence() behind the atomicCAS and before the atomicExch."
+        elif re.search(rf"\b{re.escape(name)}\s*\[\s*\w*[a-z_]\w*\s*\]", f.source_line):
+            text += " Should each element be one thread's own, then its index is wrong: a loop over the whole grid goes on by blockDim.x * gridDim.x."
+        return text
+    if f.reach & UNFENCED:
+        return (
+            "An atomic lies between the two, but atomics do not order other memory: put a __threadfence() behind the write, "
+            "before the atomic that announces it, and one behind the atomic by which the reader learns of it."
+        )
+    if one_line and not f.both_write and _looks_first(f):
+        return f"A thread looks at {name} and then sets it, and another one can come in between: let one atomic do both (atomicCAS; atomicMax for a maximum), and look at what it returns."
+    if f.both_write and f.same_value:
+        return f"They write the same value, which does no harm in itself: let one thread write it (if (threadIdx.x == 0)); or, if each element should have a thread of its own, look at how {name}'s index follows from blockIdx and threadIdx."
+    if f.reach & BETWEEN_BLOCKS:
+        if f.both_write:
+            return "Two threads compute the same output: look at how row and column follow from blockIdx and threadIdx, or use atomicAdd."
+        return "Blocks run in any order, and __syncthreads() orders only the threads of one: read from one array and write to another, do the second step in a second launch, or use atomics."
+    if f.both_write and one_line:
+        return f"Several threads store different values in one element, and any of them may be the last: look at how {name}'s index follows from threadIdx."
+    if one_line:
+        where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
+        if f.array is not None and f.array.space == "global":
+            where += "; or, where several threads may choose one element, an atomic (atomicCAS)"
+    elif _round(f):
+        where = f"between line {second} and the next round of the loop, which comes to line {first} again"
+    else:
+        where = f"between line {first} and line {second}"
+    if f.reach & IN_BLOCK or in_one_warp:
+        also = " (__syncwarp() does as well in a block of one warp)" if in_one_warp else ""
+        text = f"A __syncthreads() is missing {where}{also}."
+        if f.both_write and not one_line and f.array and not f.array.shape:
+            text += f" Or they should not meet there: then the arrays that are cut out of {name} overlap."
+        return text
+    return f"A __syncwarp() is missing {where}: the threads of a warp do not run in step. (In a branch that only some warps take, __syncthreads() would be wrong.)"
+
+
+# ---- values that are missing --------------------------------------------------------------------
+
+
 def _unset(f: Finding) -> str:
+    if f.raw == "local":
+        return f"{f.detail} is read before it has a value"
+    return f"{f.who} reads {f.place}, which holds no value yet"
+
+
+def _why_unset(f: Finding) -> str:
     if f.raw == "local":
         return "It holds whatever was there before: give it a value where it is declared."
     if f.array and f.array.space == "constant":
@@ -360,56 +416,119 @@ def _unset(f: Finding) -> str:
     return "It is an output, whose old contents mean nothing: start from zero instead of adding to it, or write before reading."
 
 
-def _unwritten(f: Finding) -> str:
-    tail = len(f.runs) == 1 and sum(f.runs[0]) == f.total
+def _why_unwritten(f: Finding) -> str:
     if f.detail == "strayed":
         return "The writes that went out of bounds are missing here."
     if f.reach & TWO_WRITES:
         return "Other elements are written twice: look at how the index follows from blockIdx and threadIdx."
     if f.launched and f.launched < (f.total or 0):
         text = f"{f.launched:,} threads were launched for {f.total:,} elements: the grid is too small (rounded down instead of up?), unless each thread writes several."
-    elif tail and f.launched:
+    elif f.launched and len(f.runs) == 1 and sum(f.runs[0]) == f.total:
         text = f"The array's end is left: a guard turns too many threads away, or the grid covers too little of it ({f.launched:,} threads)."
     else:
         text = (
             "A guard turns too many threads away, or the index formula leaves these elements out."
         )
+    kept = " (If old contents are to stay, name in outputs= only the tensors that must be written.)"
+    return text + kept * (f.detail == "guessed")
+
+
+# ---- the kinds ----------------------------------------------------------------------------------
+
+
+def _said(f: Finding) -> str:
+    return f"{f.who}: {f.detail or f.title}"
+
+
+def _stopped_short(f: Finding) -> str:
+    return f"block {xyz(f.block)}: of {prod(f.block_shape)} threads, {f.detail}"
+
+
+def _left(f: Finding) -> str:
+    lanes = [i for i in range(32) if f.offset >> i & 1]
+    starts = [i for i in lanes if i - 1 not in lanes]
+    ends = [i for i in lanes if i + 1 not in lanes]
+    text = ", ".join(f"{a}..{b}" if b > a else f"{a}" for a, b in zip(starts, ends, strict=True))
+    return f"{f.who} calls {f.detail}, but lanes {text} of its mask have left without taking part"
+
+
+def _wrong_mask(f: Finding) -> str:
     return (
-        f"{text} (If old contents are to stay, name in outputs= only the tensors that must be written.)"
-        if f.detail == "guessed"
-        else text
+        f"{f.who} calls {f.detail} with mask 0x{f.offset & 0xFFFFFFFF:08x}, which leaves itself out"
     )
 
 
-def xyz(index) -> str:
-    return f"({', '.join(map(str, index))})"
+def _why_endless(f: Finding) -> str:
+    if f.reach & WAITS:
+        return (
+            "The loop never ends: it waits for what another thread should write. That one may be held up by a barrier, or by a lock that nobody opens; "
+            "or its block has not begun, for blocks start in any order (take a block's number from an atomic counter instead of blockIdx)."
+        )
+    return "A loop never ends: its condition does not change (an unsigned counter is always >= 0; a variable that another thread sets is looked at once, unless it is volatile), or it waits for a thread that cannot come. If it is only long: mode='fast', or a larger timeout."
 
 
-def _lanes(mask: int) -> str:
-    lanes, text = [i for i in range(32) if mask >> i & 1], []
-    for lane in lanes:
-        if text and text[-1][1] == lane - 1:
-            text[-1][1] = lane
-        else:
-            text.append([lane, lane])
-    return ", ".join(f"{a}..{b}" if b > a else str(a) for a, b in text)
+class _Kind(NamedTuple):
+    """What a kind of finding is called, what is said of one, and of its cause."""
+
+    title: str
+    message: str | Callable[[Finding], str]
+    cause: str | Callable[[Finding], str]
 
 
-def _lines(f: Finding) -> tuple[int, int]:
-    """The two lines of a race, the upper one first."""
-    first, second = sorted((f.line or 0, f.other_line or f.line or 0))
-    return first, second
+CAUSES = {  # gravest first
+    "forbidden": _Kind("forbidden", _said, "A kernel may only compute: it reads and writes the arrays it was given."),
+    "crash": _Kind("crash", "{f.who}: {f.title}", "A pointer or an index went far astray."),
+    "null-pointer": _Kind("null pointer", _said, "A pointer argument was null, a pointer was never set, or a function returned the address of its own local variable."),
+    "wild-pointer": _Kind("wild pointer", "{f.who}: {f.title}", "The address lies in none of the kernel's arrays: a pointer was overwritten or never set."),
+    "misaligned": _Kind("misaligned access", "{f.who}: {f.did} of {f.size} bytes at byte {f.offset} of {f.array.name}, no multiple of {f.size}", "A float4 (float2) access needs an address that is a multiple of 16 (8) bytes: a row whose width is no multiple of 4 breaks it."),
+    "stack-overflow": _Kind("stack overflow", "{f.who}: {f.title}", "Local arrays or a recursion need more than the 512 KB of local memory that a thread has."),
+    "division-by-zero": _Kind("division by zero", "{f.who}: {f.title}", "An integer was divided by zero; a GPU gives an arbitrary number and goes on."),
+    "infinite-loop": _Kind("infinite loop", _said, _why_endless),
+    "trap": _Kind("trap", _said, "The kernel stopped itself."),
+    "warp-mask": _Kind("wrong warp mask", _wrong_mask, "A thread must name itself in the mask it passes."),
+    "deadlock": _Kind("deadlock", _stopped_short, "Some threads wait for others that wait elsewhere: a warp operation inside a branch that only a part of its mask takes."),
+    "divergent-barrier": _Kind("divergent barrier", _stopped_short, "__syncthreads() must be reached by all threads of the block, the same one: move it out of the if, let all threads make as many rounds of the loop, and return early only after the last barrier."),
+    "divergent-warp": _Kind("divergent warp operation", _left, "Every lane named in the mask must execute the operation: leave the branch first, or name only the lanes inside."),
+    "inactive-lane": _Kind("shuffle from an inactive lane", "{f.who}: {f.detail} reads lane {f.offset}, which does not take part", "The lane that is read does not take part (it left, does not exist, or is not in the mask), so the value is undefined."),
+    "out-of-bounds": _Kind("out of bounds", _outside, _why_outside),
+    "constant-store": _Kind("store to constant memory", "{f.who} writes {f.place}, a __constant__ array", "__constant__ memory is written from the host, between launches; a kernel can only read it."),
+    "shared-race": _Kind("race in shared memory", _race, _why_race),
+    "global-race": _Kind("race in global memory", _race, _why_race),
+    "double-write": _Kind("written by several threads", _race, _why_race),
+    "uninitialised": _Kind("read before any write", _unset, _why_unset),
+    "unwritten": _Kind("never written", "{f.count} of {f.total} elements of {f.array.name} are never written, first {f.place}", _why_unwritten),
+    "timeout": _Kind("stopped for its time", _said, "The kernel was getting on, so this is no endless loop: take a smaller input, mode='fast', or a larger timeout."),
+}  # fmt: skip
+_ORDER = {kind: i for i, kind in enumerate(CAUSES)}
+
+
+# ---- one finding a mistake ----------------------------------------------------------------------
 
 
 def _overlap(f: Finding, g: Finding) -> bool:
     """Whether one barrier could stand between the lines of both races."""
-    (a, b), (c, d) = _lines(f), _lines(g)
+    (a, b), (c, d) = f.lines, g.lines
     return max(a, c) <= min(b, d)
 
 
-def merge(findings: list[Finding]) -> list[Finding]:
+def _joined(first: Finding, f: Finding) -> Finding:
+    """Two findings of one mistake: the first one, with what the other adds to it."""
+    together = {*first.threads, *(f.threads if f.block == first.block else ())}
+    pairs = {*first.also, f.lines} - {first.lines} if f.kind in RACES else ()
+    more = f.reach if f.lines == first.lines else f.reach & SEEN_IN * _overlap(f, first)
+    return replace(
+        first,
+        count=first.count + f.count,
+        threads=tuple(sorted(together)),
+        reach=first.reach | more,
+        also=tuple(sorted(pairs)),
+    )
+
+
+def merge(findings: list[Finding], flags: Sequence[Finding] = ()) -> list[Finding]:
     """One finding for each mistake, worst first: a race by its array, others by array and line.
 
+    ``flags`` are races that are no mistakes; they only tell which threads touch an array.
     After a thread has written past its own local array, what it does means nothing any more.
     """
     for i, f in enumerate(findings):
@@ -419,36 +538,22 @@ def merge(findings: list[Finding]) -> list[Finding]:
     for f in findings:
         key = (f.kind, f.array.name if f.array else f.detail if f.raw == "index" else None)
         key += () if f.kind in RACES else (f.line, f.write)
-        if not (first := groups.get(key)):
-            groups[key] = f
-            continue
-        together = {*first.threads, *(f.threads if f.block == first.block else ())}
-        pairs = {*first.also, _lines(f)} if f.kind in RACES else set()
-        groups[key] = replace(
-            first,
-            count=first.count + f.count,
-            threads=tuple(sorted(together)),
-            reach=first.reach | (f.reach if _lines(f) == _lines(first) else f.reach & SEEN_IN if _overlap(f, first) else 0),
-            also=tuple(sorted(pairs - {_lines(first)})),
-        )  # fmt: skip
-    races = [f for f in groups.values() if f.kind in RACES]
-    twice = {(f.array, f.line) for f in findings if f.write and f.detail == "write"}
+        groups[key] = _joined(groups[key], f) if key in groups else f
+    merged = list(groups.values())
+    written_twice = {(f.array, f.line) for f in findings if f.both_write}
+    races = {(f.kind, f.array) for f in merged if f.kind in RACES}
     astray = {f.array for f in findings if f.kind == "out-of-bounds" and f.write}
-    for key, f in groups.items():
-        seen = 0
+    for i, f in enumerate(merged):
         if f.kind == "unwritten" and f.array in astray:
-            f = replace(f, detail="strayed")
-        if f.kind in RACES and (f.array, f.line) in twice:
-            seen |= TWO_WRITES
-        if f.kind == "unwritten" and any(
-            r.kind == "double-write" and r.array == f.array for r in races
-        ):
-            seen |= TWO_WRITES
-        if (
-            f.kind == "shared-race"
-        ):  # one barrier for several arrays: the widest that any of them needs
-            seen |= IN_BLOCK * any(
-                r.reach & IN_BLOCK and r.kind == f.kind and _overlap(r, f) for r in races
-            )
-        groups[key] = replace(f, reach=f.reach | seen)
-    return sorted(groups.values(), key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))
+            merged[i] = replace(f, detail="strayed")
+        elif f.kind == "unwritten" and ("double-write", f.array) in races:
+            merged[i] = replace(f, reach=TWO_WRITES)
+        elif f.kind in RACES:
+            more = TWO_WRITES * ((f.array, f.line) in written_twice)
+            for g in (*merged, *flags):
+                if g.array == f.array and g in flags and _overlap(f, g):
+                    more |= g.reach & SEEN_IN
+                elif g.kind == f.kind == "shared-race" and _overlap(f, g):
+                    more |= g.reach & IN_BLOCK  # one barrier for both: the wider one
+            merged[i] = replace(f, reach=f.reach | more)
+    return sorted(merged, key=lambda f: (not f.local, _ORDER[f.kind], f.line or 0))

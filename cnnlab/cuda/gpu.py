@@ -139,10 +139,10 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
     device = next(a.device for a in launch.arguments if isinstance(a, torch.Tensor))
     with torch.cuda.device(device):
         made = kernel.nvidia_for("sm_{}{}".format(*torch.cuda.get_device_capability(device)))
-        vectors = [p.name for p, a in zip(launch.parameters, launch.arguments, strict=True)
-                   if not p.pointer and not isinstance(a, int | float)]  # fmt: skip
-        if vectors:
-            raise GpuError(f"{vectors[0]} is a vector by value, which only the CPU side can pass")
+        if structures := [p.name for p in launch.parameters if p.structure]:
+            raise GpuError(
+                f"{structures[0]} is a structure by value, which only the CPU side can pass"
+            )
         arguments = [
             a if p.pointer else torch.empty(0, dtype=p.dtype).numpy().dtype.type(a)
             for p, a in zip(launch.parameters, launch.arguments, strict=True)

@@ -87,31 +87,21 @@ def _rect(x, y, w, h, fill, extra="") -> str:
 
 def _block(f: Finding) -> str:
     """The threads of the first offending block; the other side of a race is blue."""
-    width, height, depth = f.block_shape
-    if not f.threads or f.block is None or f.kind == "unwritten" or width * height < 2:
+    if not (rows := f.plane()):
         return ""
-    layer = f.thread[2] if f.thread else 0
-    if height * depth == 1 and width > 64:  # a long row of threads, drawn warp by warp
-        columns = 32
-    else:
-        columns = width
-    rows = -(-width * height // columns)
-    plane, marked = width * height * layer, set(f.threads)
-    other = None
-    if f.other_thread and f.other_block == f.block and f.other_thread[2] == layer:
-        other = f.other_thread[1] * width + f.other_thread[0]
-    cells = []
-    for t in range(width * height):
-        fill = _BLUE if t == other else _ORANGE if plane + t in marked else _GREY
-        cells.append(_rect(t % columns, t // columns, 0.86, 0.86, fill))
-    label = f"{sum(plane + t in marked for t in range(width * height))} of {width * height} threads offend"
-    if other is not None:
-        label += ", the other one in blue"
-    picture = _svg(
-        "".join(cells), (-0.1, -0.1, columns + 0.1, rows + 0.1), label, min(22 * columns, 300)
-    )
-    if depth > 1:
-        label += f" (threadIdx.z = {layer})"
+    fills = {0: _GREY, 1: _ORANGE, 2: _BLUE}
+    cells = [
+        _rect(x, y, 0.86, 0.86, fills[mark])
+        for y, row in enumerate(rows)
+        for x, mark in enumerate(row)
+    ]
+    marks, columns = [mark for row in rows for mark in row], len(rows[0])
+    label = f"{marks.count(1)} of {len(marks)} threads offend"
+    label += ", the other one in blue" * (2 in marks)
+    box = (-0.1, -0.1, columns + 0.1, len(rows) + 0.1)
+    picture = _svg("".join(cells), box, label, min(22 * columns, 300))
+    if f.block_shape[2] > 1:
+        label += f" (threadIdx.z = {f.thread[2]})"
     return f"<figure>{picture}<figcaption>block {f.block}: {label}</figcaption></figure>"
 
 
@@ -119,47 +109,35 @@ def _array(f: Finding) -> str:
     """The element on its array; outside of the frame where it is out of bounds."""
     if f.array is None or (f.element is None and not f.index):
         return ""
-    count = f.array.bytes // (f.array.itemsize or f.size or 1)
-    shape = f.array.shape
     if f.index and len(f.index) >= 2:
-        rows, columns = shape[-2:]
-        index = f.index
-        planes = index[:-2] if len(index) > 2 else ()
-        row, column = index[-2:]
-    else:
-        rows, columns, planes = 1, max(count, 1), ()
-        row, column = 0, f.index[0] if f.index else f.element
-        if columns > 64:  # a long vector is folded
-            columns = 64
-            rows = -(-count // columns)
-            row, column = divmod(column, columns)
+        (rows, columns), (*planes, row, column) = f.array.shape[-2:], f.index
+    else:  # a long vector is folded
+        columns, planes = min(max(f.length, 1), 64), []
+        rows = max(-(-f.length // columns), 1)
+        at = f.index[0] if f.index else f.element
+        row, column = divmod(at, columns) if rows > 1 else (0, at)
     if abs(row) > 3 * rows + 8 or abs(column) > 3 * columns + 8:
         return ""
-    low_x, low_y = min(0, column), min(0, row)
-    high_x, high_y = max(columns, column + 1), max(rows, row + 1)
-    pad = 0.05 * max(high_x - low_x, high_y - low_y) + 0.2
-    box = (low_x - pad, low_y - pad, high_x - low_x + 2 * pad, high_y - low_y + 2 * pad)
-    line = max(box[2:]) / 220
+    x, y = min(0, column), min(0, row)
+    width, height = max(columns, column + 1) - x, max(rows, row + 1) - y
+    pad, line = 0.05 * max(width, height) + 0.2, max(width, height) / 200
     body = [_rect(0, 0, columns, rows, "#ffffff", f'stroke="#57606a" stroke-width="{line:g}"')]
     if rows <= 40 and columns <= 64:
-        body += [
-            _rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0")
-            for r in range(rows)
-            for c in range(columns)
-        ]
+        cells = [(c, r) for r in range(rows) for c in range(columns)]
+        body += [_rect(c + 0.07, r + 0.07, 0.86, 0.86, "#e8ecf0") for c, r in cells]
     if f.kind == "unwritten" and not planes:
         unit = f.cell / (f.array.itemsize or f.cell)
-        for start, length in f.runs:
-            first, left = int(start * unit), int(length * unit)
-            while left > 0:
+        for start, length in f.runs:  # row by row
+            first, end = int(start * unit), int((start + length) * unit)
+            while first < end:
                 r, c = divmod(first, columns)
-                step = min(left, columns - c)
+                step = min(end - first, columns - c)
                 body.append(_rect(c, r, step, 1, _ORANGE, 'opacity="0.75"'))
-                first, left = first + step, left - step
+                first += step
     side = max(1, 6 * line)  # large enough to be seen on a large array
     middle = (1 - side) / 2
     body.append(_rect(column + middle, row + middle, side, side, _ORANGE))
-    plane = f", plane {planes}" if planes else ""
-    label = f"{f.place}{plane}"
+    label = f"{f.place}{f', plane {tuple(planes)}' if planes else ''}"
+    box = (x - pad, y - pad, width + 2 * pad, height + 2 * pad)
     picture = _svg("".join(body), box, label, 260 if columns > 8 else 140)
     return f"<figure>{picture}<figcaption>{escape(label)}</figcaption></figure>"

@@ -4,15 +4,17 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 
 import torch
 
 from cnnlab.cuda import compiler, cpu, debuginfo, launching, nvrtc
 from cnnlab.cuda.launching import Launch, LaunchError, Parameter
 from cnnlab.cuda.report import Report
-from cnnlab.cuda.source import CompileError, read, split
+from cnnlab.cuda.source import CompileError, Source, read, split
 
 __all__ = ["Kernel", "LaunchError", "compile"]
 
@@ -27,33 +29,15 @@ class Kernel:
     def __init__(self, source: str, name: str, *, isolation: str, use_nvrtc: bool):
         self.source, self._isolation = source, isolation
         self._text = read(source)
-        kernels, macros = self._text.kernels, self._text.macros
-        names = ", ".join(dict.fromkeys(k.name for k in kernels))
-        if not kernels and not (macros and name):
-            raise CompileError("the source has no __global__ function")
-        if not name and len({k.name for k in kernels}) > 1:
-            raise CompileError(f"the source has several kernels ({names}): name one")
-        self.name = name or kernels[0].name
-        plain = re.sub(r"<.*", "", self.name, flags=re.S).split("::")[-1].strip()
-        declared = next((k for k in kernels if k.name == plain), None)
-        if not re.fullmatch(r"[\w:<>, ()+*-]+", self.name) or not (declared or macros):
-            raise CompileError(f"no kernel {self.name!r} in this source, which has {names}")
-        if declared and declared.problem:
-            raise CompileError(f"{plain} cannot be a kernel: {declared.problem}")
-        if declared and declared.template is not None and "<" not in self.name:
-            if not all("=" in p for p in split(declared.template)):
-                count = len(split(declared.template))
-                values = ", ".join(["16"] * count if "int" in declared.template else ["float"])
-                raise CompileError(
-                    f"{plain} is a template <{declared.template}>: name it with its arguments, "
-                    f"such as {plain + '<' + values + '>'!r}"
-                )
-            self.name += "<>"
-        self._names = declared.parameters if declared else ()
+        self.name, self._names = _named(self._text, name)
         self._folder = tempfile.TemporaryDirectory(prefix="cnnlab-cuda-")
-        self._built: dict[str, compiler.Built] = {}
+        self._built: dict[str, Future[compiler.Built]] = {}
         self._nvidia: dict[str, nvrtc.Nvidia] = {}
-        self.nvidia = self.nvidia_for(_arch()) if use_nvrtc else None
+        self.nvidia = None
+        if use_nvrtc:
+            if not torch.cuda.is_available():  # both compilers at a time: a CPU will run it
+                self._build("checked")
+            self.nvidia = self.nvidia_for(_arch())
 
     def nvidia_for(self, arch: str) -> nvrtc.Nvidia:
         """The kernel as NVIDIA's compiler made it for one architecture, such as ``"sm_90"``."""
@@ -65,20 +49,32 @@ class Kernel:
             self._nvidia[arch] = made
         return self._nvidia[arch]
 
+    def _build(self, variant: str) -> Future[compiler.Built]:
+        """Let the host's compiler begin, in a thread of its own."""
+        made, folder = Future(), self._folder  # which lasts as long as the thread
+
+        def build() -> None:
+            try:
+                where = Path(folder.name)
+                built = compiler.build(self._text, self.name, variant, where, self._isolation)
+                made.set_result(built)
+            except BaseException as error:
+                made.set_exception(error)
+
+        if self._built.setdefault(variant, made) is made:
+            Thread(target=build, daemon=True).start()
+        return self._built[variant]
+
     def built(self, variant: str) -> compiler.Built:
         """One CPU build (``"fast"``, ``"checked"``, ``"zero"``), made when first wanted."""
-        if variant not in self._built:
-            folder = Path(self._folder.name)
-            try:
-                made = compiler.build(self._text, self.name, variant, folder, self._isolation)
-            except CompileError as error:
-                if self.nvidia is None:
-                    raise
-                raise CompileError(
-                    f"CUDA accepts this; this lab's CPU simulator does not (yet):\n{error}"
-                ) from None
-            self._built[variant] = made
-        return self._built[variant]
+        try:
+            return self._build(variant).result()
+        except CompileError as error:
+            if self.nvidia is None:
+                raise
+            raise CompileError(
+                f"CUDA accepts this; this lab's CPU simulator does not (yet):\n{error}"
+            ) from None
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -88,7 +84,16 @@ class Kernel:
         else:
             types = compiler.signature(self.built(next(iter(self._built), "checked")).path)
         names = [*self._names, *(f"argument {i}" for i in range(len(self._names), len(types)))]
-        return tuple(Parameter(n, t) for n, t in zip(names, types, strict=False))
+        return tuple(map(self._parameter, names, types))
+
+    def _parameter(self, name: str, type: str) -> Parameter:
+        plain = Parameter(name, type)
+        if not plain.structure:
+            return plain
+        built = self.built(next(iter(self._built), "checked")).path
+        size, fields = debuginfo.structure(built, plain.base)
+        parts = tuple((at, Parameter(name + path, kind)) for at, path, kind in fields)
+        return Parameter(name, type, size * all(not p.structure for _, p in parts), parts)
 
     @property
     def dynamic(self) -> str:
@@ -117,8 +122,13 @@ class Kernel:
         return launch
 
     def _constants(self, given: Mapping[str, object], variant: str) -> dict[str, torch.Tensor]:
+        if not given:
+            return {}
+        self._build(variant)
+        import elftools.elf.elffile  # noqa: F401  (which takes a while, as the compiler does)
+
         try:
-            known = debuginfo.variables(self.built(variant).path) if given else ()
+            known = debuginfo.variables(self.built(variant).path)
         except compiler.CompilerMissing:  # a GPU without a host compiler
             with contextlib.suppress(TypeError, ValueError, RuntimeError):
                 return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
@@ -175,6 +185,8 @@ class Kernel:
         if mode not in ("checked", "fast"):
             raise LaunchError(f"mode must be 'checked' or 'fast', not {mode!r}")
         outputs = (outputs,) if isinstance(outputs, str | int) else outputs
+        if self.nvidia is None:
+            self._build(mode)  # it tells the parameters, too
         launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
         tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
         if tensors and tensors[0].is_cuda:
@@ -182,6 +194,34 @@ class Kernel:
 
             return gpu.launch(self, launch, mode == "checked", timeout)
         return cpu.launch(self, launch, mode == "checked", reverse, timeout, self._isolation)
+
+
+def _named(text: Source, name: str) -> tuple[str, tuple[str, ...]]:
+    """The full name of a source's one kernel, or of the one asked for; its parameters' names."""
+    names = ", ".join(dict.fromkeys(k.name for k in text.kernels))
+    if not text.kernels and not (text.macros and name):
+        raise CompileError("the source has no __global__ function")
+    if not name and "," in names:
+        raise CompileError(f"the source has several kernels ({names}): name one")
+    name = name or names
+    plain = re.sub(r"<.*", "", name, flags=re.S).split("::")[-1].strip()
+    declared = next((k for k in text.kernels if k.name == plain), None)
+    if not re.fullmatch(r"[\w:<>, ()+*-]+", name) or not (declared or text.macros):
+        raise CompileError(f"no kernel {name!r} in this source, which has {names}")
+    if declared is None:  # a macro makes it
+        return name, ()
+    if declared.problem:
+        raise CompileError(f"{plain} cannot be a kernel: {declared.problem}")
+    if declared.template is None or "<" in name:
+        return name, declared.parameters
+    missing = split(declared.template)
+    if not all("=" in p for p in missing):
+        values = ["16"] * len(missing) if "int" in declared.template else ["float"]
+        raise CompileError(
+            f"{plain} is a template <{declared.template}>: name it with its arguments, "
+            f"such as '{plain}<{', '.join(values)}>'"
+        )
+    return f"{name}<>", declared.parameters
 
 
 def _arch() -> str:

@@ -6,7 +6,7 @@ The one place in Python that knows what grids, blocks and arguments may be.
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import index
@@ -22,6 +22,7 @@ MAX_THREADS = 1024  # a block, by the CUDA programming guide's table of technica
 MAX_BLOCK = (1024, 1024, 64)
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_SHARED = 227 << 10  # bytes a block, after opting in (compute capability 9.0)
+MAX_STRUCTURE = 1024  # bytes, here; CUDA's parameters may have 4 KB
 
 
 class LaunchError(ValueError):
@@ -44,52 +45,43 @@ _SCALARS = {  # C++ type: struct format, torch dtype
     "__half": ("e", torch.float16),
     "__nv_bfloat16": ("", torch.bfloat16),  # no number of Python's; tensors only
 }
-_VECTORS = {"float": "float", "double": "double", "__half": "__half"} | {
-    sign[:1] + name: sign + name.replace("longlong", "long")
-    for sign in ("", "unsigned ")
-    for name in ("char", "short", "int", "long", "longlong")
-}
-
-
-def _pack(base: str) -> tuple[str, int] | None:
-    """The struct format of one component, and how many there are: ``float4`` has 4 of ``"f"``."""
-    if base in _SCALARS:
-        return (_SCALARS[base][0], 1) if _SCALARS[base][0] else None
-    if base == "dim3":
-        return "I", 3
-    vector = re.fullmatch(r"([a-z_]+)([1-4])", base)
-    known = vector and _VECTORS.get(vector[1])
-    return (_SCALARS[known][0], int(vector[2])) if known else None
 
 
 def _plain(name: str) -> str:
-    """One spelling for a type that g++ and NVRTC write differently."""
-    words = (
-        re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool").split()
-    )
-    size = [w for w in words if w in ("short", "long", "char")]
-    if size or "unsigned" in words or "signed" in words:
-        sign = (
-            "unsigned "
-            if "unsigned" in words
-            else "signed "
-            if size == ["char"] and "signed" in words
-            else ""
-        )
-        return sign + ("long" if "long" in size else size[0] if size else "int")
-    return " ".join(words)
+    """One spelling for a type that g++, its debug information and NVRTC write differently."""
+    words = re.sub(r"\b(const|volatile|__restrict__)\b", " ", name).replace("__nv_bool", "bool")
+    words = words.replace("_Bool", "bool").split()
+    if "double" in words or not {"short", "long", "char", "int", "unsigned"} & {*words}:
+        return " ".join(words)
+    size = next((w for w in ("long", "short", "char") if w in words), "int")
+    signs = ("unsigned", "signed") if size == "char" else ("unsigned",)
+    return " ".join([*(w for w in signs if w in words), size])
+
+
+def _element(base: str) -> str:
+    """The scalar that a vector type such as ``uchar4`` or ``__half2`` is made of."""
+    vector = re.fullmatch(r"(u?)(char|short|int|long|longlong|float|double)[1-4]", base)
+    if vector:
+        return "unsigned " * bool(vector[1]) + vector[2].replace("longlong", "long")
+    return {"__half2": "__half", "__nv_bfloat162": "__nv_bfloat16"}.get(base, base)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: the name in the source, the C++ type, and whether it points to constants."""
+    """One parameter: the name in the source and the C++ type.
+
+    A structure passed by value has its ``size`` and its ``fields``: their offsets, and each as a
+    parameter of its own, such as ``A.width``.
+    """
 
     name: str
     type: str
+    size: int = 0
+    fields: tuple[tuple[int, "Parameter"], ...] = ()
 
     @property
     def pointer(self) -> bool:
-        return self.type.rstrip().endswith("*") or "*" in self.type
+        return "*" in self.type
 
     @property
     def const(self) -> bool:
@@ -100,23 +92,51 @@ class Parameter:
         return _plain(self.type.split("*")[0])
 
     @property
+    def structure(self) -> bool:
+        return not self.pointer and self.base not in _SCALARS
+
+    @property
+    def format(self) -> str:
+        """How `struct` packs a number of this type; empty where it cannot."""
+        return "" if self.pointer else _SCALARS.get(self.base, ("", None))[0]
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
-        base = self.base.replace("bfloat162", "bfloat16")
-        if vector := re.fullmatch(r"([a-z_]+)[1-4]", base):
-            base = _VECTORS.get(vector[1], base)
-        return _SCALARS[base][1] if base in _SCALARS else None
+        return _SCALARS.get(_element(self.base), ("", None))[1]
+
+    def parts(self, value) -> list[tuple[int, "Parameter", object]]:
+        """Offset, type and value of each number or pointer in an argument that is no pointer."""
+        fields = self.fields if self.structure else ((0, self),)
+        values = list(_flat(value))
+        if len(values) != len(fields):
+            wanted = f"{len(fields)} numbers" if len(fields) > 1 else "a number"
+            raise LaunchError(f"{self.name} is {_a(self.type)} and takes {wanted}, got {value!r}")
+        return [(at, field, v) for (at, field), v in zip(fields, values, strict=True)]
+
+
+def _flat(value) -> Iterator:
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch, checked: what the CPU and the GPU launchers share."""
+    """A launch, checked: what the CPU and the GPU launchers share.
+
+    Behind a kernel's own ``parameters`` and ``arguments`` stand the tensors that were given inside
+    structures; ``inside`` tells for a structure's position the offset of each and its position.
+    """
 
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared_bytes: int
     parameters: tuple[Parameter, ...]
     arguments: tuple
+    inside: Mapping[int, Sequence[tuple[int, int]]]
     constants: Mapping[str, torch.Tensor]
     outputs: frozenset[int] | None  # None: to be guessed
 
@@ -133,11 +153,14 @@ class Launch:
     def refuse(why: str) -> NoReturn:
         raise LaunchError(why)
 
-    def scalar_bytes(self, i: int) -> bytes:
+    def value_bytes(self, i: int) -> bytes:
         """Argument ``i`` cast to its parameter's real type (a Python float is no double here)."""
-        kind, count = _pack(self.parameters[i].base)
-        value = self.arguments[i]
-        return struct.pack(f"<{count}{kind}", *(value if count > 1 else (value,)))
+        parts = self.parameters[i].parts(self.arguments[i])
+        data = bytearray(max([self.parameters[i].size] + [at + 8 for at, *_ in parts]))
+        for at, field, value in parts:
+            if not field.pointer:
+                struct.pack_into(f"<{field.format}", data, at, value)
+        return bytes(data)
 
 
 def checked(
@@ -172,8 +195,20 @@ def checked(
         raise LaunchError(
             f"{kernel} takes {len(parameters)} arguments ({names}), {len(args)} were given"
         )
-    for p, a in zip(parameters, args, strict=True):
-        _check_argument(kernel, p, a)
+    parameters, args, inside = list(parameters), list(args), {}
+    for i, (p, a) in enumerate(list(zip(parameters, args, strict=True))):
+        try:
+            if p.pointer:
+                _check_tensor(p, a)
+                continue
+            for at, field, value in _check_value(p, a):
+                if field.pointer and value is not None:
+                    inside.setdefault(i, []).append((at, len(args)))
+                    parameters.append(field)
+                    args.append(value)
+        except LaunchError as error:
+            raise LaunchError(f"{kernel}: {error}") from None
+    args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
     devices = sorted({str(a.device) for a in args if isinstance(a, torch.Tensor)})
     if len(devices) > 1:
         raise LaunchError(f"the tensors are on several devices: {', '.join(devices)}")
@@ -185,9 +220,8 @@ def checked(
             raise LaunchError(
                 f"outputs names {wanted!r}, which is no pointer that {kernel} may write to"
             )
-    args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
     chosen = None if outputs is None else frozenset(writable[wanted] for wanted in outputs)
-    return Launch(grid, block, shared_bytes, tuple(parameters), args, values, chosen)
+    return Launch(grid, block, shared_bytes, tuple(parameters), args, inside, values, chosen)
 
 
 def _dim3(value, what: str, most: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -220,13 +254,10 @@ def constants(given: Mapping[str, object], known: Sequence[Variable]) -> dict[st
         kind = _SCALARS.get(_plain(v.type), (None, None))[1]
         text = v.type + "".join(f"[{n}]" for n in v.shape)
         try:
-            if isinstance(value, torch.Tensor) or hasattr(value, "dtype"):
-                tensor = torch.as_tensor(value)
-            else:
-                tensor = torch.tensor(value)
-                whole = not tensor.is_floating_point()
-                if kind is not None and (whole or kind.is_floating_point):
-                    tensor = tensor.to(kind)
+            tensor = torch.as_tensor(value)
+            plain = not hasattr(value, "dtype")  # Python's numbers take the array's type
+            if plain and kind and (kind.is_floating_point or not tensor.is_floating_point()):
+                tensor = tensor.to(kind)
         except (TypeError, ValueError, RuntimeError):
             raise LaunchError(f"{key} is {_a(text)}, which cannot hold {value!r}") from None
         if kind is not None and tensor.dtype != kind:
@@ -244,42 +275,42 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[:1] in 'aeio' else 'a'} {kind}"
 
 
-def _check_argument(kernel: str, p: Parameter, value) -> None:
-    where = f"{kernel}: {p.name}"
-    if not p.pointer:
-        if (packed := _pack(p.base)) is None:
-            raise LaunchError(
-                f"{where} is {_a(p.type)}; Python passes numbers, tensors and CUDA's vector types"
-            )
-        kind, count = packed
-        if isinstance(value, torch.Tensor):
-            raise LaunchError(
-                f"{where} is {_a(p.type)}, but a tensor was given; pass a number (x.item())"
-            )
-        if count > 1 and not (isinstance(value, Sequence) and len(value) == count):
-            raise LaunchError(f"{where} is {_a(p.type)} and takes {count} numbers, got {value!r}")
-        for part in value if count > 1 else (value,):
-            if isinstance(part, float) and kind not in "fde":
-                raise LaunchError(f"{where} is {_a(p.type)}, but {part!r} is no integer")
+def _check_value(p: Parameter, value) -> list[tuple[int, Parameter, object]]:
+    """The parts of an argument by value, each of which fits its place."""
+    is_a = f"{p.name} is {_a(p.type)}"
+    if p.structure and not 0 < p.size <= MAX_STRUCTURE:
+        why = f", of {p.size} bytes" if p.size else ", whose fields are no numbers and pointers"
+        raise LaunchError(f"{is_a}{why}; Python passes structures of numbers and tensors")
+    if isinstance(value, torch.Tensor):
+        raise LaunchError(f"{is_a}, but a tensor was given; pass a number (x.item())")
+    parts = p.parts(value)
+    for _, field, part in parts:
+        is_a = f"{field.name} is {_a(field.type)}"
+        if field.pointer:
+            _check_tensor(field, part)
+        elif isinstance(part, float) and field.format not in ("f", "d", "e", ""):
+            raise LaunchError(f"{is_a}, but {part!r} is no integer")
+        else:
             try:
-                struct.pack("<" + kind, part)
+                struct.pack(f"<{field.format}", part)
             except (struct.error, OverflowError, TypeError):
-                said = f"{where} is {_a(p.type)}, which cannot hold {part!r}"
-                raise LaunchError(said) from None
-        return
+                raise LaunchError(f"{is_a}, which cannot hold {part!r}") from None
+    return parts
+
+
+def _check_tensor(p: Parameter, value) -> None:
+    is_a = f"{p.name} is {_a(p.type)}"
     if value is None:
         return
     if not isinstance(value, torch.Tensor):
-        raise LaunchError(f"{where} is {_a(p.type)} and takes a tensor, got {type(value).__name__}")
+        raise LaunchError(f"{is_a} and takes a tensor, got {type(value).__name__}")
     if p.type.count("*") > 1:
-        raise LaunchError(f"{where} is {_a(p.type)}; a pointer to pointers cannot be passed")
+        raise LaunchError(f"{is_a}; a pointer to pointers cannot be passed")
     if p.dtype is not None and p.dtype != value.dtype:
-        raise LaunchError(
-            f"{where} is {_a(p.type)} and takes {str(p.dtype)[6:]}, "
-            f"got a tensor of {str(value.dtype)[6:]}"
-        )
+        given = f"got a tensor of {str(value.dtype)[6:]}"
+        raise LaunchError(f"{is_a} and takes {str(p.dtype)[6:]}, {given}")
     if not value.is_contiguous():
         raise LaunchError(
-            f"{where}: the tensor of shape {tuple(value.shape)} is not contiguous (strides "
+            f"{p.name}: the tensor of shape {tuple(value.shape)} is not contiguous (strides "
             f"{value.stride()}), a pointer knows no strides; pass x.contiguous()"
         )

@@ -13,9 +13,7 @@ __all__ = ["KernelConv2d"]
 
 _KERNELS = Path(__file__).parent / "kernels"
 _THREADS = 128
-_forward: dict[
-    int, Kernel
-] = {}  # an operator's arguments are tensors and numbers: kernels go by number
+_forward: dict[int, Kernel] = {}  # an operator takes tensors and numbers: kernels go by number
 
 
 def _compile(source: str, name: str) -> Kernel:
@@ -33,91 +31,63 @@ def _backward(name: str) -> Kernel:
     return _compile((_KERNELS / "backward.cu").read_text(), name)
 
 
-def _grid(pixels: int, *rest: int) -> tuple[int, int, int]:
-    return (-(-pixels // _THREADS), *rest)
+def _launch(kernel: Kernel, grid, *arguments, **options) -> None:
+    """One thread an element: a grid for a tensor (N, C, H, W) has images along z, channels y."""
+    if isinstance(grid, torch.Tensor):
+        n, c, h, w = grid.shape
+        grid = (-(-h * w // _THREADS), c, n)
+    arguments = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
+    kernel.launch(grid, _THREADS, *arguments, **options, mode="fast").raise_for_findings()
 
 
-def _sizes(x, weight, gy_shape, stride, padding, dilation):
-    return (
-        *x.shape[1:],
-        weight.shape[0],
-        weight.shape[2],
-        stride,
-        padding,
-        dilation,
-        *gy_shape[2:],
-    )
+# In what follows ``steps`` are stride, padding and dilation.
+
+
+def _sizes(x, weight, steps, y) -> tuple[int, ...]:
+    return (*x.shape[1:], weight.shape[0], weight.shape[2], *steps, *y.shape[2:])
 
 
 @torch.library.custom_op("cnnlab::kernel_conv2d", mutates_args=())
 def kernel_conv2d(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    stride: int,
-    padding: int,
-    dilation: int,
-    kernel: int,
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, steps: list[int], kernel: int
 ) -> torch.Tensor:
-    x, weight = x.contiguous(), weight.contiguous()
-    y = _output(x, weight, stride, padding, dilation)
-    sizes = _sizes(x, weight, y.shape, stride, padding, dilation)
-    n, o, oh, ow = y.shape
-    report = _forward[kernel].launch(
-        _grid(oh * ow, o, n), _THREADS, x, weight, bias.contiguous(), y, *sizes, mode="fast"
-    )
-    report.raise_for_findings()
+    y = _output(x, weight, bias, steps, kernel)
+    _launch(_forward[kernel], y, x, weight, bias, y, *_sizes(x, weight, steps, y))
     return y
 
 
-def _output(x, weight, stride, padding, dilation):
-    sides = [
-        output_size(side, weight.shape[-1], stride=stride, padding=padding, dilation=dilation)
-        for side in x.shape[2:]
-    ]
-    return x.new_empty(x.shape[0], weight.shape[0], *sides)
-
-
 @kernel_conv2d.register_fake
-def _(x, weight, bias, stride, padding, dilation, kernel):
-    return _output(x, weight, stride, padding, dilation)
+def _output(x, weight, bias, steps, kernel):
+    named = dict(zip(("stride", "padding", "dilation"), steps, strict=True))
+    sides = [output_size(side, weight.shape[-1], **named) for side in x.shape[2:]]
+    return x.new_empty(x.shape[0], weight.shape[0], *sides)
 
 
 @torch.library.custom_op("cnnlab::kernel_conv2d_backward", mutates_args=())
 def kernel_conv2d_backward(
-    gy: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    stride: int,
-    padding: int,
-    dilation: int,
+    gy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, steps: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    gy, x, weight = gy.contiguous(), x.contiguous(), weight.contiguous()
-    gx, gw = torch.empty_like(x), torch.empty_like(weight)
-    sizes = _sizes(x, weight, gy.shape, stride, padding, dilation)
-    n, c, h, w = x.shape
-    _backward("grad_input").launch(
-        _grid(h * w, c, n), _THREADS, gy, weight, gx, *sizes, mode="fast"
-    ).raise_for_findings()
-    _backward("grad_weight").launch(
-        gw.numel(), _THREADS, x, gy, gw, n, *sizes, shared_bytes=4 * _THREADS, mode="fast"
-    ).raise_for_findings()
+    gx, gw = _gradients(gy, x, weight, steps)
+    sizes = _sizes(x, weight, steps, gy)
+    _launch(_backward("grad_input"), gx, gy, weight, gx, *sizes)
+    shared = {"shared_bytes": 4 * _THREADS}
+    _launch(_backward("grad_weight"), gw.numel(), x, gy, gw, len(x), *sizes, **shared)
     return gx, gw
 
 
 @kernel_conv2d_backward.register_fake
-def _(gy, x, weight, stride, padding, dilation):
-    return torch.empty_like(x), torch.empty_like(weight)
+def _gradients(gy, x, weight, steps):
+    return x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
 def _setup(ctx, inputs, output):
-    x, weight, _, ctx.stride, ctx.padding, ctx.dilation, _ = inputs
+    x, weight, _, ctx.steps, _ = inputs
     ctx.save_for_backward(x, weight)
 
 
 def _autograd(ctx, gy):
-    gx, gw = kernel_conv2d_backward(gy, *ctx.saved_tensors, ctx.stride, ctx.padding, ctx.dilation)
-    return gx, gw, gy.sum((0, 2, 3)), None, None, None, None
+    gx, gw = kernel_conv2d_backward(gy, *ctx.saved_tensors, ctx.steps)
+    return gx, gw, gy.sum((0, 2, 3)), None, None
 
 
 kernel_conv2d.register_autograd(_autograd, setup_context=_setup)
@@ -162,17 +132,16 @@ class KernelConv2d(nn.Module):
             in_channels, out_channels, kernel_size, stride, padding, dilation, device=device
         )
         self.weight, self.bias = like.weight, like.bias
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.steps = [stride, padding, dilation]
         kernel = _compile(source or (_KERNELS / "channels.cu").read_text(), name)
         self._kernel = id(kernel)
         _forward[self._kernel] = kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return kernel_conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self._kernel
-        )
+        return kernel_conv2d(x, self.weight, self.bias, self.steps, self._kernel)
 
     def extra_repr(self) -> str:
         o, c, k, _ = self.weight.shape
-        sizes = f"{c}, {o}, kernel_size={k}, stride={self.stride}, padding={self.padding}"
-        return f"{sizes}, {_forward[self._kernel]!r}"
+        stride, padding, dilation = self.steps
+        sizes = f"{c}, {o}, kernel_size={k}, stride={stride}, padding={padding}"
+        return f"{sizes}, dilation={dilation}, {_forward[self._kernel]!r}"

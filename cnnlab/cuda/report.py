@@ -69,7 +69,8 @@ class Report:
         return self.count(space, what, array) / max(self.outputs, 1)
 
     def _ratio(self, space: str, array: str | None, per: str) -> float:
-        chosen = [c for c in self.counters if c.array.space == space and array in (None, c.array.name)]  # fmt: skip  # noqa: E501
+        chosen = [c for c in self.counters if c.array.space == space]
+        chosen = [c for c in chosen if array in (None, c.array.name)]
         return sum(c.units for c in chosen) / max(sum(getattr(c, per) for c in chosen), 1)
 
     def sectors_per_request(self, array: str | None = None) -> float:
@@ -180,24 +181,13 @@ def _finding_text(f: Finding) -> list[str]:
     return rows + [f"  {row}" for row in _block_text(f)]
 
 
-def _block_text(f: Finding, widest: int = 64) -> list[str]:
+def _block_text(f: Finding) -> list[str]:
     """The offending threads on the block, one character a thread, where that says something."""
-    width, height, depth = f.block_shape
-    if (
-        not f.threads
-        or f.kind == "unwritten"
-        or depth > 1
-        or width > widest
-        or height > 32
-        or width * height < 2
-    ):
+    rows = f.plane()
+    if not rows or f.block_shape[2] > 1 or len(rows[0]) > 64 or len(rows) > 32:
         return []
-    marked = set(f.threads)
-    rows = [
-        "".join("#" if y * width + x in marked else "." for x in range(width))
-        for y in range(height)
-    ]
+    text = ["".join("#" if mark else "." for mark in row) for row in rows]
     folded = [
-        f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(rows)
+        f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(text)
     ]
     return [f"threads of block {xyz(f.block)} (# offends):", *folded]

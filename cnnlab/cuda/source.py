@@ -56,6 +56,10 @@ def _blank(match: re.Match) -> str:
     return re.sub(r"[^\n]", " ", match[0])
 
 
+def _blanked(text: str, start: int, end: int) -> str:
+    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+
+
 def strip_comments(text: str) -> str:
     """The text with comments, strings and ``#if 0`` blanked, every position kept."""
     pattern = r"//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
@@ -130,14 +134,20 @@ def _declarations(code: str) -> Iterator[tuple[int, int, int]]:
         yield start, opened, len(code)
 
 
+def _closing(text: str, at: int, brackets: str) -> int:
+    """Behind the bracket that closes the one that was opened just before a position."""
+    depth = 1
+    while depth and at < len(text):
+        depth += {brackets[0]: 1, brackets[1]: -1}.get(text[at], 0)
+        at += 1
+    return at
+
+
 def _template(head: str) -> tuple[str | None, str]:
     """A leading ``template <...>`` and what follows it."""
     parameters = None
     while found := re.match(r"\s*template\s*<", head):
-        depth, end = 1, found.end()
-        while depth and end < len(head):
-            depth += {"<": 1, ">": -1}.get(head[end], 0)
-            end += 1
+        end = _closing(head, found.end(), "<>")
         parameters, head = head[found.end() : end - 1].strip(), head[end:]
     return parameters, head
 
@@ -170,10 +180,7 @@ def _kernel(head: str) -> Declaration | None:
     found = re.search(r"\b([A-Za-z_]\w*)\s*\(", rest)
     if not found:
         return None
-    depth, end = 1, found.end()
-    while depth and end < len(rest):
-        depth += {"(": 1, ")": -1}.get(rest[end], 0)
-        end += 1
+    end = _closing(rest, found.end(), "()")
     parameters = split(rest[found.end() : end - 1])
     names = [
         re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S))
@@ -242,10 +249,6 @@ _MARKED_LAMBDA = (
     r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"  # nvcc --extended-lambda
 )
 _DIRECTIVE = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
-
-
-def _blanked(text: str, start: int, end: int) -> str:
-    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
 
 
 def _includes(text: str, code: str, kernels: str, problems: dict[int, str]):

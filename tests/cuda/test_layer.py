@@ -30,7 +30,7 @@ def test_it_is_a_proper_operator():
     x = torch.randn(1, 1, 5, 5, requires_grad=True)
     torch.library.opcheck(
         torch.ops.cnnlab.kernel_conv2d.default,
-        (x, layer.weight, layer.bias, 1, 1, 1, layer._kernel),
+        (x, layer.weight, layer.bias, [1, 1, 1], layer._kernel),
     )
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), layer(x))

@@ -292,33 +292,25 @@ CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0
 #define isinf(x) __builtin_isinf(x)
 #define isfinite(x) __builtin_isfinite(x)
 #define signbit(x) __builtin_signbit(x)
-#define __expf(x) __builtin_expf(x)
-#define __exp10f(x) __builtin_exp10f(x)
-#define __logf(x) __builtin_logf(x)
-#define __log2f(x) __builtin_log2f(x)
-#define __sinf(x) __builtin_sinf(x)
-#define __cosf(x) __builtin_cosf(x)
-#define __tanf(x) __builtin_tanf(x)
-#define __powf(x, y) __builtin_powf(x, y)
-#define __fdividef(x, y) ((float)(x) / (float)(y))
-#define __fmaf_rn(a, b, c) __builtin_fmaf(a, b, c)
-#define __fadd_rn(a, b) ((float)(a) + (float)(b))
-#define __fmul_rn(a, b) ((float)(a) * (float)(b))
-#define __fsub_rn(a, b) ((float)(a) - (float)(b))
-#define __fdiv_rn(a, b) ((float)(a) / (float)(b))
-#define __dadd_rn(a, b) ((double)(a) + (double)(b))
-#define __dmul_rn(a, b) ((double)(a) * (double)(b))
-#define __tanhf(x) __builtin_tanhf(x)
-#define __log10f(x) __builtin_log10f(x)
-#define __sincosf(x, s, c) sincosf(x, s, c)
-#define __frcp_rn(a) (1.0f / (float)(a))
-#define __fsqrt_rn(a) __builtin_sqrtf(a)
-#define __frsqrt_rn(a) (1.0f / __builtin_sqrtf(a))
-#define __dsub_rn(a, b) ((double)(a) - (double)(b))
-#define __ddiv_rn(a, b) ((double)(a) / (double)(b))
-#define __dsqrt_rn(a) __builtin_sqrt(a)
-#define __drcp_rn(a) (1.0 / (double)(a))
-#define __fma_rn(a, b, c) __builtin_fma(a, b, c)
+// The quick ones, and those that name their rounding, to nearest, as all are rounded here.
+#define CNNLAB_QUICK(name) CNNLAB_INLINE float __##name##f(float x) { return __builtin_##name##f(x); }
+CNNLAB_QUICK(exp) CNNLAB_QUICK(exp10) CNNLAB_QUICK(log) CNNLAB_QUICK(log2) CNNLAB_QUICK(log10)
+CNNLAB_QUICK(sin) CNNLAB_QUICK(cos) CNNLAB_QUICK(tan) CNNLAB_QUICK(tanh)
+#undef CNNLAB_QUICK
+CNNLAB_INLINE float __powf(float x, float y) { return __builtin_powf(x, y); }
+CNNLAB_INLINE float __fdividef(float x, float y) { return x / y; }
+CNNLAB_INLINE void __sincosf(float x, float* s, float* c) { sincosf(x, s, c); }
+#define CNNLAB_NEAREST(k, T, f)                                                                    \
+    CNNLAB_INLINE T __##k##add_rn(T a, T b) { return a + b; }                                      \
+    CNNLAB_INLINE T __##k##sub_rn(T a, T b) { return a - b; }                                      \
+    CNNLAB_INLINE T __##k##mul_rn(T a, T b) { return a * b; }                                      \
+    CNNLAB_INLINE T __##k##div_rn(T a, T b) { return a / b; }                                      \
+    CNNLAB_INLINE T __##k##rcp_rn(T a) { return 1 / a; }                                           \
+    CNNLAB_INLINE T __##k##sqrt_rn(T a) { return __builtin_sqrt##f(a); }                           \
+    CNNLAB_INLINE T __fma##f##_rn(T a, T b, T c) { return __builtin_fma##f(a, b, c); }
+CNNLAB_NEAREST(f, float, f) CNNLAB_NEAREST(d, double, )
+#undef CNNLAB_NEAREST
+CNNLAB_INLINE float __frsqrt_rn(float a) { return 1 / __builtin_sqrtf(a); }
 #define __mul24(a, b) ((int)(a) * (int)(b))
 #define __umul24(a, b) ((unsigned)(a) * (unsigned)(b))
 CNNLAB_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }

@@ -74,7 +74,7 @@ static char* next_word() {
 }
 static long next_number() { return strtol(next_word(), nullptr, 10); }
 
-struct Argument { bool buffer; long alias; std::string name; size_t bytes, offset; int shift; bool initialised, output; std::string hex; };
+struct Argument { bool buffer; long alias; std::string name; size_t bytes, offset; int shift; bool initialised, output; std::string hex; std::vector<std::pair<size_t, size_t>> pointers; };
 struct Constant { std::string name; size_t bytes, offset; void* data; };
 struct Launch {
     long limit_ms, samples;
@@ -103,6 +103,8 @@ static Launch read_launch() {  // as cpu.py writes it
             a.shift = next_number(), a.initialised = next_number(), a.output = next_number();
         } else if (kind == 's') {
             a.hex = next_word();
+            a.pointers.resize(next_number());
+            for (auto& [at, argument] : a.pointers) at = next_number(), argument = next_number();
         }
     }
     launch.constants.resize(next_number());
@@ -114,7 +116,7 @@ static Launch read_launch() {  // as cpu.py writes it
     return launch;
 }
 
-struct Value { alignas(16) unsigned char bytes[64]; };
+struct Value { alignas(16) unsigned char bytes[1024]; };
 // A place for every array, with its cells, and for every thread's stack.
 static void lay_out(const Launch& launch, const std::vector<Symbol>& symbols) {
 #ifndef __SANITIZE_ADDRESS__  // whose shadow is larger
@@ -155,6 +157,9 @@ static void lay_out(const Launch& launch, const std::vector<Symbol>& symbols) {
         give_cells(r);
         memcpy(&values[i], &r->base, sizeof r->base);
     }
+    for (size_t i = 0; i < launch.arguments.size(); ++i)
+        for (auto [at, argument] : launch.arguments[i].pointers)
+            if (at + sizeof(void*) <= sizeof(Value)) memcpy(values[i].bytes + at, &values[argument], sizeof(void*));
     dynamic_region = new_region(launch.dynamic_name.c_str(), cnnlab_dynamic_shared, launch.dynamic_bytes, SHARED);
     give_cells(dynamic_region);
     for (const Symbol& s : symbols) {

@@ -69,7 +69,8 @@ static void wait(State state) {
     f.state = state;
     cnnlab_switch(&f.sp, scheduler);
 }
-static void pause_thread() { wait(READY); }
+static bool paused;  // a thread looks at a flag again and again: others may have to go on before it can
+static void pause_thread() { paused = true, wait(READY); }
 
 // A kernel's own locals lie below the frame of the function that calls it.
 EXPORT void cnnlab_frame(void* frame) { frame_depth = stacks + (fibres[running].stack + 1) * (STACK + GUARD) - (char*)frame; }
@@ -82,13 +83,11 @@ static bool on_stack(uintptr_t a, u32 size, bool write, u32 pc) {
         return true;
     }
     if (off % (STACK + GUARD) < GUARD && stack == fibres[running].stack) return true;  // a real stack overflow: let it trap
-    Finding* f = find("out-of-bounds", nullptr, pc, 0);
-    if (f) strcpy(f->text, "local"), f->write = write, f->size = size;
+    find("out-of-bounds", nullptr, pc, 0, 0, "local", 0, size, write);
     finish(false);
 }
 EXPORT void __stack_chk_fail() {
-    Finding* f = find("out-of-bounds", nullptr, stack_pc ? stack_pc : (u32)((uintptr_t)PC - object_base), 0);
-    if (f) strcpy(f->text, "local"), f->write = true;
+    find("out-of-bounds", nullptr, stack_pc ? stack_pc : (u32)((uintptr_t)PC - object_base), 0, 0, "local", 0, 0, true);
     finish(false);
 }
 
@@ -100,30 +99,23 @@ EXPORT int cnnlab_barrier(int line, int predicate, int op) {
     wait(AT_BLOCK);
     return op == 1 ? predicate_latch[turn] >> 1 : op == 2 ? predicate_latch[turn] & 1 : predicate_latch[turn] >> 1 != 0;
 }
+static Fibre& warp_operation(const char* what, u32 mask, int line, u32 pc) {  // that the running thread has come to
+    Fibre& f = fibres[running];
+    f.what = what, f.mask = mask | 1u << (running & 31), f.line = line, f.pc = pc;
+    if (f.mask != mask) find("warp-mask", nullptr, pc, 0, line, what, mask);
+    return f;
+}
 struct CnnlabWarp { const u64* values; u32 lanes; };
 EXPORT CnnlabWarp cnnlab_warp(const char* what, u32 mask, u64 value, void* from) {
-    Fibre& f = fibres[running];
     if (!from) from = PC;  // it was called from what is inlined at the student's line
-    u32 lane = running & 31, turn = f.turn++ & 1;
-    f.what = what, f.mask = mask, f.line = 0, f.pc = last_pc = (u32)((uintptr_t)from - object_base);
-    if (!(mask >> lane & 1)) {
-        Finding* g = find("warp-mask", nullptr, f.pc, 0);
-        if (g) snprintf(g->text, sizeof g->text, "%s", what), g->index = mask;
-        f.mask |= 1u << lane;
-    }
+    Fibre& f = warp_operation(what, mask, 0, last_pc = (u32)((uintptr_t)from - object_base));
+    u32 turn = f.turn++ & 1;
     f.values[turn] = value;
     wait(AT_WARP);
     return {warp_values[running >> 5][turn], f.lanes};
 }
 EXPORT void cnnlab_syncwarp(int line, u32 mask) {
-    Fibre& f = fibres[running];
-    u32 lane = running & 31;
-    f.what = "__syncwarp", f.mask = mask, f.line = line, f.pc = 0;
-    if (!(mask >> lane & 1)) {
-        Finding* g = find("warp-mask", nullptr, 0, 0, line);
-        if (g) strcpy(g->text, "__syncwarp"), g->index = mask;
-        f.mask |= 1u << lane;
-    }
+    warp_operation("__syncwarp", mask, line, 0);
     wait(AT_WARP);
 }
 EXPORT u32 cnnlab_activemask(void* from) {
@@ -133,12 +125,10 @@ EXPORT u32 cnnlab_activemask(void* from) {
     return f.lanes;
 }
 EXPORT void cnnlab_bad_lane(const char* what, int lane, void* from) {
-    Finding* f = find("inactive-lane", nullptr, (u32)((uintptr_t)from - object_base), 0);
-    if (f) snprintf(f->text, sizeof f->text, "%s", what), f->index = lane;
+    find("inactive-lane", nullptr, (u32)((uintptr_t)from - object_base), 0, 0, what, lane);
 }
 EXPORT void cnnlab_trap(const char* what, int line) {
-    Finding* f = find("trap", nullptr, 0, 0, line);
-    if (f) snprintf(f->text, sizeof f->text, "%s", what);
+    find("trap", nullptr, 0, 0, line, what);
     finish(false);
 }
 static long long nanoseconds(clockid_t clock) {
@@ -189,8 +179,7 @@ static bool release_warps(bool active) {
             if (left && checked) {
                 running = w * 32 + l;
                 me = (me >> 40 << 40) | (u64)running << 30;
-                Finding* g = find("divergent-warp", nullptr, f.pc, 0, f.line);
-                if (g) snprintf(g->text, sizeof g->text, "%s", f.what), g->index = left;
+                find("divergent-warp", nullptr, f.pc, 0, f.line, f.what, left);
             }
             release(w, came, f);
             any = true;
@@ -251,7 +240,9 @@ static void run_block() {
             u32 t = backward ? threads - 1 - i : i;
             if (fibres[t].state == READY) run(t), ran = true;
         }
-        if (ran || !live || release_warps(false) || release_warps(true)) continue;
+        if (!live || (ran && !paused)) continue;
+        paused = false;
+        if (release_warps(false) || release_warps(true) || ran) continue;
         u32 waiting = 0, first = threads, odd = threads;
         for (u32 t = 0; t < threads; ++t) {
             if (fibres[t].state == AT_BLOCK) {

@@ -8,7 +8,8 @@ struct Finding {
     bool write;
     Stamp who, other;    // the first time
     u64 count;
-    int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16); an atomic, no fence (64)
+    int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16);
+                         // an atomic between them, no fence (64); one of them is an atomic (128). Endless loops: it waits (256)
     u64 mask[16];        // offending threads of that first block
     char text[160];
 };
@@ -16,7 +17,8 @@ static Finding findings[128];
 static u32 finding_count;
 
 static Finding* repeated;  // what `find` counted on, where it was there before
-static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0) {
+static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0, const char* text = "", long index = 0,
+                     u32 size = 0, bool write = false) {
     repeated = nullptr;
     if (r && r->name.empty()) return nullptr;
     for (u32 i = 0; i < finding_count; ++i) {
@@ -32,11 +34,13 @@ static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line
     Finding& f = findings[finding_count++];
     f = Finding{};
     f.kind = kind, f.region = r ? r->index : 0, f.pc = pc, f.other_pc = other_pc, f.line = line;
-    f.who = me, f.count = 1;
+    f.index = index, f.size = size, f.write = write, f.who = me, f.count = 1;
+    snprintf(f.text, sizeof f.text, "%s", text);
     f.mask[running >> 6] |= 1ull << (running & 63);
     return &f;
 }
-static void at(Finding* f, Region* r, uintptr_t a, u32 size, bool write) {
-    if (f) f->index = (long)(a - (uintptr_t)r->base), f->size = size, f->write = write;
+static Finding* access(const char* kind, Region* r, uintptr_t a, u32 size, bool write, u32 pc, u32 other_pc = 0,
+                       const char* text = "") {
+    return find(kind, r, pc, other_pc, 0, text, (long)(a - (uintptr_t)r->base), size, write);
 }
 [[noreturn]] static void finish(bool whole);

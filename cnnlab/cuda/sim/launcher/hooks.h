@@ -13,7 +13,8 @@ static __attribute__((noinline)) bool was_refused(Region* r, uintptr_t a, u32 si
         if (r->argument || !whole || r->size % whole) continue;
         long start = (offset - x.index * stride) % whole;
         if ((start < 0 ? start + whole : start) >= stride) continue;
-        if (x.finding && !x.finding->region) at(x.finding, r, a, size, write), x.finding->region = r->index;
+        if (x.finding && !x.finding->region)
+            x.finding->region = r->index, x.finding->index = offset, x.finding->size = size, x.finding->write = write;
         x = refused[--refused_count];
         return true;
     }
@@ -30,23 +31,19 @@ static __attribute__((noinline)) void outside(Region* r, uintptr_t a, u32 size, 
     bool known = refused_count && was_refused(r, a, size, write);
     if (refused_count && !r->index) finish(false);  // behind a constant or local array, as its index has told
     if (r->near(a)) {
-        if (!known) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
+        if (!known) access("out-of-bounds", r, a, size, write, pc);
         return;
     }
     // Far outside. An index below zero that was computed without a sign lands 2^32 elements further on.
     for (u64 step = 1ull << 32; step <= 1ull << 36 && !known; step <<= 1) {
         Region* q = std::find_if(regions + 1, regions + region_count + 1, [&](Region& x) { return x.near(a - step); });
         if (q > regions + region_count) continue;
-        Finding* f = find("out-of-bounds", q, pc, 0);
-        at(f, q, a - step, size, write);
-        if (f) strcpy(f->text, "wrapped");
+        access("out-of-bounds", q, a - step, size, write, pc, 0, "wrapped");
         finish(false);
     }
-    if (!known && r->index) at(find("out-of-bounds", r, pc, 0), r, a, size, write);
-    else if (!known) {
-        Finding* f = find((a - (uintptr_t)arena) + (1ull << 38) < (1ull << 39) + arena_size ? "out-of-bounds" : "wild-pointer", nullptr, pc, 0);
-        if (f) f->write = write, f->size = size, strcpy(f->text, "far");
-    }
+    bool astray = (a - (uintptr_t)arena) + (1ull << 38) >= (1ull << 39) + arena_size;
+    if (!known && r->index) access("out-of-bounds", r, a, size, write, pc);
+    else if (!known) find(astray ? "wild-pointer" : "out-of-bounds", nullptr, pc, 0, 0, "far", 0, size, write);
     finish(false);  // there is no memory
 }
 static inline __attribute__((always_inline)) void tracked(Region* r, uintptr_t a, u32 size, bool write, u32 pc) {
@@ -71,11 +68,8 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
         Region* r = &regions[owner];
         if (r->space != CONSTANT) return tracked(r, a, size, write, pc);
         if (refused_count && was_refused(r, a, size, write)) return;
-        if (write) {
-            at(find("constant-store", r, pc, 0), r, a, size, true);
-            return;
-        }
-        if (a + size > (uintptr_t)r->base + r->given) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (write) return (void)access("constant-store", r, a, size, true, pc);
+        if (a + size > (uintptr_t)r->base + r->given) access("uninitialised", r, a, size, false, pc);
         ++r->loads;
         if (UNLIKELY(sampling)) record(r, a, size, pc, false);
         return;
@@ -83,8 +77,7 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
     if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) return tracked(dynamic_region, a, size, write, pc);
     if (on_stack(a, size, write, pc) || a - object_base < object_size) return;  // locals, constant tables
     if (a < 4096) {
-        Finding* f = find("null-pointer", nullptr, pc, 0);
-        if (f) f->write = write, f->size = size, f->index = (long)a;
+        find("null-pointer", nullptr, pc, 0, 0, "", (long)a, size, write);
         finish(false);
     }
     outside(&regions[0], a, size, write, pc);
@@ -94,7 +87,7 @@ static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool wri
     Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
     if (!r && a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
     if (!r || !r->index) return;  // the compiler's own business (stack, constant tables)
-    at(find("misaligned", r, pc, 0), r, a, size, write);
+    access("misaligned", r, a, size, write, pc);
     finish(false);  // a GPU stops here as well
 }
 static inline __attribute__((always_inline)) void watch(void* address, u32 size, bool write, void* from) {
@@ -155,7 +148,9 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     if (thread_fenced[running]) {
         u32& clock = clocks[running];
         clock = std::min(clock + 1, LAST_CLOCK);
-        Release now = {clock, acquisitions[running] = ++releases};
+        Release now = {acquisitions[running] = ++releases, {}};
+        memcpy(now.seen, known[running >> 5][running & 31], sizeof now.seen);
+        now.seen[running & 31] = clock;
         if (!first_release[running].number) first_release[running] = now;
         last_release[running] = now;
         me = me >> 12 << 12 | clock;
@@ -168,23 +163,25 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
         Cell& c = r->cells[i];
         bool known_value = r->space == SHARED ? block_of(c.write) == block_of(me) : c.write || r->initialised;
         if (!c.write && r->space != SHARED) r->old = true;
-        if (!known_value) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (!known_value) access("uninitialised", r, a, size, false, pc);
         if (c.read1 && !((c.read1 ^ me) >> 30) && !is_excused(c.read1_pc)) excused.push_back(c.read1_pc);
         store(r, c, a, size, pc, true);
     }
 }
 
-// A volatile access to global memory, as a flag is one: a store behind a fence releases, as an atomic would, and a load of
-// such a store acquires. Any other is plain.
+// A volatile access, as to a flag: a store behind a fence releases, as an atomic would, and a load of such a store
+// acquires. Any other is plain.
 static void watch_volatile(void* address, u32 size, bool write, void* from) {
     uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
-    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
+    bool dynamic = a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena;
+    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : dynamic ? dynamic_region : nullptr;
     uintptr_t o = r ? a - (uintptr_t)r->base : 0;
-    if (!r || !r->index || r->space != GLOBAL || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
+    if (!r || !r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
         return watch(address, size, write, from);
     if (++spins % 4096 == 0) pause_thread();
     if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, from) : watch(address, size, write, from);
-    if (r->cells[o >> r->shift].write & ATOMIC) {
+    Stamp last = r->cells[o >> r->shift].write;
+    if (last & ATOMIC && (r->space != SHARED || block_of(last) == block_of(me))) {
         acquired = true, acquisitions[running] = releases, ++r->loads;
     } else {
         looking = ATOMIC;
@@ -210,8 +207,9 @@ static long ub_value(const UbType* t, uintptr_t v) {
 EXPORT void __ubsan_handle_out_of_bounds(const void* data, uintptr_t index) {
     struct Data { UbPlace place; UbType *array, *index; };
     const Data* d = (const Data*)data;
-    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line);
-    if (f) f->index = f->size = 0, snprintf(f->text, sizeof f->text, "%ld of %s", ub_value(d->index, index), d->array->name);
+    char text[160];
+    snprintf(text, sizeof text, "%ld of %s", ub_value(d->index, index), d->array->name);
+    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line, text);
     Refused x = {f ? f : repeated, ub_value(d->index, index), 0, 1, 0};
     const char* dims = strchr(d->array->name, '[');
     for (const char* p = dims; p && *p == '['; p = strchr(p, ']') + 1) (x.count ? x.inner : x.count) = (x.count ? x.inner : 1) * atol(p + 1);

@@ -9,7 +9,7 @@ static u32 clocks[1024];
 static bool clocks_used;
 static std::vector<unsigned char> released;  // per block: did an atomic (2), after a fence (1)
 static bool fenced, acquired;
-struct Release { u32 clock, number; };       // all that a thread did before `clock`, released as the number-th
+struct Release { u32 number, seen[32]; };    // the number-th: all that each lane of a warp did before these clocks
 static Release first_release[1024], last_release[1024];
 static u32 releases, acquisitions[1024];     // how many releases a thread has seen
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
@@ -17,9 +17,9 @@ static bool thread_fenced[1024];             // fenced, and has stored nothing s
 static __attribute__((noinline)) bool ordered(Stamp earlier) {
     if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
     if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
-    if (releases)
-        for (const Release* r : {&first_release[thread_of(earlier)], &last_release[thread_of(earlier)]})
-            if (r->number && r->number <= acquisitions[running] && r->clock > clock_of(earlier)) return true;
+    for (u32 t = thread_of(earlier) & ~31u, end = releases ? t + 32 : t; t < end; ++t)  // also by way of a __syncwarp()
+        for (const Release* r : {&first_release[t], &last_release[t]})
+            if (r->number && r->number <= acquisitions[running] && r->seen[lane_of(earlier)] > clock_of(earlier)) return true;
     if (warp_of(earlier) != warp_of(me)) return false;
     return known[warp_of(me)][lane_of(me)][lane_of(earlier)] > clock_of(earlier);
 }
@@ -27,7 +27,7 @@ struct Late {  // a race that what the thread does next may excuse
     Region* r;
     uintptr_t a;
     u32 size, pc;
-    bool write, other_write;
+    bool write, other_write, atomic;  // atomic: one of the two is
     Stamp other;
     u32 other_pc;
     char old[16];
@@ -41,22 +41,19 @@ static void settle(Late& l) {
     l.r = nullptr;
     if (&l == &late_load && is_excused(l.pc)) return;
     const char* kind = r->space == SHARED ? "shared-race" : l.write && l.other_write ? "double-write" : "global-race";
-    Finding* f = find(kind, r, l.pc, l.other_pc);
-    if (f) {
-        at(f, r, l.a, l.size, l.write);
-        f->other = l.other;
-        strcpy(f->text, l.other_write ? "write" : "read");
-    }
+    Finding* f = access(kind, r, l.a, l.size, l.write, l.pc, l.other_pc, l.other_write ? "write" : "read");
+    if (f) f->other = l.other;
     if (!f && !(f = repeated)) return;
     f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
     if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
+    if (l.atomic) f->reach |= 128;
     if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
     else f->reach |= 16;
 }
 static void settle_all() { settle(late_load), settle(late_store); }
 static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32 pc, bool write, Stamp other,
-                                           u32 other_pc, bool other_write) {
-    Late l = {r, a, size, pc, write, other_write, other, other_pc, {}};
+                                           u32 other_pc, bool other_write, bool atomic) {
+    Late l = {r, a, size, pc, write, other_write, atomic, other, other_pc, {}};
     if (write && other_write) {  // do both write the same value? The next hook comes after the store
         settle(late_store);
         memcpy(l.old, (void*)a, size), late_store = l;
@@ -70,14 +67,14 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
     Stamp w = c.write, look = me | looking;
     if (r->space == SHARED) {
         if (UNLIKELY(block_of(w) != block_of(me))) {
-            at(find("uninitialised", r, pc, 0), r, a, size, false);
+            access("uninitialised", r, a, size, false, pc);
             w = 0;
         }
     } else if (!w) {
-        if (UNLIKELY(!r->initialised)) at(find("uninitialised", r, pc, 0), r, a, size, false);
+        if (UNLIKELY(!r->initialised)) access("uninitialised", r, a, size, false, pc);
         r->old = true;
     }
-    if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true);
+    if (w && (w ^ me) >> 30 && UNLIKELY(!ordered(w))) race(r, a, size, pc, false, w, c.write_pc, true, w & ATOMIC);
     u64 x = me ^ c.read1;
     if (!(x >> 30)) {  // the same thread again
         c.read1 = look, c.read1_pc = pc;
@@ -96,13 +93,13 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
 static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool atomic) {
     bool here = r->space != SHARED || block_of(c.write) == block_of(me);
     if (c.write && here && (c.write ^ me) >> 30 && !(atomic && c.write & ATOMIC) && UNLIKELY(!ordered(c.write)))
-        race(r, a, size, pc, true, c.write, c.write_pc, true);
+        race(r, a, size, pc, true, c.write, c.write_pc, true, atomic || c.write & ATOMIC);
     here = r->space != SHARED || block_of(c.read1) == block_of(me);
     if (c.read1 && here) {
         if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && (c.read1 & ATOMIC || is_excused(c.read1_pc))))
-            race(r, a, size, pc, true, c.read1, c.read1_pc, false);
+            race(r, a, size, pc, true, c.read1, c.read1_pc, false, atomic);
         else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && (c.read2 & ATOMIC || is_excused(c.read2_pc))))
-            race(r, a, size, pc, true, c.read2, c.read2_pc, false);
+            race(r, a, size, pc, true, c.read2, c.read2_pc, false, atomic);
     }
     bool plain = !atomic || !((c.write ^ me) >> 12);  // also an atomic behind a plain store that nothing has ordered yet
     c.write = me | (plain ? 0 : ATOMIC), c.write_pc = pc;

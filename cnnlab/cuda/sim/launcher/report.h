@@ -2,8 +2,9 @@
 static u64 barriers_passed;
 static const int TICKS = 20;
 static u64 half_time_blocks;
-static u32 ticks, half_time_live;
+static u32 ticks, half_time_live, spins_before;
 static bool stuck;  // nothing came to its end in the second half of the time
+static bool waits;  // and of late it looked at atomics or volatile variables again and again
 static double kernel_ms;
 
 static void put_stamp(const char* name, Stamp s) {
@@ -79,6 +80,7 @@ static void finish(bool whole) {
 static void on_signal(int signal, siginfo_t* info, void* context) {
     if (signal == SIGPROF) {
         if (++ticks == TICKS / 2) half_time_blocks = blocks_done, half_time_live = live;
+        waits = spins - spins_before > 100, spins_before = spins;
         if (ticks < TICKS) return;
         stuck = half_time_blocks == blocks_done && half_time_live == live;
     }
@@ -95,7 +97,6 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
-    Finding* f = find(kind, nullptr, code, last_pc);
-    if (f) f->index = (long)a;
+    if (Finding* f = find(kind, nullptr, code, last_pc, 0, "", (long)a)) f->reach = 256 * waits;
     finish(false);
 }
