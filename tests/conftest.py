@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,16 +26,10 @@ class Course:
     def python(self, *args: str, status: int = 0, **env: str) -> str:
         """The same of ``python args``."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            [sys.executable, *args],
-            cwd=self.folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        known = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env}
+        ended, printed = warm.python(args, self.folder, known)
+        assert ended == status, printed
+        return printed
 
     def submit(self, student: str, assignment: str, notebook: str) -> None:
         """Put a notebook's text where nbgrader collects it."""

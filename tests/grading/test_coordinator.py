@@ -204,7 +204,7 @@ def test_numbers_that_make_no_sense_are_refused(course, wrong):
 def test_two_runs_at_once_wait_for_each_other(course):
     submit(course, ada={}, bob=WRONG, eve={})
     command = [sys.executable, "-m", "cnnlab", "grade", "a1"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "CNNLAB_ZYGOTE": ""}
     both = [
         subprocess.Popen(
             command, cwd=course.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -351,7 +351,7 @@ def test_killed_at_any_moment_nothing_is_lost(course):
     """20 times: the coordinator or one of its workers, at a random moment."""
     rng = random.Random(0)
     submit(course, **{f"student{i:02}": (WRONG if i % 3 else {}) for i in range(16)})
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "CNNLAB_ZYGOTE": ""}
     command = [sys.executable, "-m", "cnnlab", "grade", "a1"]
     began = time.monotonic()
     undisturbed = Course(course.folder.with_name("undisturbed"))
