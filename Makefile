@@ -57,9 +57,7 @@ coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what
 	$(BIN)/python -m tests.course.what_is_taught
 
 assignments: setup  ## generate assignments/ from solutions/ (VARIANT=2027: other numbers in tables)
-	failed=0; for folder in solutions/*/; do \
-	    CNNLAB_VARIANT=$(VARIANT) $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || failed=1; \
-	done; exit $$failed
+	CNNLAB_VARIANT=$(VARIANT) $(BIN)/python -m cnnlab.assignments.generate
 
 grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
 	$(BIN)/python tests/checks/grader_quality.py

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cnnlab.grading import zygote
 from tests import warm
 
 ROOT = Path(__file__).parents[1]
+# A command that shall see, and lose, nothing but its own starts a zygote of its own.
+ALONE = {zygote.ADDRESS: ""}
 
 
 class Course:
@@ -38,19 +41,6 @@ class Course:
         (folder / f"{assignment}.ipynb").write_text(notebook)
 
 
-GENERATE = """
-from nbgrader.apps import NbGrader
-from nbgrader.apps.api import NbGraderAPI
-
-course = NbGrader()
-course.load_config_file()
-api = NbGraderAPI(config=course.config)
-for name in sorted(api.get_source_assignments()):
-    made = api.generate_assignment(name)
-    assert made["success"], made["log"]
-"""
-
-
 @pytest.fixture(scope="session")
 def generated_course(tmp_path_factory, worker_id) -> Path:
     """The course with its releases: made once, also where several processes test."""
@@ -66,7 +56,7 @@ def generated_course(tmp_path_factory, worker_id) -> Path:
             ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
         )
         shutil.copy(ROOT / "nbgrader_config.py", folder)
-        Course(folder).python("-c", GENERATE)
+        Course(folder).run("cnnlab.assignments.generate")
         ready.touch()
     return folder
 
