@@ -5,6 +5,8 @@ BIN      := .venv/bin
 SET_UP   := "$(PYTHON)" set_up.py --torch '$(TORCH)'
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# Their kernels are forks of a process that has imported torch, as on the hub.
+NOTEBOOKS = CNNLAB_DEVICE=cpu JUPYTER_DEFAULT_PROVISIONER_NAME=cnnlab-warm $(PYTEST) --dist loadscope --nbval-cell-timeout=120
 HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py LICENSE
 STUDENTS := README.md Makefile etc/jupyter/labconfig/page_config.json \
@@ -34,8 +36,8 @@ hub:  ## a JupyterHub with the course, three accounts and automatic grading, for
 
 test: lint  ## set up, then run all tests but the slow ones
 	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
-	$(call stage,lectures give their stored outputs,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval --nbval-cell-timeout=120 lectures)
-	$(call stage,solutions run,CNNLAB_DEVICE=cpu $(PYTEST) --dist loadscope --nbval-lax --nbval-cell-timeout=120 solutions)
+	$(call stage,lectures give their stored outputs,$(NOTEBOOKS) --nbval lectures)
+	$(call stage,solutions run,$(NOTEBOOKS) --nbval-lax solutions)
 
 test-slow: setup  ## the proofs that take minutes
 	@$(SET_UP) hub
@@ -57,9 +59,7 @@ coverage: setup  ## write docs/coverage.md: which lecture teaches what, and what
 	$(BIN)/python -m tests.course.what_is_taught
 
 assignments: setup  ## generate assignments/ from solutions/ (VARIANT=2027: other numbers in tables)
-	failed=0; for folder in solutions/*/; do \
-	    CNNLAB_VARIANT=$(VARIANT) $(BIN)/nbgrader generate_assignment --force $$(basename $$folder) || failed=1; \
-	done; exit $$failed
+	CNNLAB_VARIANT=$(VARIANT) $(BIN)/python -m cnnlab.assignments.generate
 
 grader-quality: setup  ## try wrong answers, right ones and mutants on every grader: docs/grader-quality.md
 	$(BIN)/python tests/checks/grader_quality.py

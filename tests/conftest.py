@@ -2,14 +2,18 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from cnnlab.grading import zygote
+from tests import warm
+
 ROOT = Path(__file__).parents[1]
+# A command that shall see, and lose, nothing but its own starts a zygote of its own.
+ALONE = {zygote.ADDRESS: ""}
 
 
 class Course:
@@ -25,35 +29,16 @@ class Course:
     def python(self, *args: str, status: int = 0, **env: str) -> str:
         """The same of ``python args``."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            [sys.executable, *args],
-            cwd=self.folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        known = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env}
+        ended, printed = warm.python(args, self.folder, known)
+        assert ended == status, printed
+        return printed
 
     def submit(self, student: str, assignment: str, notebook: str) -> None:
         """Put a notebook's text where nbgrader collects it."""
         folder = self.folder / "submitted" / student / assignment
         folder.mkdir(parents=True)
         (folder / f"{assignment}.ipynb").write_text(notebook)
-
-
-GENERATE = """
-from nbgrader.apps import NbGrader
-from nbgrader.apps.api import NbGraderAPI
-
-course = NbGrader()
-course.load_config_file()
-api = NbGraderAPI(config=course.config)
-for name in sorted(api.get_source_assignments()):
-    made = api.generate_assignment(name)
-    assert made["success"], made["log"]
-"""
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +56,7 @@ def generated_course(tmp_path_factory, worker_id) -> Path:
             ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
         )
         shutil.copy(ROOT / "nbgrader_config.py", folder)
-        Course(folder).python("-c", GENERATE)
+        Course(folder).run("cnnlab.assignments.generate")
         ready.touch()
     return folder
 

@@ -9,6 +9,7 @@ import pytest
 
 from cnnlab.assignments.notebook import NotebookProblem, find_notebook
 from cnnlab.cli import main
+from tests.grading.test_kernels import warm  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]
 RELEASE = ROOT / "assignments/a1_convolution/a1_convolution.ipynb"
@@ -19,6 +20,7 @@ def run(capsys, *args, status=0):
     return "".join(capsys.readouterr())
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_blank_assignment_is_told_what_is_missing(capsys):
     before = RELEASE.read_bytes()
     printed = run(capsys, "a1", "--course", ROOT, status=1)
@@ -133,6 +135,7 @@ def test_points_are_out_of_all_that_there_are(capfd, tmp_path, damage):
     assert "WARNING" not in printed
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_notebook_elsewhere_is_repaired_from_the_course_s_own(capsys, tmp_path):
     path = solved(tmp_path, lambda notebook: notebook.cells.pop(1) and None)
     release = tmp_path / "assignments/a1_convolution/a1_convolution.ipynb"

@@ -14,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 
+from tests.conftest import ALONE
 from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course, solved
 
 IMPORTS = "import os, sys, time, ctypes, pathlib\n"
@@ -306,7 +307,7 @@ def class_(tmp_path_factory):
         ]
     )
     try:
-        course.printed = course.python("-c", canary_key, status=1)
+        course.printed = course.python("-c", canary_key, status=1, **ALONE)
     finally:
         subprocess.run(["rm", "-rf", deep / "d"], check=True)  # pytest could not
     (folder / "printed").write_text(course.printed)

@@ -18,7 +18,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 
-from tests.conftest import ROOT, Course
+from tests.conftest import ALONE, ROOT, Course
 
 NAME = "a1_convolution"
 KEPT = {"a1-window", "a1-output-size", "a1-loops", "a1-explain"}
@@ -565,7 +565,7 @@ def class_(tmp_path_factory):
     before = {p: p.read_bytes() for p in submitted.rglob("*.ipynb") if not p.is_symlink()}
     course.printed = course.run(
         "cnnlab", "grade", "a1", "--timeout", "60", status=1,
-        JUPYTERHUB_API_TOKEN="secret-token", HOME=str(home),
+        JUPYTERHUB_API_TOKEN="secret-token", HOME=str(home), **ALONE,
     )  # fmt: skip
     course.home, course.called, course.before = home, called, before
     course.reports = {
