@@ -28,7 +28,9 @@ def own():
         if found and '[stack' not in line and '[v' not in line:
             for at in range(int(found[1], 16), int(found[2], 16), 4096): ctypes.memmove(at, at, 1)
 """
-MAIL = "import os, socket, cnnlab.checks.runner as r\ns = socket.socket(fileno=os.dup(r.mailbox))\n"
+MAIL = (
+    "import os, socket, cnnlab.grading.mailbox as m\ns = socket.socket(fileno=os.dup(m.handle))\n"
+)
 WALLS = {
     "semaphores": LIBC + "print('refused', libc.semget(0, 32000, 0o600))",
     "asynchronous reads": LIBC + "print('refused', libc.syscall(206, 1000, ctypes.byref("
