@@ -108,7 +108,7 @@ class Handler(How):
             node.shape, node.dtype = output.shape, output.dtype
             trace.put(output, node)
         for op in trace.ops[written:]:
-            op.inputs = [node for node in op.inputs if node not in op.outputs]
+            op.inputs[:] = [node for node in op.inputs if node not in op.outputs]
         return result
 
     def _as_seen(self, trace, args, kwargs, tensors, outputs):
@@ -124,7 +124,7 @@ class Handler(How):
             geometry = self.record.geometry(made[0], *args, **kwargs)
         how, macs = self.as_(VIEW) if views else self, 0
         if self.name in RECURRENT:  # every weight meets every element of the sequences once
-            weights = [t for t in tensors if trace.node(t).root.number is not None and t.dim() == 2]
+            weights = [t for t in tensors if trace.node(t).root.role == "held" and t.dim() == 2]
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
             how = self.as_(_COUNTED)
         if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
@@ -348,7 +348,7 @@ def mean(trace, how, input, dim=None, keepdim=False, **kwargs):
     dims = {d % len(x) for d in _tuple(dim)} if dim is not None and x else set()
     if axes not in (2, 3) or dims != set(range(2, len(x))) or kwargs:
         return NotImplemented
-    if trace.node(input).root.number is not None:
+    if trace.node(input).root.role == "held":
         return NotImplemented
     shape = (*x[:2], *(1,) * axes) if keepdim else x[:2]
     return trace.new(how.as_(GLOBAL_MEAN), (input,), shape, input, prod(x), _tiles(x[2:]))
