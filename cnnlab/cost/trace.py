@@ -402,7 +402,7 @@ class Trace(TorchFunctionMode):
             first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            strides = value.strides or _in_order(value.shape)
+            strides = value.strides or in_order(value.shape)
             meta = torch.empty_strided(value.shape, strides, dtype=value.dtype, device="meta")
             shapes[meta.untyped_storage()._cdata] = value
             return meta
@@ -426,7 +426,7 @@ class Trace(TorchFunctionMode):
                 output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(dimensions(source, value))
+                views.append(dimensions(source, value.stride(), value.shape))
             return output
 
         result = tree_map(to_shape, result)
@@ -504,15 +504,15 @@ def storage(tensor) -> int | None:
         return None
 
 
-def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
+def dimensions(source, strides, shape) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
-    strides = source.strides if type(source) is ShapeTensor else source.stride()
-    pairs = zip(strides or _in_order(source.shape), source.shape, strict=True)
+    before = source.strides if type(source) is ShapeTensor else source.stride()
+    pairs = zip(before or in_order(source.shape), source.shape, strict=True)
     found = {(stride, size): place for place, (stride, size) in enumerate(pairs) if size > 1}
-    return tuple(map(found.get, zip(view.stride(), view.shape, strict=True)))
+    return tuple(map(found.get, zip(strides, shape, strict=True)))
 
 
-def _in_order(shape) -> list[int]:
+def in_order(shape) -> list[int]:
     """Strides of elements that lie one behind the other."""
     return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
 
