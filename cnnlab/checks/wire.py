@@ -144,7 +144,7 @@ def unpack(arrays: dict[str, np.ndarray]):
             case {"opaque": name}:
                 return Opaque(str(name)[:80])
             case dict():
-                raise WireError(f"unknown kind of value {str(node)[:80]}")
+                raise WireError("it holds an unknown kind of value")
         return node
 
     try:
