@@ -14,6 +14,7 @@ import torch
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
 from cnnlab.cuda.evidence import report_of, without_value
+from cnnlab.cuda.launching import LaunchError
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
 
@@ -36,7 +37,7 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
 def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolation: str) -> Report:
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
     if checked and launch.blocks > _MAX_BLOCKS:
-        launch.refuse(
+        raise LaunchError(
             f"a checked run takes at most {_MAX_BLOCKS:,} blocks, the grid has "
             f"{launch.blocks:,}; mode='fast' takes any"
         )
@@ -125,7 +126,7 @@ def _same_memory(kernel: str, launch, i: int) -> list[int]:
             same.append(j)
         elif other.data_ptr() < start + size and start < other.data_ptr() + other.nbytes:
             a, b = launch.parameters[i].name, launch.parameters[j].name
-            launch.refuse(f"{kernel}: the tensors {a} and {b} overlap in part")
+            raise LaunchError(f"{kernel}: the tensors {a} and {b} overlap in part")
     return same or [i]
 
 

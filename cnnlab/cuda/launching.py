@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import index
-from typing import NoReturn
 
 import torch
 
@@ -148,10 +147,6 @@ class Launch:
     def threads(self) -> int:
         """Threads of a block."""
         return math.prod(self.block)
-
-    @staticmethod
-    def refuse(why: str) -> NoReturn:
-        raise LaunchError(why)
 
     def value_bytes(self, i: int) -> bytes:
         """Argument ``i`` cast to its parameter's real type (a Python float is no double here)."""
