@@ -216,17 +216,17 @@ def losses_of_scores():
 
     fourth = torch.tensor([1.0, 1.0, 1.0, 0.01]).log().neg().mean().item()
     return {
-        "untrained, 10 classes": entropy([0.5] * 10),
-        "untrained, 1000 classes": entropy([0.0] * 1000),
+        "untrained, few classes": entropy([0.5] * 10),
+        "untrained, many classes": entropy([0.0] * 1000),
         "one image of four wrong": fourth,
-        "lowest after a softmax, 10 classes": entropy([1.0] + [0.0] * 9),
+        "lowest after a softmax": entropy([1.0] + [0.0] * 9),
     }
 
 
 def losses_of_probabilities():
     sure = math.exp(1) / (math.exp(1) + 9)
-    likely = {"untrained, 10 classes": 1 / 10, "untrained, 1000 classes": 1 / 1000}
-    likely["lowest after a softmax, 10 classes"] = sure
+    likely = {"untrained, few classes": 1 / 10, "untrained, many classes": 1 / 1000}
+    likely["lowest after a softmax"] = sure
     found = {name: -math.log(p) for name, p in likely.items()}
     return found | {"one image of four wrong": math.log(100) / 4}
 

@@ -946,16 +946,13 @@ SLIDE = Task(
 # Two numbers of classes, and what the true class of the wrong image gets.
 L = Variant(
     lambda v: [
-        f"with {v.few} classes, and with more",
+        f"with {v.few} classes (few), and with {v.many} (many)",
         f"the fourth one gets {v.little}",
-        f'"untrained, {v.few} classes": None,',
-        f'"untrained, {v.few} classes": math.log({v.few}),',
-        f"-math.log({v.little}) / 4",
-        f'"untrained, {v.many} classes": None,',
-        f'"untrained, {v.many} classes": math.log({v.many}),',
         f"among {v.few} classes",
-        f'"lowest after a softmax, {v.few} classes": None,',
-        f'"lowest after a softmax, {v.few} classes": math.log(1 + {v.few - 1} / math.e),',
+        f'"untrained, few classes": math.log({v.few}),',
+        f'"untrained, many classes": math.log({v.many}),',
+        f"-math.log({v.little}) / 4",
+        f"math.log(1 + {v.few - 1} / math.e)",
     ],
     many=(1000, 365, 200, 500),
     few=(10, 8, 12, 20),
@@ -963,10 +960,10 @@ L = Variant(
 )
 _MANY, _FEW, _LITTLE = L.many, L.few, L.little
 _LOSSES = {
-    f"untrained, {_FEW} classes": math.log(_FEW),
-    f"untrained, {_MANY} classes": math.log(_MANY),
+    "untrained, few classes": math.log(_FEW),
+    "untrained, many classes": math.log(_MANY),
     "one image of four wrong": -math.log(_LITTLE) / 4,
-    f"lowest after a softmax, {_FEW} classes": math.log(1 + (_FEW - 1) / math.e),
+    "lowest after a softmax": math.log(1 + (_FEW - 1) / math.e),
 }
 _TEN, _UNTRAINED, _FOURTH, _LOWEST = _LOSSES
 

@@ -1177,8 +1177,11 @@ def _resnet_cases(rng):
         return (draw(rng, batch, 3, height, width),)
 
     # Few and small: the student's edition holds weights and gradients of each.
-    yield Case("one stage", ([2], 2, 3), inputs=images(2, 9, 11), training=True)
-    yield Case("several stages", ([1, 2, 1], 2, 4), inputs=images(1, 18, 12), note="one image")
+    # A low first norm, so that the first ReLU has something to cut off.
+    low = {"state": {"bn1.bias": torch.tensor([-0.9, -0.2])}}
+    yield Case("one stage", ([2], 2, 3), inputs=images(2, 9, 11), training=True, **low)
+    note = "one image"
+    yield Case("several stages", ([1, 2, 1], 2, 4), inputs=images(1, 18, 12), note=note, **low)
 
 
 def _resnet_but(forward=None, **options):
