@@ -245,6 +245,10 @@ class Watch(TorchDispatchMode):
         self.blinded = False
         self._names = _Names(self.called)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else PyTorch imports its compiler for the first answer, in a second
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         self.operators += 1

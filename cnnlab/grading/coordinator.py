@@ -8,17 +8,14 @@ at a time, in one transaction; their files follow it.
 Whatever is wrong with one submission becomes one sentence about it, and the others go on.
 """
 
-import errno
-import fcntl
 import gc
 import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,18 +23,27 @@ from pathlib import Path
 import nbformat
 import nbgrader.api
 from nbgrader.api import Gradebook, MissingEntry, Student
-from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import find_all_files
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
 from cnnlab import assignments, checks
 from cnnlab.assignments.variant import variant_of
 from cnnlab.grading import gradebook, intake, zygote
+from cnnlab.grading.folder import (
+    GradingError,
+    alone,
+    configuration,
+    full_name,
+    inside,
+    is_ours,
+    read,
+    sentence,
+    write,
+)
 from cnnlab.grading.gradebook import Standing
 from cnnlab.grading.key import course_key
 from cnnlab.grading.outside import prepare, task_of
@@ -49,10 +55,6 @@ __all__ = ["Grade", "GradingError", "grade"]
 
 SLACK = 120  # seconds that a worker has beyond its notebook's own
 BATCH, BYTES, WAIT = 32, 16 << 20, 1.0  # submissions, size and seconds of what is entered at once
-
-
-class GradingError(RuntimeError):
-    """Grading cannot begin or go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +116,16 @@ def grade(
         If there is no such assignment, submission, or course, if the gradebook or the disk
         cannot be used, or if the host forbids the sandbox.
     """
-    course = Path(course).resolve()
-    if not (course / "nbgrader_config.py").is_file():
-        raise GradingError(
-            f"{course} holds no nbgrader_config.py: run this in the course's folder."
-        )
     if workers is not None and workers < 1:
         raise GradingError(f"There have to be workers, at least one, and not {workers}.")
     for name in ("timeout", "notebook_seconds"):
         if (seconds := (limits or {}).get(name)) is not None and seconds <= 0:
             raise GradingError(f"{name} has to be more than 0 seconds, and it is {seconds}.")
-    if scheduler is None:
-        zygote.start()  # imports torch while we look around
-    with chdir(course), _in_sentences(), ExitStack() as held:
+    with inside(course) as course, ExitStack() as held:
+        if scheduler is None:
+            zygote.start()  # imports torch while we look around
         session = _Session(course, assignment, limits or {})
-        held.enter_context(_alone(session.folder))
+        held.enter_context(alone(session.folder))
         if source is not None:
             session.collect(source)
         wanted = session.students(students)
@@ -170,51 +167,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-@contextmanager
-def _alone(folder: Path):
-    """One run at a time over an assignment: a second one waits for the first."""
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Another run grades {folder.name}: waiting for it.", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether an error is the gradebook's or the disk's, and not one submission's."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-    return isinstance(error, OperationalError) or getattr(error, "errno", None) in full
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong in handling one submission."""
-    if isinstance(error, intake.SetAside):
-        return intake.printable(error)
-    reason = str(error).splitlines()[0][:200] if str(error) else ""
-    return intake.printable(f"It cannot be handled ({type(error).__name__}: {reason})")
-
-
-@contextmanager
-def _in_sentences():
-    """What can go wrong around us, in one sentence each."""
-    try:
-        yield
-    except intake.SetAside as error:
-        raise GradingError(str(error)) from None
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        raise GradingError(
-            f"The gradebook cannot be used ({reason}): nothing in it was changed. If it is busy, "
-            "close what else has it open; if it is of another version, run `nbgrader db upgrade`."
-        ) from None
-    except OSError as error:
-        raise GradingError(
-            f"Grading stopped ({error}); what was graded is kept, run the command again to go on."
-        ) from None
-
-
 class _Session:
     """One run over one assignment."""
 
@@ -229,10 +181,10 @@ class _Session:
             self.key = course_key(course)
         except (OSError, ValueError) as error:
             raise GradingError(f"The course's key cannot be used ({error}).") from None
-        config = _config(course)
+        config = configuration(course)
         self.limits = dict(config.JudgeOutside) | limits
         self.api = NbGraderAPI(config=config)
-        self.name = _full_name(assignment, self.api)
+        self.name = full_name(assignment, self.api)
         where = self.api.coursedir.format_path(self.api.coursedir.release_directory, ".", self.name)
         self.releases = {path.stem: path.read_text() for path in Path(where).glob("*.ipynb")}
         self.files = {str(p.relative_to(where)): p.read_bytes() for p in _others(Path(where))}
@@ -378,9 +330,9 @@ class _Session:
                 "steps": self.steps,
             }
         except Exception as error:
-            if _is_ours(error):
+            if is_ours(error):
                 raise
-            return {"problem": _sentence(error)}
+            return {"problem": sentence(error)}
 
     def _fingerprint(self, student: str) -> str:
         return intake.digest_of(self._submitted(student), self.rules)
@@ -394,8 +346,8 @@ class _Session:
         for start in range(0, len(wanted), BATCH):
             reports = {}
             for student in wanted[start : start + BATCH]:
-                report = _read(self._path(student, ".json"))
-                judged = _read(self._path(student, ".judged"))
+                report = read(self._path(student, ".json"))
+                judged = read(self._path(student, ".judged"))
                 if report or judged:
                     fingerprint = self._known_fingerprint(student)
                     if judged and judged.get("fingerprint") == fingerprint and "scores" in judged:
@@ -425,14 +377,14 @@ class _Session:
         path = self._path(student, ".judged")
         try:
             if result is None:
-                result = _read(path)
+                result = read(path)
             else:
                 result = _complete(result, self._notes.pop(student))
-                _write(path, result, safe=False)  # what is lost with the machine is judged again
+                write(path, result, safe=False)  # what is lost with the machine is judged again
         except Exception as error:
-            if _is_ours(error):
+            if is_ours(error):
                 raise
-            return [Grade(student, None, None, problem=_sentence(error))]
+            return [Grade(student, None, None, problem=sentence(error))]
         self._since = self._since if self._pending else time.monotonic()
         self._pending[student] = result
         self._size += sum(map(len, result["notebooks"].values()))
@@ -448,9 +400,9 @@ class _Session:
             try:
                 grades.append(self._finish(student, result, entered.get(student)))
             except Exception as error:
-                if _is_ours(error):
+                if is_ours(error):
                     raise
-                grades.append(Grade(student, None, None, problem=_sentence(error)))
+                grades.append(Grade(student, None, None, problem=sentence(error)))
         return grades
 
     def _record(self, results: dict[str, dict]) -> dict[str, Standing | Exception]:
@@ -467,7 +419,7 @@ class _Session:
                 book.db.commit()
                 return found
         except Exception as error:
-            if _is_ours(error):
+            if is_ours(error):
                 raise
             if len(results) == 1:
                 return dict.fromkeys(results, error)
@@ -476,7 +428,7 @@ class _Session:
     def _finish(self, student: str, result: dict, entered: Standing | Exception | None) -> Grade:
         """The files of a submission that has been entered: its notebook and its report."""
         if isinstance(entered, Exception):
-            result["problem"], entered = _sentence(entered), None
+            result["problem"], entered = sentence(entered), None
         if entered:
             self._file(student, result)
         report = {
@@ -487,7 +439,7 @@ class _Session:
             **{key: result[key] for key in ("problem", "fingerprint", "refused_files", "prints")},
             **result["report"],
         }
-        _write(self._path(student, ".json"), report)
+        write(self._path(student, ".json"), report)
         self._path(student, ".judged").unlink(missing_ok=True)
         return self._grade(student, report, entered)
 
@@ -550,7 +502,7 @@ class _Session:
             try:
                 yield from alike(prints)
             except Exception as error:
-                said.append(f"Nobody's work was compared with another's: {_sentence(error)}")
+                said.append(f"Nobody's work was compared with another's: {sentence(error)}")
 
         write_class_report(self._page("class"), self.name, reports(), pairs(), said)
 
@@ -573,7 +525,7 @@ class _Session:
             with self._gradebook() as book:
                 found = gradebook.standings(book.db, self.name, filter(_is_text, names))
             for name in names:
-                report = _read(self._path(name, ".json"))
+                report = read(self._path(name, ".json"))
                 if report and report.keys() >= {"scores", "fingerprint"}:
                     where = Path(course.format_path(feedback, name, self.name))
                     pages = sorted(where.glob("*.html"))
@@ -605,14 +557,6 @@ def _path(step: str | type) -> str:
     return step if isinstance(step, str) else f"{step.__module__}.{step.__name__}"
 
 
-def _config(course: Path) -> Config:
-    app = NbGrader()
-    app.config_file_paths.append(str(course))
-    app.load_config_file()
-    app.config.CourseDirectory.root = str(course)
-    return app.config
-
-
 def _complete(result: dict, notes: dict) -> dict:
     """What a worker found, with what was noted before it got the submission."""
     report = {"tasks": {}, "evidence": [], "seconds": {}}
@@ -632,35 +576,9 @@ def _compare(result: dict, entered: Standing) -> None:
         raise ValueError(f"other points were entered than were given for {', '.join(odd)}")
 
 
-def _full_name(assignment: str, api: NbGraderAPI) -> str:
-    known = sorted(api.get_source_assignments() | api.get_released_assignments())
-    found = [name for name in known if name == assignment or name.startswith(assignment + "_")]
-    if len(found) != 1:
-        raise GradingError(f"There is no assignment {assignment!r}; there is: {', '.join(known)}.")
-    return found[0]
-
-
 def _others(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
         if path.is_file() and path.suffix not in (".ipynb", ".checks")
     ]
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # it is not there, or bears a name that no file can
-        return None
-
-
-def _write(path: Path, content: dict, safe: bool = True) -> None:
-    """All or nothing; if it is to be ``safe``, also where the machine stops in the middle."""
-    made = path.with_suffix(".part")
-    with open(made, "w") as file:
-        json.dump(content, file)
-        file.flush()
-        if safe:
-            os.fsync(file.fileno())
-    os.replace(made, path)

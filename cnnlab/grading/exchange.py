@@ -16,7 +16,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import chdir, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,18 @@ from nbgrader.utils import capture_log, parse_utc, temp_attrs
 from sqlalchemy.orm import selectinload
 from traitlets.config import Config
 
-from cnnlab.grading import coordinator, intake
-from cnnlab.grading.coordinator import GradingError
+from cnnlab.grading import intake
+from cnnlab.grading.folder import (
+    GradingError,
+    alone,
+    configuration,
+    full_name,
+    inside,
+    is_ours,
+    read,
+    sentence,
+    write,
+)
 
 __all__ = ["Handled", "collect", "feedback"]
 
@@ -52,13 +62,8 @@ class Handled:
 
 @contextmanager
 def _course(course: str | os.PathLike) -> Iterator[NbGraderAPI]:
-    course = Path(course).resolve()
-    if not (course / "nbgrader_config.py").is_file():
-        raise GradingError(
-            f"{course} holds no nbgrader_config.py: run this in the course's folder."
-        )
-    with chdir(course), coordinator._in_sentences():
-        yield NbGraderAPI(config=coordinator._config(course))
+    with inside(course) as folder:
+        yield NbGraderAPI(config=configuration(folder))
 
 
 @contextmanager
@@ -66,12 +71,12 @@ def _alone(api: NbGraderAPI, name: str) -> Iterator[Path]:
     """The folder of an assignment's reports, while nobody else grades or collects it."""
     folder = Path(api.coursedir.root, "reports", name)
     folder.mkdir(parents=True, exist_ok=True)
-    with coordinator._alone(folder):
+    with alone(folder):
         yield folder
 
 
 def _wanted(names: Iterable[str], api: NbGraderAPI) -> list[str]:
-    asked = [coordinator._full_name(name, api) for name in names]
+    asked = [full_name(name, api) for name in names]
     return asked or sorted(api.get_source_assignments())
 
 
@@ -178,9 +183,9 @@ def _from(inbound: Path, api: NbGraderAPI, name: str) -> list[Handled]:
         try:
             _take(inbound / last.folder, last.when, target)
         except Exception as error:
-            if coordinator._is_ours(error):
+            if is_ours(error):
                 raise
-            done.append(Handled(name, student, coordinator._sentence(error)))
+            done.append(Handled(name, student, sentence(error)))
         else:
             done.append(Handled(name, student))
     return done
@@ -312,7 +317,7 @@ def feedback(names: Iterable[str] = (), course: str | os.PathLike = ".") -> list
 
 
 def _tell(api: NbGraderAPI, name: str, exchange: Path | None, state: Path) -> list[Handled]:
-    told, done = coordinator._read(state) or {}, []
+    told, done = read(state) or {}, []
     course = api.coursedir
     for student, marks in sorted(_marks(api, name).items()):
         folder = Path(course.format_path(course.autograded_directory, student, name))
@@ -325,7 +330,7 @@ def _tell(api: NbGraderAPI, name: str, exchange: Path | None, state: Path) -> li
             problem = "" if outcome["success"] else _reason(outcome)
         if not problem:
             told[student] = marks
-            coordinator._write(state, told)
+            write(state, told)
         done.append(Handled(name, student, intake.printable(problem)))
     return done
 

@@ -75,7 +75,7 @@ class JudgeOutside(Execute):
         self.record_timing = False  # nobody reads when each message came
         self.skip_cells_with_tag = "__never__"
         self.kernel_name = "python3"
-        quick = {"bbox_inches": "tight", "dpi": 72, "pil_kwargs": {"compress_level": 1}}
+        quick = {"bbox_inches": None, "dpi": 72, "pil_kwargs": {"compress_level": 1}}
         self.extra_arguments = [f"--InlineBackend.print_figure_kwargs={quick}"]
 
     def preprocess(self, nb, resources, *args, **kwargs):
@@ -127,11 +127,14 @@ class JudgeOutside(Execute):
             "file_bytes": self.disk_mib * MIB,
             "processes": self.processes,
         }
-        devices = sorted(map(str, Path("/dev").glob("nvidia*"))) if self.gpu else []
-        km.kernel_spec.metadata["kernel_provisioner"] = {
-            "provisioner_name": "cnnlab-sandbox",
-            "config": {"limits": limits, "scratch": self.disk_mib * MIB, "devices": devices},
+        told = {
+            "limits": limits,
+            "scratch": self.disk_mib * MIB,
+            "devices": sorted(map(str, Path("/dev").glob("nvidia*"))) if self.gpu else [],
+            "words": [w for w in zygote.LATER if any(w in cell.source for cell in self.nb.cells)],
         }
+        provisioner = {"provisioner_name": "cnnlab-sandbox", "config": told}
+        km.kernel_spec.metadata["kernel_provisioner"] = provisioner
         return km
 
     async def async_start_new_kernel_client(self):

@@ -119,6 +119,7 @@ class SandboxProvisioner(WarmProvisioner):
     limits = Dict(help="Fields of cnnlab.sandbox.Limits.").tag(config=True)
     scratch = Integer(256 << 20, help="Bytes that it may write.").tag(config=True)
     devices = List(help="Device nodes that it may use.").tag(config=True)
+    words = List(help="Those of zygote.LATER that its notebook has.").tag(config=True)
     mail: socket.socket | None = None
 
     def _policy(self, cwd: str) -> sandbox.Policy:
@@ -167,6 +168,7 @@ class SandboxProvisioner(WarmProvisioner):
                 self._policy(cwd),
                 numbers,
                 [theirs.fileno(), connection.fileno()],
+                self.words,
             )
 
     def _hang_up(self) -> None:

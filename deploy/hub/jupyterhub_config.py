@@ -63,6 +63,7 @@ c.Spawner.group_overrides = {
 # --- addresses ---
 c.JupyterHub.bind_url = f"http://127.0.0.1:{PORT}"
 c.ConfigurableHTTPProxy.command = ["configurable-http-proxy"]  # the one in Python
+c.ConfigurableHTTPProxy.log_level = "error"  # its every route is no news
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 1}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{PORT + 2}"
 # TLS, without which no hub belongs on a network:

@@ -77,7 +77,9 @@ def students_edition(parts: list[str]) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
     python = usable_python()
+    os.environ["UV_COMPILE_BYTECODE"] = "1"  # students cannot keep there what an import compiles
     run(python, str(COURSE / "set_up.py"), "course", "cluster", "hub", *torch())
+    run(str(BIN / "python"), "-m", "compileall", "-q", str(COURSE / "cnnlab"))
     settings = [
         "c = get_config()",
         'c.CourseDirectory.course_id = "cnnlab"',
