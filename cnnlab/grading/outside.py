@@ -86,7 +86,7 @@ class JudgeOutside(Execute):
         self.timed_out, self.killed_for, self.printed, self.kept = False, "", 0, 0
         self.student = resources.get("nbgrader", {}).get("student", "")
         held = hashlib.sha256("\0".join(cell.source for cell in nb.cells).encode())
-        self.started = time.monotonic()
+        self.started = self.looked = time.monotonic()
         for index, cell in enumerate(nb.cells):
             if cell.cell_type == "code":
                 found = tampering.signs(plain_python(cell.source))
@@ -171,9 +171,9 @@ class JudgeOutside(Execute):
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
 
     async def _async_poll_kernel_alive(self):
-        """Ends the wait for a reply when the kernel has died, or has to."""
+        """Ends the wait for a reply when the kernel has died, or has to; cells may be short."""
         while True:
-            await sleep(0.5)
+            await sleep(max(self.looked + 0.5 - time.monotonic(), 0))
             if reason := self._too_much():
                 self.killed_for = reason
                 self.km.provisioner.process.kill()
@@ -182,6 +182,7 @@ class JudgeOutside(Execute):
             except DeadKernelError:
                 self.task_poll_for_reply.cancel()
                 return
+            self.looked = time.monotonic()
 
     def _too_much(self) -> str:
         """What the kernel's processes use beyond the limits, in words."""

@@ -17,9 +17,9 @@ from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course,
 pytestmark = pytest.mark.slow
 
 LIBC = IMPORTS + "libc = ctypes.CDLL(None, use_errno=True)\n"
-FORKS = "reads, writes = os.pipe()\nfor i in range(16):\n    if os.fork() == 0:\n"
+FORKS = "reads, writes = os.pipe()\nfor i in range(10):\n    if os.fork() == 0:\n"
 FORKS += "        held = {}\n        os.write(writes, b'x'); time.sleep(60); os._exit(0)\n"
-FORKS += "for i in range(16): os.read(reads, 1)\ntime.sleep(3)\nprint('all was held')\n"
+FORKS += "for i in range(10): os.read(reads, 1)\ntime.sleep(20)\nprint('all was held')\n"
 OWN = """
 import re
 def own():
@@ -28,6 +28,8 @@ def own():
         if found and '[stack' not in line and '[v' not in line:
             for at in range(int(found[1], 16), int(found[2], 16), 4096): ctypes.memmove(at, at, 1)
 """
+CHILD = IMPORTS + "for i in range(2):\n    if os.fork() == 0:\n"
+CHILD += "        held = [b'1' * (1 << 20) for _ in range(1000)]\n        time.sleep(60)"
 MAIL = (
     "import os, socket, cnnlab.grading.mailbox as m\ns = socket.socket(fileno=os.dup(m.handle))\n"
 )
@@ -223,13 +225,15 @@ def class_(tmp_path_factory):
     course = make_course(tmp_path_factory.mktemp("again") / "course")
     with (course.folder / "nbgrader_config.py").open("a") as file:
         file.write("c.JudgeOutside.disk_mib = 64\nc.JudgeOutside.memory_mib = 1500\n")
-        file.write("c.JudgeOutside.timeout = 20\n")
     for name in ("victim", *NAMES):
         submit(course, name, solved(course))
     for name, source in (WALLS | MESSAGES).items():
         notebook = solved(course, loops=LOOPS)
         notebook.cells.insert(1, new_code_cell(source))
         submit(course, name, notebook)
+    notebook = solved(course, loops=LOOPS)
+    notebook.cells[1:1] = [new_code_cell(CHILD), *[new_code_cell("time.sleep(0.2)")] * 80]
+    submit(course, "short cells", notebook)
     for name, source in ANSWERS.items():
         submit(course, name, solved(course, output_size=FORGE.format(source), loops=LOOPS))
     for name, change in ACCIDENTS.items():
@@ -263,6 +267,10 @@ def test_an_attack_costs_no_point_and_breaks_through_no_wall(class_, name):
     assert shown.count("refused") == shown.count("refused -1")
     if "memory" in name and name in WALLS:
         assert "more than 1500 MiB of memory" in str(class_.reports[name]["evidence"])
+
+
+def test_memory_is_looked_at_however_short_the_cells_are(class_):
+    assert "more than 1500 MiB of memory" in str(class_.reports["short cells"]["evidence"])
 
 
 @pytest.mark.parametrize("name", ANSWERS)
