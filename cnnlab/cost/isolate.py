@@ -36,7 +36,6 @@ _HOOKS = (
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )  # fmt: skip
-_set = object.__setattr__
 _hooks = operator.itemgetter(*_HOOKS)
 _CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
@@ -80,10 +79,10 @@ class Double:
         return doubles
 
     def _fill(self, module: nn.Module, double: nn.Module) -> None:
-        own, shared = module.__dict__, self._shared
-        free = {} if any(_hooks(own)) else shared  # hooks go by numbers that are given once
+        own = module.__dict__
+        free = {} if any(_hooks(own)) else self._shared  # hooks go by numbers that are given once
         attributes = own | free
-        _set(double, "__dict__", attributes)
+        object.__setattr__(double, "__dict__", attributes)
         if free:
             attributes["_forward_hooks"] = OrderedDict()
             attributes["_forward_pre_hooks"] = OrderedDict()

@@ -26,7 +26,7 @@ def peak(inputs: Sequence, ops: Sequence) -> int:
             now -= alive.pop(key)
     for index, op in enumerate(ops):
         for node in op.outputs:
-            if node.root.role != "held" and id(node.root) not in alive:
+            if node.root.number is None and id(node.root) not in alive:
                 alive[id(node.root)] = node.root.nbytes
                 now += node.root.nbytes
         most = max(most, now)

@@ -28,7 +28,6 @@ from cnnlab.cost.trace import (
     ShapeTensor,
     Trace,
     dimensions,
-    in_order,
     inside,
     is_tensor,
     storage,
@@ -109,7 +108,7 @@ class Handler(How):
             node.shape, node.dtype = output.shape, output.dtype
             trace.put(output, node)
         for op in trace.ops[written:]:
-            op.inputs[:] = [node for node in op.inputs if node not in op.outputs]
+            op.inputs = [node for node in op.inputs if node not in op.outputs]
         return result
 
     def _as_seen(self, trace, args, kwargs, tensors, outputs):
@@ -125,13 +124,11 @@ class Handler(How):
             geometry = self.record.geometry(made[0], *args, **kwargs)
         how, macs = self.as_(VIEW) if views else self, 0
         if self.name in RECURRENT:  # every weight meets every element of the sequences once
-            weights = [t for t in tensors if trace.node(t).root.role == "held" and t.dim() == 2]
+            weights = [t for t in tensors if trace.node(t).root.number is not None and t.dim() == 2]
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
             how = self.as_(_COUNTED)
         if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
-            geometry = Dims(
-                [dimensions(tensors[0], output.stride(), output.shape) for output in outputs]
-            )
+            geometry = Dims([dimensions(tensors[0], output) for output in outputs])
         counted = views or macs > 0 or self.is_free()
         fresh = not (views or self.in_place)
         trace.emit(how, tensors, made, macs, geometry, counted, fresh)
@@ -143,47 +140,44 @@ class Handler(How):
 
 def conv(trace, how, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *extra):
     """A convolution; with ``extra``, the output padding, a transposed one."""
-    x, w = input.shape, weight.shape
+    x, w = tuple(input.shape), weight.shape
     axes = len(w) - 2
-    channels = w[0] if extra else w[1] * groups
+    channels, out_channels = (w[0], w[1] * groups) if extra else (w[1] * groups, w[0])
     if len(x) - axes not in (1, 2) or x[-axes - 1] != channels:
         raise _wrong_map(trace, how, input, channels, axes)
-    if type(stride) is list or type(padding) is list or type(dilation) is list:
-        stride, padding, dilation = (_each(each, axes) for each in (stride, padding, dilation))
     try:
-        shape, macs, geometry = _slid(x, w, stride, padding, dilation, groups, *extra)
+        out, geometry = _slid(
+            x[-axes:], w[2:], _each(stride, axes), _each(padding, axes), _each(dilation, axes),
+            groups, *extra,
+        )  # fmt: skip
     except (ValueError, ZeroDivisionError) as error:
         raise trace.error(how, f"cannot slide over {brackets(x)}: {error}") from None
+    shape = (*x[: -axes - 1], out_channels, *out)
+    macs = prod(x if extra else shape) * w[1] * prod(geometry.kernel_size)
     dtype = _multiplied(trace, how, input, weight)
     return trace.new(how, (input, weight, bias), shape, input, macs, geometry, dtype)
 
 
 @functools.lru_cache(4096)  # a network has few that differ
-def _slid(x, w, stride, padding, dilation, groups, *extra) -> tuple[torch.Size, int, Window]:
-    """Shape after a convolution (with ``extra``, a transposed one), its MACs and geometry."""
-    axes, kernel = len(w) - 2, tuple(w[2:])
-    sizes, before = tuple(x[-axes:]), tuple(x[: -axes - 1])
-    stride, padding, dilation = (_each(each, axes) for each in (stride, padding, dilation))
-    left, channels = padding, w[0]
+def _slid(sizes, kernel, stride, padding, dilation, groups, *extra) -> tuple[tuple, Window]:
+    """Sizes after a convolution (with ``extra``, a transposed one), and its geometry."""
+    kernel, left = tuple(kernel), padding
     if extra:
-        channels, extra = w[1] * groups, _each(*extra, axes)
+        extra = _each(*extra, len(sizes))
         out = shapes.conv_transpose_output_size(sizes, kernel, stride, left, extra, dilation)
     else:
         if isinstance(padding[0], str):
             padding, each = padding[0], zip(kernel, stride, dilation, strict=True)
             left = tuple(shapes._sides(k, s, padding, d)[0] for k, s, d in each)
         out = shapes.output_size(sizes, kernel, stride, padding, dilation)
-    shape = torch.Size((*before, channels, *out))
-    macs = prod(x if extra else shape) * w[1] * prod(kernel)
-    return shape, macs, Window(kernel, stride, left, dilation, groups, bool(extra))
+    return out, Window(kernel, stride, left, dilation, groups, bool(extra))
 
 
 def conv_transpose(
     trace, how, input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1,
     dilation=1,
 ):  # fmt: skip
-    extra = tuple(output_padding) if isinstance(output_padding, list) else output_padding
-    return conv(trace, how, input, weight, bias, stride, padding, dilation, groups, extra)
+    return conv(trace, how, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
 def deformed_conv(trace, how, input, weight, offset, mask, bias, *sizes):
@@ -354,7 +348,7 @@ def mean(trace, how, input, dim=None, keepdim=False, **kwargs):
     dims = {d % len(x) for d in _tuple(dim)} if dim is not None and x else set()
     if axes not in (2, 3) or dims != set(range(2, len(x))) or kwargs:
         return NotImplemented
-    if trace.node(input).root.role == "held":
+    if trace.node(input).root.number is not None:
         return NotImplemented
     shape = (*x[:2], *(1,) * axes) if keepdim else x[:2]
     return trace.new(how.as_(GLOBAL_MEAN), (input,), shape, input, prod(x), _tiles(x[2:]))
@@ -393,9 +387,9 @@ def batch_norm(
 ):  # fmt: skip
     x, vector = input.shape, running_mean if weight is None else weight
     if vector is not None:
-        if len(x) < 2 or vector.shape[0] != x[1]:
-            _expects(trace, how, input, vector, "num_features")
-        _same_place(trace, how, input, vector)
+        _expects(trace, how, input, vector, "num_features")
+        if input.device != vector.device:
+            _same_place(trace, how, input, vector)
     if training and prod(x[:1] + x[2:]) == 1:
         text = f"in training mode needs more than one value a channel, gets {brackets(x)}"
         raise trace.error(how, f"{text}: take batch_size=2, or model.eval()")
@@ -437,17 +431,6 @@ def dropout(trace, how, input, p=0.5, training=True, inplace=False):
 
 def elementwise(trace, how, input, other=None, *args, **kwargs):
     """Sums, products and the like of tensors that broadcast."""
-    if type(input) is type(other) is ShapeTensor and not args and not kwargs and (
-        input.dtype is other.dtype and input.shape == other.shape
-    ):  # fmt: skip
-        tensors, shape = (input, other), input.shape
-        if "div" in how.name and not input.dtype.is_floating_point:
-            return NotImplemented
-        if input.device != other.device:
-            _same_devices(trace, how, tensors)
-        if how.in_place:
-            return _alike(trace, how, input, True, input.dtype, tensors)
-        return trace.new(how, tensors, shape, input)
     values = (input, other, *args)
     tensors = [v for v in values if is_tensor(v)]
     if kwargs.keys() - {"alpha"} or len({tensor.dtype for tensor in tensors}) > 1:
@@ -493,30 +476,6 @@ def concat(trace, how, tensors, dim=0, **kwargs):
 
 def _are_one(values) -> bool:
     return values.count(values[0]) == len(values)
-
-
-def reshaped(trace, how, input, *size, **kwargs):
-    """The same elements in another shape, where they lie in order."""
-    if kwargs or type(input) is not ShapeTensor or input.strides is not None:
-        return NotImplemented
-    x, total = input.shape, prod(input.shape)
-    size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    if not total or not x or not all(type(n) is int for n in size):
-        return NotImplemented
-    if how.name == "flatten":
-        ends = (*size, *(0, -1)[len(size) :])
-        if not all(-len(x) <= n < len(x) for n in ends):
-            return NotImplemented
-        start, end = (n % len(x) for n in ends)
-        size = (*x[:start], -1, *x[end + 1 :]) if start <= end else (0,)
-    known = prod(n for n in size if n != -1)
-    shape = tuple(total // known if n == -1 else n for n in size) if known > 0 else ()
-    if size.count(-1) > 1 or prod(shape) != total or min(shape, default=0) < 1:
-        return NotImplemented  # torch says what is wrong
-    output = trace.tensor(shape, input.dtype, input.device, input.node.root)
-    geometry = Dims([dimensions(input, in_order(shape), shape)])
-    trace.emit(how.as_(VIEW), (input,), (output,), 0, geometry, fresh=False)
-    return output
 
 
 def to(trace, how, input, *args, **kwargs):
@@ -714,9 +673,8 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         logical_or logical_not and or xor invert fill zero bernoulli nan_to_num"""),
     (_SAME_PLACE, """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2
         expm1 log2 log10 erfinv sinh cosh tan asin acos atan atan2 native_dropout"""),
-    (_MOVED._replace(rule=reshaped), "view reshape flatten"),
-    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave vstack hstack dstack
-        column_stack gather scatter scatter_add index_select take take_along_dim embedding
+    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
+        dstack column_stack gather scatter scatter_add index_select take take_along_dim embedding
         one_hot unfold im2col fold col2im new_zeros new_ones new_full new_empty new_tensor tril triu
         meshgrid diagonal diag_embed zeros ones full empty rand randn _pack_padded_sequence
         _pad_packed_sequence"""),
@@ -865,12 +823,10 @@ def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
     found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
     if found is None:
         return None
-    name, rule, weights, attributes = found
-    how, own = How(RECORDS[name], name, kind.__name__, path), module.__dict__
-    return functools.partial(_leaf, trace, module, own, how, rule, weights, attributes)
+    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
 
 
-def _leaf(trace, module, own, how, rule, weights, attributes, *args, **kwargs):
+def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
     """One call of such a module, which is followed inside where anything about it is unusual."""
     parameters = own["_parameters"]
     if (
@@ -883,12 +839,12 @@ def _leaf(trace, module, own, how, rule, weights, attributes, *args, **kwargs):
         or "forward" in own
         or own.get("padding_mode", "zeros") != "zeros"
     ):
-        return trace.call(module, how.path, *args, **kwargs)
+        return trace.call(module, path, *args, **kwargs)
+    how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
     if not weights:
-        return rule(trace, how, args[0], *map(own.get, attributes))
+        return rule(trace, how, args[0], *given)
     (weight, bias), held = parameters.values(), trace.held_of
-    weight, bias = held.get(id(weight), weight), held.get(id(bias), bias)
-    return rule(trace, how, args[0], weight, bias, *map(own.get, attributes))
+    return rule(trace, how, args[0], held.get(id(weight), weight), held.get(id(bias), bias), *given)
 
 
 def wrapped(module: nn.Module) -> nn.Module | None:
@@ -902,8 +858,8 @@ _WRAPPERS = {
 
 
 def _batch_norm(trace, how, input, weight, bias, channels, training, buffers):
-    axes, n, mean = int(how.label[-2]), len(input.shape) - 2, buffers.get("running_mean")
-    if n != axes and (axes > 1 or n):
+    axes, mean = int(how.label[-2]), buffers.get("running_mean")
+    if len(input.shape) != axes + 2 and (axes > 1 or len(input.shape) != 2):
         raise trace.error(how, rank(axes, channels, input, how))
     return batch_norm(trace, how, input, mean, None, weight, bias, training or mean is None)
 
@@ -1052,10 +1008,11 @@ def _broadcast(trace, how, all_shapes) -> tuple[int, ...]:
 def _multiplied(trace, how, input, weight):
     """The type of a product with weights; raises where they are in another place."""
     low = _low(input)
-    if input.dtype != weight.dtype and low is None and trace.dtype is None:
+    if low is None and trace.dtype is None and input.dtype != weight.dtype:
         text = f"has weights of {weight.dtype}, gets an input of {input.dtype}"
         raise trace.error(how, text)
-    _same_place(trace, how, input, weight)
+    if input.device != weight.device:
+        _same_place(trace, how, input, weight)
     return low or input.dtype
 
 
@@ -1067,8 +1024,6 @@ def _same_place(trace, how, input, weight) -> None:
 
 def _low(input) -> torch.dtype | None:
     """The type that autocast computes products in, None where it is off."""
-    if not torch._C._is_any_autocast_enabled():
-        return None
     kind = input.device.type
     if kind == "meta" or not torch.is_autocast_enabled(kind) or not input.dtype.is_floating_point:
         return None

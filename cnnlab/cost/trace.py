@@ -21,8 +21,8 @@ import random
 import sys
 import types
 import weakref
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,31 +55,37 @@ class Node:
 
     ``root`` is the node whose memory it shares (itself unless it is a view), ``op`` the place of
     the operation that made it. Roots have a ``role``: "" for what is computed from the input,
-    "input", "held" for a parameter and "constant".
+    "input", "held" for a parameter (``number`` is its place among the model's) and "constant".
     """
 
-    __slots__ = ("dtype", "op", "role", "root", "shape")
+    __slots__ = ("dtype", "number", "op", "role", "root", "shape")
 
-    def __init__(self, shape, dtype, root=None, role=""):
+    def __init__(self, shape, dtype, root=None, role="", number=None):
         self.shape, self.dtype = shape, dtype
         self.root = self if root is None else root
-        self.role, self.op = role, -1
+        self.role, self.number, self.op = role, number, -1
 
-    numel = property(lambda self: prod(self.shape))
-    nbytes = property(lambda self: prod(self.shape) * self.dtype.itemsize)
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
 
 
-class Held(Node):
+class Held:
     """A parameter of the model, as its rows and totals know it."""
 
-    __slots__ = ("device", "trained", "used")
+    __slots__ = ("device", "dtype", "number", "numel", "shape", "trained", "used")
 
-    def __init__(self, tensor: torch.Tensor, dtype: torch.dtype | None):
-        self.shape, self.device, self.dtype = tensor.shape, tensor.device, tensor.dtype
+    def __init__(self, tensor: torch.Tensor, number: int, dtype: torch.dtype | None):
+        self.shape = shape = tuple(tensor.shape)
+        self.dtype = tensor.dtype
         if dtype is not None and tensor.is_floating_point():
             self.dtype = dtype
-        self.root, self.role, self.op = self, "held", -1
+        self.device, self.number, self.numel = tensor.device, number, prod(shape)
         self.trained, self.used = tensor.requires_grad, False
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
 
 
 class ShapeTensor(torch.Tensor):
@@ -122,10 +128,13 @@ class ShapeTensor(torch.Tensor):
     __hash__ = object.__hash__
 
 
-class Op(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Op:
     """One operation of the forward pass, as the rules write it down."""
 
-    how: object  # what kind of operation it is, and its words (`cnnlab.cost.ops.How`)
+    record: tuple  # what kind of operation it is (`cnnlab.cost.ops.Record`)
+    label: str  # "Conv2d", "add", ...
+    path: str  # of the module, "layer1.0.conv1"
     frame: Frame | None  # the call it belongs to; None when it is all that a leaf module does
     inputs: list[Node]  # without parameters and constants
     outputs: list[Node]
@@ -135,10 +144,6 @@ class Op(NamedTuple):
     geometry: object  # how positions move (see `cnnlab.cost.receptive`)
     counted: bool  # False: the operation has MACs or may have, and no rule
     fresh: bool  # False: the output takes no new memory, it is a view or in place
-
-    record = property(lambda self: self.how.record)
-    label = property(lambda self: self.how.label)  # "Conv2d", "add", ...
-    path = property(lambda self: self.how.path if self.frame is None else self.frame.path)
 
     @property
     def nbytes(self) -> int:
@@ -205,7 +210,7 @@ class Trace(TorchFunctionMode):
                     if type(tensor) is not nn.Parameter and isinstance(tensor, _LAZY):
                         text = "cannot be followed: it is lazy and has no weights before its first"
                         raise self.error(Frame(path, module), f"{text} call")
-                    held_of[id(tensor)] = Held(tensor, self.dtype)
+                    held_of[id(tensor)] = Held(tensor, len(held_of), self.dtype)
             for tensor in own["_buffers"].values():
                 if tensor is not None:
                     buffers[id(tensor)] = tensor
@@ -221,25 +226,27 @@ class Trace(TorchFunctionMode):
 
     # --- tensors ------------------------------------------------------------------------------
 
-    def tensor(self, shape, dtype, device, root=None, role="") -> ShapeTensor:
+    def tensor(self, shape, dtype, device, root=None, role="", number=None) -> ShapeTensor:
         tensor = _new(ShapeTensor)  # an empty one
-        tensor.shape = shape = shape if type(shape) is torch.Size else torch.Size(shape)
+        tensor.shape = shape if type(shape) is torch.Size else torch.Size(shape)
         tensor.dtype = dtype
         tensor.device = device
-        tensor.node = Node(shape, dtype, root, role)
+        tensor.node = Node(tensor.shape, dtype, root, role, number)
         return tensor
 
     def node(self, tensor) -> Node:
         """What the operations write down of a tensor."""
         if type(tensor) is ShapeTensor:
             return tensor.node
-        if isinstance(tensor, Node):
-            return tensor
+        if type(tensor) is Held:
+            return Node(tensor.shape, tensor.dtype, None, "held", tensor.number)
         found = self._nodes.get(id(tensor))
         if found is not None:
             return found[1]
         held = self.held_of.get(id(tensor))
-        return held if held is not None else Node(tensor.shape, tensor.dtype, None, "constant")
+        if held is not None:
+            return self.node(held)
+        return Node(tensor.shape, tensor.dtype, None, "constant")
 
     def put(self, tensor, node: Node) -> None:
         """From now on this is what the operations write down of the tensor."""
@@ -275,8 +282,7 @@ class Trace(TorchFunctionMode):
         return value
 
     def _stand_in(self, tensor, held: Held) -> ShapeTensor:
-        stand_in = self.tensor(held.shape, held.dtype, held.device)
-        stand_in.node = held
+        stand_in = self.tensor(held.shape, held.dtype, held.device, None, "held", held.number)
         stand_in._is_param = True
         stand_in.requires_grad = held.trained
         self._known[id(tensor)] = stand_in, tensor
@@ -292,21 +298,28 @@ class Trace(TorchFunctionMode):
 
     def emit(self, how, operands, outputs, macs=0, geometry=None, counted=True, fresh=True) -> None:
         """Write one operation down; operands are tensors of any kind, or nodes."""
-        frame = None
-        if how.path is None:
+        frame, path = None, how.path
+        if path is None:
             frame = self.frame
             frame.ops += 1
+            path = frame.path
         inputs, held, params = [], [], 0
         for operand in operands:
-            if operand is None:
+            kind = type(operand)
+            if kind is ShapeTensor:
+                node = operand.node
+            elif kind is Held:
+                held.append(operand)
                 continue
-            node = operand.node if type(operand) is ShapeTensor else self.node(operand)
-            root = node.root
-            role = root.role
-            if role == "held":
-                held.append(root)
-            elif role != "constant":
+            elif operand is None:
+                continue
+            else:
+                node = operand if kind is Node else self.node(operand)
+            role = node.root.role
+            if role == "" or role == "input":
                 inputs.append(node)
+            elif role == "held":
+                held.append(self.held[node.root.number])
         if held and how.record.kind != "view":
             for one in held:
                 if not one.used:
@@ -315,9 +328,9 @@ class Trace(TorchFunctionMode):
         ops, nodes = self.ops, [output.node for output in outputs]
         for node in nodes:
             node.op = len(ops)
-        ops.append(
-            _tuple(Op, (how, frame, inputs, nodes, macs, held, params, geometry, counted, fresh))
-        )
+        op = Op(how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
+                counted, fresh)  # fmt: skip
+        ops.append(op)
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -402,7 +415,7 @@ class Trace(TorchFunctionMode):
             first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            strides = value.strides or in_order(value.shape)
+            strides = value.strides or _in_order(value.shape)
             meta = torch.empty_strided(value.shape, strides, dtype=value.dtype, device="meta")
             shapes[meta.untyped_storage()._cdata] = value
             return meta
@@ -426,7 +439,7 @@ class Trace(TorchFunctionMode):
                 output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(dimensions(source, value.stride(), value.shape))
+                views.append(dimensions(source, value))
             return output
 
         result = tree_map(to_shape, result)
@@ -504,15 +517,15 @@ def storage(tensor) -> int | None:
         return None
 
 
-def dimensions(source, strides, shape) -> tuple[int | None, ...]:
+def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
-    before = source.strides if type(source) is ShapeTensor else source.stride()
-    pairs = zip(before or in_order(source.shape), source.shape, strict=True)
+    strides = source.strides if type(source) is ShapeTensor else source.stride()
+    pairs = zip(strides or _in_order(source.shape), source.shape, strict=True)
     found = {(stride, size): place for place, (stride, size) in enumerate(pairs) if size > 1}
-    return tuple(map(found.get, zip(strides, shape, strict=True)))
+    return tuple(map(found.get, zip(view.stride(), view.shape, strict=True)))
 
 
-def in_order(shape) -> list[int]:
+def _in_order(shape) -> list[int]:
     """Strides of elements that lie one behind the other."""
     return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
 
@@ -534,4 +547,4 @@ _HANDLERS: dict = {}
 _PLAIN = {ShapeTensor, int, float, bool, str, type(None), torch.Size, torch.dtype, torch.device}
 _META = torch.device("meta")
 _LAZY = nn.parameter.UninitializedTensorMixin
-_new, _tuple = torch.Tensor.__new__, tuple.__new__
+_new = torch.Tensor.__new__
