@@ -295,7 +295,8 @@ class _Class:
         self.rows.append((urgent, student, f"<tr data-states='{' '.join(found)}'>{row}</tr>"))
 
     def summary(self) -> str:
-        told = f"<p>{self.handed_in:,} submissions, {self.graded:,} graded. "
+        what = "submission" if self.handed_in == 1 else "submissions"
+        told = f"<p>{self.handed_in:,} {what}, {self.graded:,} graded. "
         if not self.scores:
             return told + "None could be graded.</p>"
         return told + (
