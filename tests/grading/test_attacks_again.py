@@ -41,7 +41,7 @@ WALLS = {
     "sockets of other kinds": "import socket\nfor kind in (16, 17, 29, 31, 38, 40):\n"
     "    try: socket.socket(kind, socket.SOCK_RAW)\n    except OSError: print('refused', -1)",
     "what others have": IMPORTS
-    + "for path in ('/proc/1/root/etc', '/proc/kcore', '/proc/kallsyms',"
+    + "for path in ('/proc/1/mem', '/proc/kcore', '/proc/kallsyms',"
     " '/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/proc/self/oom_score_adj'):\n"
     "    try: open(path, 'w').write('-1000'); print('written')\n"
     "    except OSError: print('refused', -1)",
