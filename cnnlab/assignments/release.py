@@ -140,8 +140,10 @@ def meeting(task: Task) -> tuple[str, str] | None:
 def _write(path: Path, tasks: Mapping[str, Task], name: str, variant: str, text: str) -> None:
     """Write the student's edition, or copy it: kernels take half a second for each mistake."""
     package = Path(cnnlab.__file__).parent
-    told = [name.encode(), variant.encode(), text.encode(), torch.__version__.encode()]
-    told += [p.read_bytes() for p in sorted(package.rglob("*.py"))]
+    compiler = str(shutil.which(os.environ.get("CNNLAB_CXX") or "g++"))  # without it, no kernels
+    told = [part.encode() for part in (name, variant, text, torch.__version__, compiler)]
+    sources = (".py", ".cu", ".h", ".cpp")
+    told += [p.read_bytes() for p in sorted(package.rglob("*.*")) if p.suffix in sources]
     digest = hashlib.sha256(b"\0".join(told)).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cnnlab")
     known = cache / (digest + SUFFIX)

@@ -25,8 +25,9 @@ _FAST = ["-O2"]
 _CHECKED = [
     *("-O1", "-fsanitize=thread", "-fsanitize=bounds-strict,integer-divide-by-zero"),
     # A float4 must stay one access; a loop that never ends must stay, and so must a value that was
-    # never set (-ftree-fre takes it for any that suits).
-    *("-fno-tree-sra", "-fno-finite-loops", "-fno-tree-loop-distribute-patterns", "-fno-tree-fre"),
+    # never set (-ftree-fre, and from g++ 13 on -ftree-ccp, take it for any that suits).
+    *("-fno-tree-sra", "-fno-finite-loops", "-fno-tree-loop-distribute-patterns"),
+    *("-fno-tree-fre", "-fno-tree-ccp"),
     *("--param", "tsan-instrument-func-entry-exit=0", "-fstack-protector-strong"),
 ]
 _COMMON = [

@@ -40,8 +40,7 @@ WALLS = {
     "the log of the kernel": LIBC + "print('refused', libc.klogctl(3, ctypes.c_buffer(99), 99))",
     "sockets of other kinds": "import socket\nfor kind in (16, 17, 29, 31, 38, 40):\n"
     "    try: socket.socket(kind, socket.SOCK_RAW)\n    except OSError: print('refused', -1)",
-    "what others have": IMPORTS
-    + "for path in ('/proc/1/mem', '/proc/kcore', '/proc/kallsyms',"
+    "what others have": IMPORTS + "for path in ('/proc/1/mem', '/proc/kcore', '/proc/kallsyms',"
     " '/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/proc/self/oom_score_adj'):\n"
     "    try: open(path, 'w').write('-1000'); print('written')\n"
     "    except OSError: print('refused', -1)",
