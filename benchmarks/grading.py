@@ -148,7 +148,7 @@ def judged_before(folder: Path, submissions: int, distinct: int = 24) -> None:
     for number in range(distinct, submissions):
         old, new = f"student{number % distinct:03}", f"student{number:03}"
         shutil.copytree(folder / "submitted" / old, folder / "submitted" / new)
-        shutil.copy(reports / f"{old}.judged.json", reports / f"{new}.judged.json")
+        shutil.copy(reports / f"{old}.judged", reports / f"{new}.judged")
 
 
 def entering(folder: Path, few: int, many: int) -> dict[str, float]:
@@ -268,7 +268,8 @@ def main() -> None:
             "A submission in its worker, medians: kernel ready {kernel:.2f} s, its cells "
             "{cells:.2f} s, the tasks judged {tasks:.2f} s, in all {total:.2f} s.".format(**spent),
             f"Load of the machine at the end: {os.getloadavg()[1]:.1f} processes on "
-            f"{os.cpu_count()} cores.",
+            f"{os.cpu_count()} cores. Python's bytecode is kept from one process to the next"
+            f"{' in no grader here' if sys.dont_write_bytecode else ''}.",
         ]
         if options.otter:
             took, said = otter.graded(ours, NAME, options.otter, b)
