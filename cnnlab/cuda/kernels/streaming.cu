@@ -4,7 +4,7 @@
 // first and last lane only lend their pixels to their neighbours, by shuffles. The warp walks down the image, and asks
 // for the next row before it works on this one. A pixel that sits in a register is used for all K rows of outputs that
 // need it, and only neighbouring warps ask for it again: what the kernel moves is nearly what a copy moves. The filter
-// is a constant operand of the multiplications, which costs no load. On an H100: 0.90 of a copy at K = 3 and 5, 0.85 at 7.
+// is a constant operand of the multiplications, which costs no load. On an H100: 0.90 of a copy at K = 3, 5; 0.85 at 7.
 __constant__ float filter[15 * 15];
 
 // Four pixels of row r from column col on, zeros outside of the image. Rows of WHOLE fours start at multiples of 16
