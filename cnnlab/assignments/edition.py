@@ -17,15 +17,14 @@ import torch
 
 from cnnlab.assignments.sealed import opened, seal
 from cnnlab.assignments.variant import variant_of
-from cnnlab.checks import wire
+from cnnlab.answers import Refused, wire
 from cnnlab.checks.compare import difference
-from cnnlab.checks.runner import Refused
 from cnnlab.checks.task import Case, Misconception, Task, TasksError, seed_for
 
 __all__ = ["MAX_BYTES", "SUFFIX", "read_edition", "write_edition"]
 
 SUFFIX = ".checks"
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 2**20
 _CODE = {"reference", "cases", "misconceptions", "examine", "explain"}
 

@@ -26,7 +26,7 @@ import cnnlab
 from cnnlab.assignments.course import exchanged, pieces, tasks_from
 from cnnlab.assignments.edition import SUFFIX, write_edition
 from cnnlab.checks.judge import judge
-from cnnlab.checks.runner import answer
+from cnnlab.answers import answer
 from cnnlab.checks.task import Task, TasksError, seed_for
 
 __all__ = ["Prepare", "meeting"]

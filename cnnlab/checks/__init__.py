@@ -1,8 +1,7 @@
 """Checking answers: what a task is, and how an answer to it is judged."""
 
-from cnnlab.checks import wire
+from cnnlab.answers import answer, wire
 from cnnlab.checks.judge import Verdict, judge
-from cnnlab.checks.runner import answer
 from cnnlab.checks.task import (
     CannotJudge,
     Case,
@@ -30,13 +29,13 @@ __all__ = [
 def examine(task: Task, namespace: dict) -> Verdict:
     """Judge in this process what ``namespace`` holds, with questions from the public seed.
 
-    The answers take the same way through :mod:`cnnlab.checks.wire` as while grading, so
+    The answers take the same way through :mod:`cnnlab.answers.wire` as while grading, so
     that both modes judge alike.
     """
     cases = task.make_cases(seed_for(task.id))
     report = answer(task.kind, task.entry, task.questions(cases), namespace)
     try:
-        report = wire.unpack(wire.pack(report))
+        report = wire.unpack(*wire.pack(report))
     except wire.WireError as error:
         report = {"status": "unusable", "message": str(error)}
 

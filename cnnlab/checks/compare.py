@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from cnnlab.checks.wire import Opaque
+from cnnlab.answers.wire import Opaque
 
 __all__ = ["describe", "difference", "record_difference", "show", "size_of"]
 
@@ -116,8 +116,8 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
 def record_difference(expected: dict, given, rtol: float, atol: float) -> str | None:
     """How what was observed of an answer differs from what is expected, in one sentence.
 
-    Both are records as :mod:`cnnlab.checks.observe` makes them. The output comes first; the rest is
-    told only where the output is right.
+    Both are records as :mod:`cnnlab.answers.observe` makes them. The output comes first; the rest
+    is told only where the output is right.
     """
     if not isinstance(given, dict):
         return f"expected a record, got {describe(given)}"

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
+from cnnlab.answers import ALONE, Refused
 from cnnlab.checks import source_rules, weights
 from cnnlab.checks.compare import describe, difference, record_difference, show, size_of
 from cnnlab.checks.hints import advice, general_hint
-from cnnlab.checks.runner import ALONE, Refused
 from cnnlab.checks.task import Case, Misconception, Task
 
 __all__ = ["Part", "Verdict", "judge"]
@@ -89,7 +89,7 @@ def judge(task: Task, cases: list[Case], report: dict, *, reveal: bool) -> Verdi
     Parameters
     ----------
     report : dict
-        What :func:`cnnlab.checks.runner.answer` gave, possibly forged: only its plain
+        What :func:`cnnlab.answers.answer` gave, possibly forged: only its plain
         values count.
     reveal : bool
         Whether the smallest failing case may be shown with its numbers (while learning),

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from cnnlab.checks.observe import MODULE
-from cnnlab.checks.runner import ask
+from cnnlab.answers import MODULE, ask
 
 __all__ = ["CannotJudge", "Case", "Finding", "Misconception", "Task", "TasksError", "seed_for"]
 
@@ -34,7 +33,7 @@ class Case:
     part : str
         Which of the task's parts it counts for (a key of ``Task.points``).
     args, kwargs
-        What the entry is called with: plain values, as :mod:`cnnlab.checks.wire` has them.
+        What the entry is called with: plain values, as :mod:`cnnlab.answers.wire` has them.
     note : str
         What is special about this case, for the feedback: ``"an image of one row"``.
     inputs : tuple

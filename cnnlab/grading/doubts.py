@@ -20,7 +20,7 @@ def doubt(task: Task, report: dict, tree: ast.AST | None) -> str:
     Parameters
     ----------
     report : dict
-        What :func:`cnnlab.checks.runner.answer` gave.
+        What :func:`cnnlab.answers.answer` gave.
     tree : ast.AST or None
         The definition of the entry, where the notebook has one.
     """

@@ -37,10 +37,11 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import Bool, Integer, Unicode
 
+from cnnlab.answers import wire
 from cnnlab.assignments import load_tasks
 from cnnlab.assignments.reading import MAX_NODES, plain_python
 from cnnlab.assignments.variant import variant_of
-from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for, wire
+from cnnlab.checks import CannotJudge, Case, Task, Verdict, judge, seed_for
 from cnnlab.grading import intake, pages, tampering, zygote
 from cnnlab.grading.doubts import definitions, doubt
 from cnnlab.grading.key import course_key
@@ -427,7 +428,7 @@ class JudgeOutside(Execute):
             self.record["timed_out"].append(task.id)
             return _unusable(f"the notebook took longer than {self.notebook_seconds} s")
         call = f"answer_mail({task.kind!r}, {task.entry!r})"
-        code = f"__import__('cnnlab.grading.mailbox', fromlist=['mailbox']).{call}"
+        code = f"__import__('cnnlab.answers.mailbox', fromlist=['mailbox']).{call}"
         aside, answers = await self._correspond(code, task.questions(cases), index)
         if self.timed_out:
             self.record["timed_out"].append(task.id)

@@ -97,6 +97,14 @@ class WarmProvisioner(LocalProvisioner):
                 return
             await asyncio.sleep(0.005)
 
+    async def kill(self, restart: bool = False) -> None:
+        """Jupyter would look only after a tenth of a second whether it has ended."""
+        await super().kill(restart)
+        for _ in range(40):
+            if self.process is None or self.process.poll() is not None:
+                return
+            await asyncio.sleep(0.005)
+
     async def wait(self) -> int | None:
         while self.process and self.process.poll() is None:
             await asyncio.sleep(0.005)
@@ -123,7 +131,8 @@ class SandboxProvisioner(WarmProvisioner):
     mail: socket.socket | None = None
 
     def _policy(self, cwd: str) -> sandbox.Policy:
-        environment = {k: os.environ[k] for k in zygote.PASSED_ON if k in os.environ}
+        environment = {"OMP_NUM_THREADS": "1"}  # each core has a submission of its own
+        environment |= {k: os.environ[k] for k in zygote.PASSED_ON if k in os.environ}
         environment |= {
             "PATH": os.pathsep.join([os.path.join(sys.prefix, "bin"), "/usr/bin", "/bin"]),
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",

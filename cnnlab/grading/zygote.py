@@ -347,7 +347,7 @@ def _become_a_kernel(
     import numpy as np
     import torch
 
-    from cnnlab.grading import mailbox
+    from cnnlab.answers import mailbox
 
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mutation import mutants, source_mutants
 
+from cnnlab.answers import answer
 from cnnlab.assignments import load_tasks
 from cnnlab.assignments.course import load_module
 from cnnlab.checks import Task, Verdict, judge, seed_for
-from cnnlab.checks.runner import answer
 from cnnlab.checks.task import READ
 
 ROOT = Path(__file__).parents[2]

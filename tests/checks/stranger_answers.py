@@ -18,8 +18,8 @@ import nbformat
 from filelock import FileLock
 from grader_quality import BY_ID, KEYS, ROOT, questions
 
+from cnnlab.answers import answer
 from cnnlab.checks import judge
-from cnnlab.checks.runner import answer
 
 HERE = Path(__file__).parent / "strangers"
 sys.path.insert(0, str(HERE))

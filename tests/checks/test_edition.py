@@ -12,11 +12,11 @@ import pytest
 from grader_quality import ASSIGNMENTS, BY_ID, TASKS, right_answers
 from test_judge import DOUBLE, NUMBERS
 
+from cnnlab.answers import answer, wire
 from cnnlab.assignments import get_task, load_tasks, tasks_from
 from cnnlab.assignments.edition import FORMAT, MAX_BYTES, read_edition, write_edition
 from cnnlab.assignments.sealed import Sealed, opened, seal
-from cnnlab.checks import TasksError, judge, seed_for, wire
-from cnnlab.checks.runner import answer
+from cnnlab.checks import TasksError, judge, seed_for
 from cnnlab.checks.task import READ
 
 FOLDER = {task_id: folder for folder in ASSIGNMENTS for task_id in load_tasks(folder)}

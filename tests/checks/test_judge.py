@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from cnnlab.answers import answer
 from cnnlab.assignments import get_task
 from cnnlab.checks import Case, Misconception, Task, examine, judge, seed_for
-from cnnlab.checks.runner import answer
 
 
 def double_cases(rng):

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from cnnlab import sandbox
+from cnnlab.answers import answer
 from cnnlab.assignments import load_tasks, sources
 from cnnlab.assignments.course import load_module
 from cnnlab.assignments.kernels import altered_source
 from cnnlab.checks import CannotJudge, examine, judge, seed_for
-from cnnlab.checks.runner import answer
 from cnnlab.cuda import CompilerMissing, compiler
 
 pytestmark = pytest.mark.skipif(

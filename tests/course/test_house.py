@@ -17,7 +17,7 @@ FLOORS = [
     {"shapes", "data", "device", "progress", "sandbox"},
     {"models", "layers", "cost"},
     {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
-    {"cli", "__main__", "doctor", "grading", "checks", "assignments"},
+    {"cli", "__main__", "doctor", "grading", "checks", "answers", "assignments"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 

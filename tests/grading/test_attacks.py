@@ -65,7 +65,7 @@ LAST = {  # cells after everything
 OUTPUT = "def output_size(n, k, padding=0, stride=1):\n    {}\n"
 RIGHT = "return (n + 2 * padding - k) // stride + 1"
 FORGE = (
-    "import cnnlab.grading.mailbox as mailbox, cnnlab.checks.wire as wire, numpy as np\n"
+    "import cnnlab.answers.mailbox as mailbox, cnnlab.answers.wire as wire, numpy as np\n"
     "def forged(kind, entry, honest=mailbox.answer_mail):\n"
     "    if entry != 'output_size': return honest(kind, entry)\n"
     "    _, answers = mailbox.letter()\n"

@@ -31,7 +31,7 @@ def own():
 CHILD = IMPORTS + "for i in range(2):\n    if os.fork() == 0:\n"
 CHILD += "        held = [b'1' * (1 << 20) for _ in range(1000)]\n        time.sleep(60)"
 MAIL = (
-    "import os, socket, cnnlab.grading.mailbox as m\ns = socket.socket(fileno=os.dup(m.handle))\n"
+    "import os, socket, cnnlab.answers.mailbox as m\ns = socket.socket(fileno=os.dup(m.handle))\n"
 )
 WALLS = {
     "semaphores": LIBC + "print('refused', libc.semget(0, 32000, 0o600))",

@@ -6,8 +6,8 @@ from dataclasses import replace
 import nbformat
 import pytest
 
+from cnnlab.answers import answer
 from cnnlab.checks import Case, Task
-from cnnlab.checks.runner import answer
 from cnnlab.grading.doubts import definitions
 from cnnlab.grading.outside import JudgeOutside
 

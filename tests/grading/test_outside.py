@@ -110,7 +110,7 @@ TRICKS = {
         "import torch; torch.allclose = torch.equal = lambda *a, **k: True\n" + WRONG.format("0")
     ),
     "a forged report": (
-        "import cnnlab.grading.mailbox as m, cnnlab.checks.wire as w\n"
+        "import cnnlab.answers.mailbox as m, cnnlab.answers.wire as w\n"
         "honest = m.answer_mail\n"
         "def forged(kind, entry):\n"
         "    if entry != 'output_size': return honest(kind, entry)\n"

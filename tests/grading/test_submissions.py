@@ -124,7 +124,7 @@ TRICKS = {
     "torch.allclose = torch.equal = numpy.allclose = lambda *a, **k: True\n"
     "c.difference = j.difference = lambda *a, **k: None\n"
     "cnnlab.checks.check = lambda name: 8.0\n",
-    "16 a thread beside": "import threading, time, cnnlab.checks.runner as r\n"
+    "16 a thread beside": "import threading, time, cnnlab.answers.runner as r\n"
     "def beside():\n"
     "    while True:\n"
     "        globals()['output_size'] = lambda *a, **k: 3\n"
@@ -206,7 +206,7 @@ TRICKS = {
     "            except OSError: pass\n"
     "        time.sleep(0)\n"
     "threading.Thread(target=watch, daemon=True).start()\n",
-    "xx the mailbox closed": "import os, cnnlab.grading.mailbox as m\nos.close(m.handle)\n",
+    "xx the mailbox closed": "import os, cnnlab.answers.mailbox as m\nos.close(m.handle)\n",
     "xx memory searched": "import gc\n"
     "tasks = [o for o in gc.get_objects() if type(o).__name__ == 'Task']\n"
     "def output_size(n, k, padding=0, stride=1):\n"

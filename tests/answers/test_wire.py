@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.checks import wire
+from cnnlab.answers import wire
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -34,7 +34,7 @@ def same(a, b) -> bool:
 
 @given(plain)
 def test_plain_values_come_back_with_their_types(value):
-    assert same(wire.unpack(wire.pack(value)), value)
+    assert same(wire.unpack(*wire.pack(value)), value)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,16 @@ def test_tensors_keep_values_shape_and_dtype(tmp_path, dtype, shape):
     assert torch.equal(back, value)
 
 
+def test_bytes_of_an_array_that_look_like_an_archive_are_no_members(tmp_path):
+    value = np.frombuffer(b"PK\1\2PK\5\6" * 20, np.uint8)
+    wire.save(tmp_path / "a.npz", value)
+    assert np.array_equal(wire.load(tmp_path / "a.npz"), value)
+
+
 def test_views_and_transposes_come_back_as_they_look():
     value = torch.arange(12).reshape(3, 4).T[::2]
-    assert torch.equal(wire.unpack(wire.pack(value)), value)
-    assert np.array_equal(wire.unpack(wire.pack(value.numpy())), value.numpy())
+    assert torch.equal(wire.unpack(*wire.pack(value)), value)
+    assert np.array_equal(wire.unpack(*wire.pack(value.numpy())), value.numpy())
 
 
 def test_an_object_leaves_only_its_type_name_behind():
@@ -62,8 +68,8 @@ def test_an_object_leaves_only_its_type_name_behind():
         def __eq__(self, other):
             return True
 
-    assert wire.unpack(wire.pack([AlwaysEqual()])) == [wire.Opaque("AlwaysEqual")]
-    assert wire.unpack(wire.pack(np.array([AlwaysEqual()]))) == wire.Opaque("ndarray")
+    assert wire.unpack(*wire.pack([AlwaysEqual()])) == [wire.Opaque("AlwaysEqual")]
+    assert wire.unpack(*wire.pack(np.array([AlwaysEqual()]))) == wire.Opaque("ndarray")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,6 @@ def test_an_object_leaves_only_its_type_name_behind():
         ("x" * wire.MAX_BYTES, "larger than 64 MiB"),
         ([0] * (wire.MAX_NODES + 1), "more than 100,000 elements"),
         (2**300, "more than 77 digits"),
-        ([np.array(i) for i in range(wire.MAX_ARRAYS + 1)], "more than 20,000 arrays"),
     ],
 )
 def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
@@ -104,7 +109,7 @@ def test_reading_does_not_wait_for_a_pipe(tmp_path):
 
 
 def test_reading_unpacks_no_pickle(tmp_path):
-    np.savez(tmp_path / "p.npz", tree=np.array([{"is": "str"}], dtype=object))
+    np.savez(tmp_path / "p.npz", tree=np.array([{"is": "str"}], dtype=object), data=np.zeros(0))
     with pytest.raises(wire.WireError, match="cannot be read"):
         wire.load(tmp_path / "p.npz")
 
@@ -112,6 +117,7 @@ def test_reading_unpacks_no_pickle(tmp_path):
 def test_reading_unpacks_no_bomb(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("tree.npy", b"\0" * (2 * wire.MAX_BYTES + 1))
+        archive.writestr("data.npy", b"")
     assert (tmp_path / "bomb.npz").stat().st_size < 2**20
     with pytest.raises(wire.WireError, match="larger than"):
         wire.load(tmp_path / "bomb.npz")
@@ -123,20 +129,23 @@ def test_one_array_in_many_places_is_stored_once_and_cannot_fill_the_memory(tmp_
     assert (tmp_path / "a.npz").stat().st_size < 5 * 2**20
     one, other = wire.load(tmp_path / "a.npz")
     assert torch.equal(one, other) and one.data_ptr() != other.data_ptr()
-    tree = b"[" + b",".join([b'{"array":"a0"}'] * 200) + b"]"
-    forged = {"a0": image.numpy(), "tree": np.frombuffer(tree, np.uint8)}
+    tree, data = wire.pack(image)
     with pytest.raises(wire.WireError, match="larger than"):
-        wire.unpack(forged)
+        wire.unpack(b"[" + b",".join([tree] * 200) + b"]", data)
+
+
+def forge(path, tree: bytes, data: bytes = b"") -> None:
+    np.savez(path, tree=np.frombuffer(tree, np.uint8), data=np.frombuffer(data, np.uint8))
 
 
 def test_reading_makes_no_lists_and_no_members_without_end(tmp_path):
-    np.savez(tmp_path / "l.npz", tree=np.frombuffer(b"[" + b"[]," * 2_000_000 + b"0]", np.uint8))
+    forge(tmp_path / "l.npz", b"[" + b"[]," * 2_000_000 + b"0]")
     with pytest.raises(wire.WireError, match="more than 100,000 elements"):
         wire.load(tmp_path / "l.npz")
     with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
-        for number in range(wire.MAX_ARRAYS + 2):
+        for number in range(20_000):
             archive.writestr(str(number), b"")
-    with pytest.raises(wire.WireError, match="more than 20,000 arrays"):
+    with pytest.raises(wire.WireError, match="not in the expected form"):
         wire.load(tmp_path / "m.npz")
 
 
@@ -145,7 +154,18 @@ def test_reading_makes_no_lists_and_no_members_without_end(tmp_path):
     [
         b"{",
         b'{"tensor": "a0", "dtype": "float32"}',
-        b'{"tensor": "tree", "dtype": "save"}',
+        b'{"tensor": ["<f4", [2], 0], "dtype": "save"}',
+        b'{"array": ["<f4", [2], -4]}',
+        b'{"array": ["<f4", [-1], 0]}',
+        b'{"array": ["<f4", [3], 0]}',
+        b'{"array": ["<f4", [1], 8]}',
+        b'{"array": ["<f4", [4611686018427387904, 4], 0]}',
+        b'{"array": ["<f4", [1.0], 0]}',
+        b'{"array": ["|O", [1], 0]}',
+        b'{"array": ["<f4,<f4", [1], 0]}',
+        b'{"array": ["<M8[s]", [1], 0]}',
+        b'{"array": ["<f4", 2, 0]}',
+        b'{"array": ["<f4", [2]]}',
         b'{"code": 3}',
         b'{"tuple": 3}',
         b'{"dict": [[[], 3]]}',
@@ -153,6 +173,6 @@ def test_reading_makes_no_lists_and_no_members_without_end(tmp_path):
     ],
 )
 def test_reading_refuses_a_forged_tree(tmp_path, tree):
-    np.savez(tmp_path / "f.npz", tree=np.frombuffer(tree, np.uint8))
+    forge(tmp_path / "f.npz", tree, data=bytes(8))
     with pytest.raises(wire.WireError, match="form|unknown kind"):
         wire.load(tmp_path / "f.npz")

@@ -1,6 +1,6 @@
 """What an answer does, beside what it returns: how a module learns, and how a function works.
 
-All of it runs on the student's side, like :mod:`cnnlab.checks.runner`, and is judged elsewhere.
+All of it runs on the student's side, like :mod:`cnnlab.answers.runner`, and is judged elsewhere.
 """
 
 import contextlib

@@ -1,14 +1,16 @@
 """Plain values on their way between a trusted process and a student's: arrays in, arrays out.
 
-A value is packed into a ``.npz`` archive of plain arrays (no pickle) plus a JSON tree that
-says how they fit together. Only what has a fixed meaning on both sides passes: None, bool,
-int, float, str, NumPy arrays, torch tensors, and lists, tuples and dicts of these. Any other
-object stays behind as an :class:`Opaque` that carries its type's name alone, so nothing that
-a student defines (an ``__eq__`` that is always true, say) ever reaches the judge.
+A value is packed into two runs of bytes: a JSON tree that says how it is built, and the elements
+of its arrays, to which the tree points. A file of them is a ``.npz`` archive; no pickle is in it.
+Only what has a fixed meaning on both sides passes: None, bool, int, float, str, NumPy arrays,
+torch tensors, and lists, tuples and dicts of these. Any other object stays behind as an
+:class:`Opaque` that carries its type's name alone, so nothing that a student defines (an
+``__eq__`` that is always true, say) ever reaches the judge.
 """
 
 import io
 import json
+import math
 import os
 import stat
 import zipfile
@@ -22,9 +24,9 @@ import torch
 __all__ = ["MAX_BYTES", "Opaque", "WireError", "load", "pack", "save", "unpack"]
 
 MAX_BYTES = 64 * 2**20
-MAX_NODES, MAX_ARRAYS = 100_000, 20_000
-MAX_DEPTH = 20
-_TREE = "tree"
+MAX_NODES, MAX_DEPTH = 100_000, 20
+_PARTS = ("tree", "data")
+_NUMBERS = "biufc"  # NumPy's kinds
 
 
 class WireError(ValueError):
@@ -38,16 +40,17 @@ class Opaque:
     type_name: str
 
 
-def pack(value) -> dict[str, np.ndarray]:
-    """Turn ``value`` into named plain arrays, of which equal ones are one.
+def pack(value) -> tuple[bytes, bytes]:
+    """Turn ``value`` into its tree and its arrays' elements; of equal arrays one is stored.
 
     Raises
     ------
     WireError
         If it is larger than ``MAX_BYTES``, nested too deep, or has too many elements.
     """
-    arrays: dict[str, np.ndarray] = {}
-    names: dict[tuple, str] = {}
+    elements: list[bytes] = []
+    places: dict[tuple[str, bytes], int] = {}
+    end = 0
     budget = [MAX_BYTES, MAX_NODES]
 
     def spend(size: int) -> None:
@@ -58,13 +61,14 @@ def pack(value) -> dict[str, np.ndarray]:
         if budget[1] < 0:
             raise WireError(f"the value has more than {MAX_NODES:,} elements outside arrays")
 
-    def named(data: np.ndarray) -> str:
-        content = data.dtype.str, data.shape, data.tobytes()
-        name = names.setdefault(content, f"a{len(names)}")
-        if len(names) > MAX_ARRAYS:
-            raise WireError(f"the value has more than {MAX_ARRAYS:,} arrays")
-        arrays[name] = np.ascontiguousarray(data).reshape(data.shape)
-        return name
+    def stored(data: np.ndarray) -> list:
+        nonlocal end
+        kind, content = data.dtype.str, data.tobytes()
+        place = places.setdefault((kind, content), end)
+        if place == end:
+            elements.append(content)
+            end += len(content)
+        return [kind, list(data.shape), place]
 
     def walk(item, depth: int):
         if depth > MAX_DEPTH:
@@ -76,14 +80,14 @@ def pack(value) -> dict[str, np.ndarray]:
             plain = item.detach().to("cpu").resolve_conj().resolve_neg()
             dtype = str(plain.dtype).removeprefix("torch.")
             try:
-                return {"tensor": named(plain.numpy()), "dtype": dtype}
+                return {"tensor": stored(plain.numpy()), "dtype": dtype}
             except TypeError:  # bfloat16 and the float8s have no NumPy twin
-                return {"tensor": named(plain.float().numpy()), "dtype": dtype}
-        if isinstance(item, np.generic) and item.dtype.kind in "biufc":
+                return {"tensor": stored(plain.float().numpy()), "dtype": dtype}
+        if isinstance(item, np.generic) and item.dtype.kind in _NUMBERS:
             return walk(item.item(), depth + 1)
-        if isinstance(item, np.ndarray) and item.dtype.kind in "biufc":
+        if isinstance(item, np.ndarray) and item.dtype.kind in _NUMBERS:
             spend(item.nbytes)
-            return {"array": named(item)}
+            return {"array": stored(item)}
         spend(4 * len(item) if isinstance(item, str) else 8)
         if item is None or isinstance(item, bool):
             return item
@@ -105,25 +109,29 @@ def pack(value) -> dict[str, np.ndarray]:
         return {"opaque": type(item).__name__[:80]}
 
     tree = json.dumps(walk(value, 0), separators=(",", ":"))
-    return arrays | {_TREE: np.frombuffer(tree.encode(), dtype=np.uint8)}
+    return tree.encode(), b"".join(elements)
 
 
-def unpack(arrays: dict[str, np.ndarray]):
+def unpack(tree: bytes, data: bytes):
     """The value that :func:`pack` packed; tensors come back on the CPU.
 
     Raises
     ------
     WireError
-        If the arrays do not hold what ``pack`` would have written.
+        If they are not what ``pack`` would have written.
     """
     left = 2 * MAX_BYTES  # one array may stand in many places
 
-    def copy(name: str) -> np.ndarray:
+    def stored(kind: str, shape: list, place: int) -> np.ndarray:
         nonlocal left
-        left -= arrays[name].nbytes
+        dtype = np.dtype(kind)
+        if dtype.kind not in _NUMBERS or min(shape, default=0) < 0:
+            raise WireError("it holds an unknown kind of value")
+        found = np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
+        left -= found.nbytes
         if left < 0:
             raise WireError(f"the value is larger than {MAX_BYTES // 2**20} MiB")
-        return np.array(arrays[name])
+        return found.copy()
 
     def build(node, depth: int):
         if depth > MAX_DEPTH:
@@ -131,10 +139,10 @@ def unpack(arrays: dict[str, np.ndarray]):
         if isinstance(node, list):
             return [build(child, depth + 1) for child in node]
         match node:
-            case {"tensor": name, "dtype": dtype}:
-                return torch.from_numpy(copy(name)).to(getattr(torch, dtype))
-            case {"array": name}:
-                return copy(name)
+            case {"tensor": place, "dtype": dtype}:
+                return torch.from_numpy(stored(*place)).to(getattr(torch, dtype))
+            case {"array": place}:
+                return stored(*place)
             case {"complex": [real, imaginary]}:
                 return complex(real, imaginary)
             case {"tuple": items}:
@@ -148,7 +156,6 @@ def unpack(arrays: dict[str, np.ndarray]):
         return node
 
     try:
-        tree = bytes(arrays[_TREE])
         if tree.count(b"[") + tree.count(b"{") + tree.count(b",") > 20 * MAX_NODES:
             raise WireError(f"the value has more than {MAX_NODES:,} elements outside arrays")
         return build(json.loads(tree), 0)
@@ -160,7 +167,8 @@ def unpack(arrays: dict[str, np.ndarray]):
 
 def save(file: str | os.PathLike | int, value, *, compressed: bool = False) -> None:
     """Write ``value`` as a ``.npz`` archive to a new file, or to an open descriptor."""
-    arrays = pack(value)
+    parts = zip(_PARTS, pack(value), strict=True)
+    arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts}
     with open(file, "wb" if isinstance(file, int) else "xb") as stream:
         (np.savez_compressed if compressed else np.savez)(stream, **arrays)
 
@@ -190,16 +198,20 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
     if content.getbuffer().nbytes > 2 * MAX_BYTES:
         raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        if content.getvalue().count(b"PK\1\2") > MAX_ARRAYS + 1:  # one a member
-            raise WireError(f"{what} has more than {MAX_ARRAYS:,} arrays")
+        # A directory without end is not read. Each member's entry begins like this, and so may
+        # some elements of an array.
+        if content.getvalue().count(b"PK\1\2") > 100:
+            raise WireError(f"{what} is not in the expected form")
         with zipfile.ZipFile(content) as archive:
+            if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _PARTS):
+                raise WireError(f"{what} is not in the expected form")
             if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
                 raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
         content.seek(0)
         with np.load(content, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            tree, data = (archive[name].tobytes() for name in _PARTS)
     except WireError:
         raise
     except Exception as error:
         raise WireError(f"{what} cannot be read ({error})") from None
-    return unpack(arrays)
+    return unpack(tree, data)

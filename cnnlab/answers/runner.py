@@ -13,10 +13,11 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from cnnlab.checks import weights, wire
-from cnnlab.checks.observe import Refused, Watch, look_at_function, look_at_module
+from cnnlab.answers import wire
+from cnnlab.answers.networks import told
+from cnnlab.answers.observe import Refused, Watch, look_at_function, look_at_module
 
-__all__ = ["Refused", "answer", "ask"]
+__all__ = ["ALONE", "answer", "ask"]
 
 
 NOTHING = {"args": (), "kwargs": {}}
@@ -36,7 +37,7 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     Parameters
     ----------
     questions : list of dict
-        As :meth:`cnnlab.checks.task.Case.question` gives them.
+        As :meth:`cnnlab.checks.Case.question` gives them.
     namespace : dict
         The notebook's global names.
 
@@ -52,7 +53,7 @@ def answer(kind: str, entry: str, questions: list, namespace: dict) -> dict:
     if kind in ("value", "source"):
         return {"status": "answered", "answers": [_packed(found)]}
     if kind == "weights":
-        return {"status": "answered", "answers": [_call(lambda: weights.told(found), NOTHING)]}
+        return {"status": "answered", "answers": [_call(lambda: told(found), NOTHING)]}
     if not callable(found):
         return {"status": "not callable", "type": type(found).__name__}
     answers = [_call(found, question) for question in questions]
@@ -79,7 +80,7 @@ def _call(found: Callable, question: dict) -> dict:
 
 
 def _answered(found: Callable, question: dict, watch) -> dict:
-    before = _content(question)
+    before = wire.pack(question)
     question = copy.deepcopy(question)
     silence = _Silence()
     try:
@@ -92,12 +93,8 @@ def _answered(found: Callable, question: dict, watch) -> dict:
     except BaseException as error:
         return _error(error)
     result = _packed(value)
-    result["mutated"] = _content(question) != before
+    result["mutated"] = wire.pack(question) != before
     return result
-
-
-def _content(value) -> dict:
-    return {name: (a.shape, a.tobytes()) for name, a in wire.pack(value).items()}
 
 
 def _packed(value) -> dict:

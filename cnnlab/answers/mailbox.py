@@ -3,8 +3,7 @@
 import os
 import socket
 
-from cnnlab.checks import wire
-from cnnlab.checks.runner import answer
+from cnnlab.answers import answer, wire
 
 __all__ = ["answer_mail", "letter"]
 
@@ -19,7 +18,7 @@ def letter() -> tuple[int, int]:
 
 
 def answer_mail(kind: str, entry: str) -> None:
-    """Like :func:`cnnlab.checks.runner.answer`, from and to the files in the mailbox."""
+    """Like :func:`cnnlab.answers.answer`, from and to the files in the mailbox."""
     from IPython import get_ipython
 
     questions, answers = letter()
