@@ -109,6 +109,11 @@ def test_constraints_fix_a_version_in_each_range(requirement):
     assert requirement.specifier.contains(exact)
 
 
+def test_no_process_compiles_a_grammar_to_read_a_notebook():
+    """Later jsonschemas bring a parser of addresses: 1.2 s for each process that imports them."""
+    assert not {"rfc3987-syntax", "lark"} & set(constrained())
+
+
 def test_the_ranges_admit_what_lab_machines_hold():
     ranges = {r.name: r.specifier for r in required()}
     assert ranges["torch"].contains("2.11.0") and not ranges["torch"].contains("2.10.0")
