@@ -4,9 +4,9 @@ TORCH    ?=
 BIN      := .venv/bin
 SET_UP   := "$(PYTHON)" set_up.py --torch '$(TORCH)'
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Their kernels are forks of a process that has imported torch, as on the hub.
-NOTEBOOKS = CNNLAB_DEVICE=cpu JUPYTER_DEFAULT_PROVISIONER_NAME=cnnlab-warm $(PYTEST) --dist loadscope --nbval-cell-timeout=120
+NOTEBOOKS = CNNLAB_DEVICE=cpu JUPYTER_DEFAULT_PROVISIONER_NAME=cnnlab-warm $(PYTEST) --nbval --nbval-cell-timeout=120
 HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py LICENSE
 STUDENTS := README.md Makefile etc/jupyter/labconfig/page_config.json \
@@ -35,13 +35,12 @@ hub:  ## a JupyterHub with the course, three accounts and automatic grading, for
 	@PORT=$(PORT) TORCH=$(TORCH) "$(PYTHON)" deploy/hub/start.py $(HANDOUT) $(STUDENTS)
 
 test: lint  ## set up, then run all tests but the slow ones
-	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
-	$(call stage,lectures give their stored outputs,$(NOTEBOOKS) --nbval lectures)
-	$(call stage,solutions run,$(NOTEBOOKS) --nbval-lax solutions)
+	$(call stage,unit and course tests,$(PYTEST) -m 'not slow and not gpu' tests)
+	$(call stage,lectures give their stored outputs and solutions run,$(NOTEBOOKS) lectures solutions)
 
 test-slow: setup  ## the proofs that take minutes
 	@$(SET_UP) hub
-	$(call stage,slow tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu' tests)
+	$(call stage,slow tests,$(PYTEST) -m 'slow and not gpu' tests)
 
 test-gpu:  ## the tests that need a GPU, with a Python that has torch, pytest and hypothesis (PYTHON=python3)
 	"$(PYTHON)" -m benchmarks.gpu tests
