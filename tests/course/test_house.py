@@ -81,10 +81,12 @@ def test_computing_needs_no_notebook():
     code = (
         "import sys\n"
         "for name in ('IPython', 'ipywidgets', 'nbgrader', 'nbformat'): sys.modules[name] = None\n"
-        "import cnnlab.checks, cnnlab.plotting, cnnlab.data, cnnlab.experiments"
+        "import cnnlab.checks, cnnlab.plotting, cnnlab.data, cnnlab.experiments, torch\n"
+        "print(cnnlab.plotting.explore_convolution(torch.eye(4)).picture)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Step 1 of 16. The filter")
 
 
 def pyproject() -> dict:
