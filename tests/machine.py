@@ -4,6 +4,7 @@ And tests take no longer than they must.
 """
 
 import atexit
+import contextlib
 import functools
 import gc
 import os
@@ -62,9 +63,25 @@ def _skip_without_compiler():
         raise
 
 
+@contextlib.contextmanager
+def _as_on_the_hub():
+    """A notebook's kernel is a fork of a process that has imported torch."""
+    from jupyter_client.provisioning import KernelProvisionerFactory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNLAB_DEVICE", "cpu")
+        patch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", "cnnlab-warm")
+        KernelProvisionerFactory.clear_instance()  # it asks once in a process
+        try:
+            yield
+        finally:
+            KernelProvisionerFactory.clear_instance()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    return (yield from _skip_without_compiler())
+    with _as_on_the_hub() if item.path.suffix == ".ipynb" else contextlib.nullcontext():
+        return (yield from _skip_without_compiler())
 
 
 @pytest.hookimpl(wrapper=True)
