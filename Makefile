@@ -5,7 +5,6 @@ BIN      := .venv/bin
 SET_UP   := "$(PYTHON)" set_up.py --torch '$(TORCH)'
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-NOTEBOOKS = --nbval --nbval-cell-timeout=120 lectures solutions
 HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py LICENSE
 STUDENTS := README.md Makefile etc/jupyter/labconfig/page_config.json \
@@ -34,7 +33,7 @@ hub:  ## a JupyterHub with the course, three accounts and automatic grading, for
 	@PORT=$(PORT) TORCH=$(TORCH) "$(PYTHON)" deploy/hub/start.py $(HANDOUT) $(STUDENTS)
 
 test: lint  ## set up, then run all tests but the slow ones: lectures give their stored outputs, solutions run
-	$(call stage,tests and notebooks,$(PYTEST) -m 'not slow and not gpu' tests $(NOTEBOOKS))
+	$(call stage,tests and notebooks,$(PYTEST) -m 'not slow and not gpu' --nbval --nbval-cell-timeout=120 tests lectures solutions)
 
 test-slow: setup  ## the proofs that take minutes
 	@$(SET_UP) hub
