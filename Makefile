@@ -4,9 +4,7 @@ TORCH    ?=
 BIN      := .venv/bin
 SET_UP   := "$(PYTHON)" set_up.py --torch '$(TORCH)'
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
-PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
-# Their kernels are forks of a process that has imported torch, as on the hub.
-NOTEBOOKS = CNNLAB_DEVICE=cpu JUPYTER_DEFAULT_PROVISIONER_NAME=cnnlab-warm $(PYTEST) --dist loadscope --nbval-cell-timeout=120
+PYTEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 HANDOUT  := assignments lectures cnnlab etc set_up.py pyproject.toml constraints.txt environment.yml \
             nbgrader_config.py LICENSE
 STUDENTS := README.md Makefile etc/jupyter/labconfig/page_config.json \
@@ -34,14 +32,12 @@ lab:  ## open JupyterLab on the course (LAB_ARGS=--no-browser prints its address
 hub:  ## a JupyterHub with the course, three accounts and automatic grading, for trying (PORT=8000)
 	@PORT=$(PORT) TORCH=$(TORCH) "$(PYTHON)" deploy/hub/start.py $(HANDOUT) $(STUDENTS)
 
-test: lint  ## set up, then run all tests but the slow ones
-	$(call stage,unit and course tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' tests)
-	$(call stage,lectures give their stored outputs,$(NOTEBOOKS) --nbval lectures)
-	$(call stage,solutions run,$(NOTEBOOKS) --nbval-lax solutions)
+test: lint  ## set up, then run all tests but the slow ones: lectures give their stored outputs, solutions run
+	$(call stage,tests and notebooks,$(PYTEST) -m 'not slow and not gpu' --nbval --nbval-cell-timeout=120 tests lectures solutions)
 
 test-slow: setup  ## the proofs that take minutes
 	@$(SET_UP) hub
-	$(call stage,slow tests,$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu' tests)
+	$(call stage,slow tests,$(PYTEST) -m 'slow and not gpu' tests)
 
 test-gpu:  ## the tests that need a GPU, with a Python that has torch, pytest and hypothesis (PYTHON=python3)
 	"$(PYTHON)" -m benchmarks.gpu tests

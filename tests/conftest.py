@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+collect_ignore = ["example_course"]  # its notebook is no part of this course
 # A command that shall see, and lose, nothing but its own starts a zygote of its own.
 ALONE = {"CNNLAB_ZYGOTE": ""}
 

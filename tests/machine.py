@@ -1,6 +1,12 @@
-"""What a machine lacks is no failure: the test that needs it is skipped and says what."""
+"""What a machine lacks is no failure: the test that needs it is skipped and says what.
 
+And tests take no longer than they must.
+"""
+
+import atexit
+import contextlib
 import functools
+import gc
 import os
 import re
 import shutil
@@ -18,6 +24,24 @@ JUDGED = re.compile(
 @functools.cache
 def _text(path):
     return path.read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Garbage is not sought in what is imported and collected: none of it ever goes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.unfreeze)
+
+
+def pytest_collectstart(collector):
+    """nbval compares with the outputs that a notebook stores; solutions have to run only."""
+    if hasattr(collector, "compare_outputs") and "solutions" in collector.nodeid.split("/"):
+        collector.compare_outputs = False
 
 
 def pytest_collection_modifyitems(items):
@@ -39,9 +63,25 @@ def _skip_without_compiler():
         raise
 
 
+@contextlib.contextmanager
+def _as_on_the_hub():
+    """A notebook's kernel is a fork of a process that has imported torch."""
+    from jupyter_client.provisioning import KernelProvisionerFactory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNLAB_DEVICE", "cpu")
+        patch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", "cnnlab-warm")
+        KernelProvisionerFactory.clear_instance()  # it asks once in a process
+        try:
+            yield
+        finally:
+            KernelProvisionerFactory.clear_instance()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    return (yield from _skip_without_compiler())
+    with _as_on_the_hub() if item.path.suffix == ".ipynb" else contextlib.nullcontext():
+        return (yield from _skip_without_compiler())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cnnlab.data import digits
+from cnnlab.data import ImageSet, digits
 from cnnlab.models import get_model
 from cnnlab.parallel import (
     Scaling,
@@ -22,6 +22,7 @@ from cnnlab.parallel import (
     ring_all_reduce,
     scaling,
 )
+from cnnlab.training import Recipe, fit
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,47 +97,51 @@ def test_a_ring_adds_up_and_sends_what_the_formula_says(processes, elements):
     assert sum(sent) / processes == pytest.approx(all_reduce_bytes(elements * 8, processes))
 
 
-def gradients_both_ways(images: torch.Tensor, labels: torch.Tensor) -> dict:
-    """In one start of the processes: those of DDP and those of FSDP."""
-    task = {"name": "lenet5", "options": {}, "images": images, "labels": labels}
-    return {strategy: gradients(strategy=strategy, **task) for strategy in ("ddp", "fsdp")}
-
-
-def test_two_processes_have_the_gradients_of_one():
-    """No batch norm, equal parts: the mean of the parts' gradients is the whole's."""
-    data = digits("test", 32)
-    images, labels = data.images[:16], data.labels[:16]
-    model = get_model("lenet5", generator=torch.Generator().manual_seed(0))
-    nn.functional.cross_entropy(model(images), labels).backward()
-    for result in launch(gradients_both_ways, 2, device="cpu", images=images, labels=labels):
-        for strategy, got in result.items():
-            assert got.keys() == {name for name, _ in model.named_parameters()}
-            for name, parameter in model.named_parameters():
-                assert (got[name] - parameter.grad).abs().max() < 1e-6, (strategy, name)
-
-
-def train_in_group(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """`fit`, as it stands in any script; the weights afterwards."""
-    import torch
-
-    from cnnlab.data import ImageSet
-    from cnnlab.models import get_model
-    from cnnlab.training import Recipe, fit
-
+def train_in_group(images: torch.Tensor, labels: torch.Tensor) -> dict:
+    """`fit`, as it stands in any script: the weights afterwards, and the losses."""
     model = get_model("lenet5", generator=torch.Generator().manual_seed(0))
     data = ImageSet(images, labels, [str(i) for i in range(10)], "digits")
     history = fit(model, data, Recipe(epochs=2, batch_size=16), device="cpu")
     return {"weights": model.classifier[-1].weight.detach(), "losses": history["train_loss"]}
 
 
-def test_fit_in_two_processes_is_fit_in_one():
+def all_in_group(images: torch.Tensor, labels: torch.Tensor) -> dict:
+    """In one start of the processes: gradients by DDP and by FSDP, and a network trained."""
+    task = {"name": "lenet5", "options": {}, "images": images[:16], "labels": labels[:16]}
+    found = {strategy: gradients(strategy=strategy, **task) for strategy in ("ddp", "fsdp")}
+    return {"gradients": found, "trained": train_in_group(images, labels)}
+
+
+@pytest.fixture(scope="module")
+def images_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
     data = digits("test", 32)
-    images, labels = data.images[:64], data.labels[:64]
-    alone = train_in_group(images, labels)
+    return data.images[:64], data.labels[:64]
+
+
+@pytest.fixture(scope="module")
+def two_processes(images_and_labels) -> list[dict]:
+    images, labels = images_and_labels
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]  # free again after this block
-    first, second = launch(train_in_group, 2, device="cpu", port=port, images=images, labels=labels)
+    return launch(all_in_group, 2, device="cpu", port=port, images=images, labels=labels)
+
+
+def test_two_processes_have_the_gradients_of_one(images_and_labels, two_processes):
+    """No batch norm, equal parts: the mean of the parts' gradients is the whole's."""
+    images, labels = (part[:16] for part in images_and_labels)
+    model = get_model("lenet5", generator=torch.Generator().manual_seed(0))
+    nn.functional.cross_entropy(model(images), labels).backward()
+    for result in two_processes:
+        for strategy, got in result["gradients"].items():
+            assert got.keys() == {name for name, _ in model.named_parameters()}
+            for name, parameter in model.named_parameters():
+                assert (got[name] - parameter.grad).abs().max() < 1e-6, (strategy, name)
+
+
+def test_fit_in_two_processes_is_fit_in_one(images_and_labels, two_processes):
+    alone = train_in_group(*images_and_labels)
+    first, second = (result["trained"] for result in two_processes)
     assert torch.equal(first["weights"], second["weights"])
     assert torch.allclose(first["weights"], alone["weights"], atol=1e-5)
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)

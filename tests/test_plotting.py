@@ -2,9 +2,6 @@
 
 import io
 import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -315,17 +312,3 @@ def test_an_explorer_is_live_where_widgets_run_and_a_picture_elsewhere(notebook)
     assert set(still[0].data) == {"image/png", "text/plain"}
     assert live[0].data["text/plain"] == still[0].data["text/plain"]
     assert live[1] == still[1]  # the words, so that nbval sees no difference
-
-
-def test_plotting_needs_neither_ipython_nor_ipywidgets():
-    script = (
-        "import sys; sys.modules |= {'IPython': None, 'ipywidgets': None}\n"
-        "import torch; from cnnlab import plotting\n"
-        "print(plotting.explore_convolution(torch.eye(4)).picture)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-    )
-    assert run.returncode == 0, run.stderr
-    assert re.match(r"Step 1 of 16\. The filter", run.stdout)

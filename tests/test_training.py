@@ -28,6 +28,7 @@ from cnnlab.training import (
     get_recipe,
     predict,
 )
+from cnnlab.training.checkpoint import save_checkpoint
 from tests import facts
 
 ROOT = Path(__file__).parents[1]
@@ -547,31 +548,23 @@ def test_a_broken_checkpoint_is_refused_and_kept(tmp_path, cut):
     assert path.read_bytes() == before and torch.equal(weights(model), start)
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-import torch
-from cnnlab.training.checkpoint import save_checkpoint
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-path = Path(sys.argv[1])
-save_checkpoint(path, {"good": torch.ones(10)})
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    save_checkpoint(path, {"large": torch.ones(1_000_000)})
-except OSError as error:
-    print(error)
-"""
+@pytest.fixture
+def full_disk():
+    """As on a full disk: no file may grow beyond 100 kB."""
+    resource = pytest.importorskip("resource")  # Windows has none
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no file size limit")
-def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):
+def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, full_disk):
     path = tmp_path / "run.pt"
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, path],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert f"checkpoint {path} could not be written (" in done.stdout
-    assert done.stdout.endswith("the one from before is untouched\n")
+    save_checkpoint(path, {"good": torch.ones(10)})
+    with pytest.raises(OSError) as caught:
+        save_checkpoint(path, {"large": torch.ones(1_000_000)})
+    assert f"checkpoint {path} could not be written (" in str(caught.value)
+    assert str(caught.value).endswith("the one from before is untouched")
     assert torch.load(path, weights_only=True)["good"].sum() == 10
     assert [p.name for p in tmp_path.iterdir()] == ["run.pt"]
 

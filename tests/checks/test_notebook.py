@@ -29,6 +29,7 @@ def test_a_blank_assignment_is_told_what_is_missing(capsys):
     assert RELEASE.read_bytes() == before
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_solved_assignment_has_all_points(capsys):
     printed = run(capsys, ROOT / "solutions/a1_convolution/a1_convolution.ipynb")
     assert "a1-counts: 8 of 8 points" in printed

@@ -81,10 +81,12 @@ def test_computing_needs_no_notebook():
     code = (
         "import sys\n"
         "for name in ('IPython', 'ipywidgets', 'nbgrader', 'nbformat'): sys.modules[name] = None\n"
-        "import cnnlab.checks, cnnlab.plotting, cnnlab.data, cnnlab.experiments"
+        "import cnnlab.checks, cnnlab.plotting, cnnlab.data, cnnlab.experiments, torch\n"
+        "print(cnnlab.plotting.explore_convolution(torch.eye(4)).picture)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Step 1 of 16. The filter")
 
 
 def pyproject() -> dict:
@@ -107,6 +109,11 @@ def constrained() -> dict[str, str]:
 def test_constraints_fix_a_version_in_each_range(requirement):
     exact = constrained()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(exact)
+
+
+def test_no_process_compiles_a_grammar_to_read_a_notebook():
+    """Later jsonschemas bring a parser of addresses: 1.2 s for each process that imports them."""
+    assert not {"rfc3987-syntax", "lark"} & set(constrained())
 
 
 def test_the_ranges_admit_what_lab_machines_hold():

@@ -101,14 +101,15 @@ def test_nbval_runs_on_it(warm, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("policy", ["None", "Policy(readable=zygote.readable(), writable=here)"])
-def test_zygote_and_kernels_end_with_the_process_that_started_them(tmp_path, policy):
+def test_zygote_and_kernels_end_with_the_process_that_started_them(tmp_path):
     code = (
-        "import os\nfrom cnnlab.grading import zygote\nfrom cnnlab.sandbox import Policy\n"
-        "here = os.getcwd()\nkernel = ['-f', here + '/k.json', '--transport=ipc']\n"
-        f"pid, _ = zygote.fork_kernel(kernel, dict(os.environ), here, {policy})\n"
-        "import time; time.sleep(2)\n"
-        "print(pid, zygote._children[os.getpid()].pid, flush=True)\nos.kill(os.getpid(), 9)"
+        "import os, time\nfrom cnnlab.grading import zygote\nfrom cnnlab.sandbox import Policy\n"
+        "here = os.getcwd()\nconfined = Policy(readable=zygote.readable(), writable=here)\n"
+        "for name, policy in (('/k.json', None), ('/confined.json', confined)):\n"
+        "    kernel = ['-f', here + name, '--transport=ipc']\n"
+        "    print(zygote.fork_kernel(kernel, dict(os.environ), here, policy)[0])\n"
+        "time.sleep(2)\n"
+        "print(zygote._children[os.getpid()].pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     env = {k: v for k, v in os.environ.items() if k != zygote.ADDRESS}
     env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
@@ -116,7 +117,7 @@ def test_zygote_and_kernels_end_with_the_process_that_started_them(tmp_path, pol
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env
     )
     pids = [int(word) for word in done.stdout.split()]
-    assert len(pids) == 2, done.stderr
+    assert len(pids) == 3, done.stderr
     for _ in range(100):
         if not any(psutil.pid_exists(pid) for pid in pids):
             break
