@@ -4,7 +4,7 @@ import pytest
 from grader_quality import BY_ID
 from stranger_answers import bank, interval, tried
 
-BANKS = ("one", "two", "three")
+BANKS = ("one", "two", "three", "four")
 
 # What is judged otherwise, and why it stays so.
 MENDED_TEXT = "wrong by the text as it is now, which did not say so when the answer was written"
