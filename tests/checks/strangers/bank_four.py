@@ -54,6 +54,29 @@ wrong("a3-losses", "the mean probability", "the log of the mean, not the mean of
 wrong("a3-losses", "zero", "it is thought that the loss can reach 0", but(LOSSES, "math.log(math.e + 9) - 1", "0.0"))
 wrong("a3-losses", "ten others", "e + 10 in the denominator", but(LOSSES, "math.e + 9", "math.e + 10"))
 
+TRIAL = r'''
+
+def trial(part, weight, train, validation, batch_size, epochs, rate):
+    """What `fit` does to one linear layer. Leave this function as it is."""
+    torch.manual_seed(0)
+    classes, inputs = weight.shape
+    layer, batches = nn.Linear(inputs, classes, bias=False), []
+    layer.weight = nn.Parameter(weight.clone())
+    norm = [nn.BatchNorm1d(inputs, affine=False)] if part == "the validation" else []
+    network = nn.Sequential(*norm, layer)
+    network.register_forward_pre_hook(lambda _, x: batches.append(x[0]))
+    losses, shares = fit(network, train, validation, batch_size, epochs, rate)
+    step = (layer.weight - weight).detach()
+    seen = [image.argmax().item() for image in torch.cat(batches) if image.any()]
+    half = len(seen) // 2
+    return {
+        "the loss": losses,
+        "the labels": (step.argmax(0), seen[:half] != seen[half:]),
+        "the images": [seen.count(i) for i in range(inputs)],
+        "the steps": step.abs().amax(0) / step.abs().max(),
+        "the validation": shares,
+    }[part]
+'''
 FIT = r'''
 def fit(network, train, validation, batch_size, epochs, rate):
     optimizer = torch.optim.SGD(network.parameters(), lr=rate)
@@ -74,6 +97,7 @@ def fit(network, train, validation, batch_size, epochs, rate):
         shares.append((guesses == validation[1]).float().mean().item())
     return losses, shares
 '''
+FIT += TRIAL
 right("a3-mend", "mended in place", "the loop of the text", FIT)
 right("a3-mend", "a loader", "DataLoader and TensorDataset, inference_mode", r'''
 def fit(network, train, validation, batch_size, epochs, rate):
@@ -96,7 +120,7 @@ def fit(network, train, validation, batch_size, epochs, rate):
         val += [hits.sum().item() / len(hits)]
     network.train()
     return batch_losses, val
-''')
+''' + TRIAL)
 right("a3-mend", "a step by hand", "no optimizer: p -= rate * grad, autograd.grad", r'''
 def _share(network, images, labels):
     network.eval()
@@ -119,7 +143,7 @@ def fit(network, train, validation, batch_size, epochs, rate):
             losses.append(loss.detach().item())
         shares.append(_share(network, *validation))
     return losses, shares
-''')
+''' + TRIAL)
 right("a3-mend", "a class", "a trainer object, numpy's order, chunks, network(x) by keyword-free call", r'''
 import numpy as np
 
@@ -152,7 +176,7 @@ def fit(network, train, validation, batch_size, epochs, rate):
             trainer.batch(train[0][now], train[1][now])
         trainer.validate(*validation)
     return trainer.losses, trainer.shares
-''')
+''' + TRIAL)
 wrong("a3-mend", "softmax stays", "two softmaxes", but(FIT, "network(images[start:start + batch_size])", "network(images[start:start + batch_size]).softmax(1)"))
 wrong("a3-mend", "labels not moved", "labels in the old order", but(FIT, "train[1][order]", "train[1]"))
 wrong("a3-mend", "the rest is dropped", "only whole batches", but(FIT, "range(0, len(images), batch_size)", "range(0, len(images) - batch_size + 1, batch_size)"))
