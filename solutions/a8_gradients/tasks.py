@@ -1212,6 +1212,11 @@ MOMENTUM = Task(
             _each(lambda w, g, v, r, m: (w - r * (m * v - g), m * v - g)),
             "The velocity adds the gradient; the minus stands before the step.",
         ),
+        Misconception(
+            "velocities first",
+            lambda *args: _momentum(*args)[::-1],
+            "Return the new weights first, then the velocities.",
+        ),
     ),
 )
 
