@@ -414,6 +414,16 @@ def _loss_and(change):
     return answer
 
 
+def _log_of(change):
+    """The right gradient with the logarithm of the probabilities."""
+
+    def answer(scores, labels):
+        loss = F.nll_loss(change(scores.softmax(1)).log(), labels)
+        return loss.item(), _cross_entropy(scores, labels)[1]
+
+    return answer
+
+
 def _with_loss(loss):
     return lambda scores, labels: _cross_entropy(scores, labels, loss)
 
@@ -494,16 +504,13 @@ CROSS_ENTROPY = Task(
         ),
         Misconception(
             "logarithm of a probability of 0",
-            _with_loss(lambda s, y: F.nll_loss(s.softmax(1).log(), y)),
+            _log_of(lambda p: p),
             "Far below the others, a class gets a probability of exactly 0, which has no "
             "logarithm. Write the logarithm of the fraction as a difference.",
         ),
         Misconception(
             "probability kept above a least one",
-            lambda s, y: (
-                F.nll_loss(s.softmax(1).clamp(min=1e-12).log(), y).item(),
-                _cross_entropy(s, y)[1],
-            ),
+            _log_of(lambda p: p.clamp(min=1e-12)),
             "A least probability hides how large the loss is: write the logarithm of the fraction "
             "as a difference.",
         ),
