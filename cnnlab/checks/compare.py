@@ -81,7 +81,7 @@ def difference(expected, given, rtol: float, atol: float) -> str | None:
             return f"expected a number, got {describe(given)}"
         if isinstance(expected, int) and given == expected:
             return None
-        near = abs(given - expected) <= (atol + rtol * abs(expected))
+        near = given == expected or abs(given - expected) <= atol + rtol * abs(expected) < math.inf
         if isinstance(expected, int) or not near:
             return f"expected {_plain(expected)}, got {_plain(given)}"
         return None

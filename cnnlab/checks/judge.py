@@ -33,8 +33,8 @@ class Part:
 class Verdict:
     """The outcome of a task: points, and words for the student.
 
-    ``misconception`` is the name of the one that explains the whole answer, or None. ``figures``
-    are numbers that answers can be compared by, such as accuracy and MACs.
+    ``misconception`` is the one that explains the answer, or its first wrong part, or None.
+    ``figures`` are numbers that answers can be compared by, such as accuracy and MACs.
     """
 
     task: str
@@ -114,9 +114,10 @@ def judge(task: Task, cases: list[Case], report: dict, *, reveal: bool) -> Verdi
     of_first = [index for index in wrong if cases[index].part == first]
     smallest = min(of_first, key=lambda index: size_of(cases[index].question()))
     found = _misconception(task, cases, expected, answers)
-    if not found and task.kind == "value":  # a table may hold more than one mistake
-        one = slice(smallest, smallest + 1)
-        found = _misconception(task, cases[one], expected[one], answers[one])
+    if not found and (task.kind == "value" or len(of_first) > 1):  # there may be other mistakes
+        of_part = [index for index, case in enumerate(cases) if case.part == first]
+        some = ([of[index] for index in of_part] for of in (cases, expected, answers))
+        found = _misconception(task, *some)
     problem, hint, detail = wrong[smallest], "", ""
     written = not _unwritten(answers[smallest])
     if not found and written:

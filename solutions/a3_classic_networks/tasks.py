@@ -1139,13 +1139,17 @@ def _mend_cases(rng):
         labels = torch.from_numpy(rng.permutation(count) % classes)
         return (torch.eye(count), labels), (torch.zeros(1, count), labels[:1])
 
-    # Each part is blind to the other faults: one step, or one class, or a rate of 0, or gradients
-    # of which the direction alone counts.
+    # Each part is blind to the other faults: one step, or equal images, or one class, or a rate of
+    # 0, or gradients of which the direction alone counts.
     for classes in (3, 4):
         images, label = draw(rng, 4, 5), torch.full((4,), between(rng, 0, classes - 1))
         data = (images, label), (images[:1], label[:1])
         note = "one step, with all images in one batch"
         yield Case("the loss", ("the loss", draw(rng, classes, 5), *data, 4, 1, 0.1), note=note)
+    alike = draw(rng, 1, 5).repeat(6, 1), torch.full((6,), between(rng, 0, 2))
+    note = "three equal batches in each of two epochs, at a rate of 0"
+    asked = ("the loss", draw(rng, 3, 5), alike, (alike[0][:1], alike[1][:1]), 2, 2, 0.0)
+    yield Case("the loss", asked, note=note)
     for classes in (3, 4):
         data = one_hot(12, classes)
         note = "each image's bright pixel should become a sign of its own label"
@@ -1174,6 +1178,11 @@ def _mend_cases(rng):
 
 def _mended_but(**faults):
     return trial_of(type("Faulty", (_Loop,), faults)())
+
+
+def _once_an_epoch(*args):
+    losses, shares = _Loop()(*args)
+    return losses[:: len(losses) // len(shares)], shares
 
 
 def _never(self, *args):
@@ -1244,6 +1253,11 @@ MEND = Task(
             "loss of probabilities",
             _mended_but(loss=lambda self, s, y: F.nll_loss(s.softmax(1), y)),
             "`F.nll_loss` takes logarithms of probabilities.",
+        ),
+        Misconception(
+            "one loss an epoch",
+            trial_of(_once_an_epoch),
+            "The loss of *every* batch is asked: append it within the loop over the batches.",
         ),
         Misconception(
             "labels not shuffled",

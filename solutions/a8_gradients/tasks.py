@@ -27,6 +27,8 @@ AUTOGRAD = (
     "nll_loss_backward",
 )
 
+MANY = 16  # images or channels: a loop over them is seen
+
 
 def _draw(rng, *shape):
     """As `draw`, in double precision."""
@@ -191,10 +193,10 @@ def _linear(x, weight, bias, dout=None):
 
 
 def _linear_cases(rng):
-    for batch, inputs, outputs in ((3, 4, 2), (1, 3, 5), (2, 3, 3)):
+    for batch, inputs, outputs in ((3, 4, 2), (1, 3, 5), (2, 3, 3), (MANY, 2, 2)):
         args = (_draw(rng, batch, inputs), _draw(rng, outputs, inputs), _draw(rng, outputs))
         yield Case("forward", args)
-    for batch, inputs, outputs in ((3, 4, 2), (4, 2, 5), (3, 3, 3), (1, 3, 2)):
+    for batch, inputs, outputs in ((3, 4, 2), (4, 2, 5), (3, 3, 3), (1, 3, 2), (MANY, 2, 2)):
         args = (_draw(rng, batch, inputs), _draw(rng, outputs, inputs), _draw(rng, outputs))
         note = "a batch of one" if batch == 1 else ""
         yield Case("backward", args, {"dout": _draw(rng, batch, outputs)}, note)
@@ -294,7 +296,8 @@ def _relu(x, dout=None):
 def _relu_cases(rng):
     yield Case("forward", (_draw(rng, 2, 3),))
     yield Case("forward", (_draw(rng, 1, 2, 2, 3),))
-    for shape in ((3, 4), (2, 2, 2, 3), (1, 5)):
+    yield Case("forward", (_draw(rng, MANY, 2),))
+    for shape in ((3, 4), (2, 2, 2, 3), (1, 5), (MANY, 2)):
         yield Case("backward", (_draw(rng, *shape),), {"dout": _draw(rng, *shape)})
     x = _draw(rng, 2, 4)
     x[0, between(rng, 0, 3)] = x[1, between(rng, 0, 3)] = 0
@@ -382,6 +385,10 @@ def _labels(rng, batch, classes):
     return torch.from_numpy(rng.integers(0, classes, batch))
 
 
+def _hot(scores, labels):
+    return F.one_hot(labels, scores.shape[1]).to(scores.dtype)
+
+
 def _cross_entropy_cases(rng):
     for batch, classes in ((3, 4), (5, 3), (3, 3)):
         yield Case("a batch", (_draw(rng, batch, classes), _labels(rng, batch, classes)))
@@ -392,10 +399,9 @@ def _cross_entropy_cases(rng):
         yield Case("large scores", (scores, _labels(rng, 3, 4)), note=f"scores around {shift:g}")
     scores = _draw(rng, 3, 4) + torch.tensor([[900.0], [-900.0], [0.0]])
     yield Case("large scores", (scores, _labels(rng, 3, 4)), note="scores around 900, -900 and 0")
-
-
-def _hot(scores, labels):
-    return F.one_hot(labels, scores.shape[1]).to(scores.dtype)
+    labels = _labels(rng, 3, 4)
+    scores = _draw(rng, 3, 4) - 800 * _hot(_draw(rng, 3, 4), labels)
+    yield Case("large scores", (scores, labels), note="true classes 800 below the others")
 
 
 def _loss_and(change):
@@ -404,6 +410,16 @@ def _loss_and(change):
     def answer(scores, labels):
         loss, _ = _cross_entropy(scores, labels)
         return loss, change(scores.softmax(1), _hot(scores, labels), len(scores))
+
+    return answer
+
+
+def _log_of(change):
+    """The right gradient with the logarithm of the probabilities."""
+
+    def answer(scores, labels):
+        loss = F.nll_loss(change(scores.softmax(1)).log(), labels)
+        return loss.item(), _cross_entropy(scores, labels)[1]
 
     return answer
 
@@ -487,6 +503,18 @@ CROSS_ENTROPY = Task(
             "The loss is minus the logarithm: it is never negative.",
         ),
         Misconception(
+            "logarithm of a probability of 0",
+            _log_of(lambda p: p),
+            "Far below the others, a class gets a probability of exactly 0, which has no "
+            "logarithm. Write the logarithm of the fraction as a difference.",
+        ),
+        Misconception(
+            "probability kept above a least one",
+            _log_of(lambda p: p.clamp(min=1e-12)),
+            "A least probability hides how large the loss is: write the logarithm of the fraction "
+            "as a difference.",
+        ),
+        Misconception(
             "no logarithm",
             _with_loss(lambda s, y: 1 - (s.softmax(1) * _hot(s, y)).sum(1).mean()),
             "Cross-entropy is minus the logarithm of the probability of the true class.",
@@ -517,12 +545,14 @@ def _conv_cases(rng):
         ((1, 1, 3, 3), (2, 1, 2, 2), 1, 1),
         ((2, 2, 6, 5), (2, 2, 3, 3), 2, 1),
         ((1, 2, 5, 5), (1, 2, 1, 1), 3, 0),
+        ((MANY, 1, 2, 3), (1, 1, 2, 2), 1, 0),
     ):
         yield Case("forward", _layer(rng, images, filters, stride, padding))
     for part, images, filters, stride, padding in (
         ("backward", (2, 2, 4, 5), (3, 2, 3, 3), 1, 0),
         ("backward", (3, 1, 4, 3), (2, 1, 2, 2), 1, 0),
         ("backward", (1, 2, 4, 4), (2, 2, 2, 3), 1, 0),
+        ("backward", (MANY, 1, 2, 3), (1, 1, 2, 2), 1, 0),
         ("backward with padding", (2, 2, 4, 3), (2, 2, 3, 3), 1, 1),
         ("backward with padding", (1, 1, 3, 4), (2, 1, 3, 3), 1, 2),
         ("backward with a stride", (2, 2, 5, 6), (2, 2, 3, 3), 2, 0),
@@ -763,6 +793,7 @@ def _shared(share, keep=lambda before, mask: before):
 def _pool_cases(rng):
     for shape, size, stride in (((2, 2, 4, 6), 2, 2), ((1, 1, 5, 7), 2, 2), ((1, 2, 5, 6), 3, 2)):
         yield Case("forward", (_draw(rng, *shape), size, stride))
+    yield Case("forward", (-_draw(rng, 1, 2, 4, 4).abs(), 2, 2), note="all below 0")
     for part, shape, size, stride in (
         ("backward", (2, 2, 4, 6), 2, 2),
         ("backward", (1, 2, 5, 7), 2, 2),
@@ -807,6 +838,11 @@ POOL = Task(
             "windows beyond the edge",
             _but(_pool, lambda x, size, stride: F.max_pool2d(x, size, stride, ceil_mode=True)),
             "A window that does not fit into the image is not taken.",
+        ),
+        Misconception(
+            "never below 0",
+            _but(_pool, lambda x, size, stride: F.max_pool2d(x, size, stride).clamp(min=0)),
+            "The largest value of a window may be below 0: begin with its first, or -infinity.",
         ),
         Misconception(
             "gradient to the whole window",
@@ -952,7 +988,7 @@ def _without_gamma(x, gamma, *more):
 def _norm_cases(rng):
     for part, training in (("training", True), ("evaluation", False)):
         for way in ("forward", "backward"):
-            for shape in ((3, 2, 2, 3), (1, 3, 3, 3), (4, 2, 1, 2)):
+            for shape in ((3, 2, 2, 3), (1, 3, 3, 3), (4, 2, 1, 2), (MANY, MANY, 1, 1)):
                 channels = shape[1]
                 x = _draw(rng, *shape) + _wide(_draw(rng, channels))
                 x[:, 0] *= 0.01
@@ -1182,6 +1218,11 @@ MOMENTUM = Task(
             "velocity subtracts the gradient",
             _each(lambda w, g, v, r, m: (w - r * (m * v - g), m * v - g)),
             "The velocity adds the gradient; the minus stands before the step.",
+        ),
+        Misconception(
+            "velocities first",
+            lambda *args: _momentum(*args)[::-1],
+            "Return the new weights first, then the velocities.",
         ),
     ),
 )

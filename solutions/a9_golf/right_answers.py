@@ -186,7 +186,8 @@ def frontier_pairs(results):
 def _cell():
     """The source of the cell that the solution notebook hands in."""
     cells = json.loads(Path(__file__).with_name("a9_golf.ipynb").read_text())["cells"]
-    return next(s for c in cells if "golf = (layers, from_text" in (s := "".join(c["source"])))
+    ids = [cell["metadata"].get("nbgrader", {}).get("grade_id") for cell in cells]
+    return "".join(cells[ids.index("a9-golf-answer")]["source"])
 
 
 def _stored():

@@ -1,5 +1,6 @@
 """The contract of a task: what earns points, and what a student reads otherwise."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import torch
 from cnnlab.answers import answer
 from cnnlab.assignments import get_task
 from cnnlab.checks import Case, Misconception, Task, examine, judge, seed_for
+from cnnlab.checks.compare import difference
 
 
 def double_cases(rng):
@@ -86,6 +88,27 @@ def test_a_part_is_earned_when_all_its_cases_are_right():
 def test_the_misconception_must_explain_every_case():
     found = verdict(lambda x, shift=0.0: x**2 + shift if len(x) == 2 else 2 * x + shift)
     assert (found.points, found.misconception) == (3, None)
+
+
+def test_or_all_of_the_first_part_that_is_wrong_and_more_than_one_of_its_cases():
+    def cases(rng):
+        for part, size in (("small", 2), ("small", 3), ("large", 30)):
+            yield Case(part, (torch.from_numpy(rng.normal(size=size)),), {"shift": 1.0})
+
+    def but(*sizes):
+        return lambda x, shift: 2 * x if len(x) in sizes else 3 * x + shift
+
+    task = replace(DOUBLE, cases=cases)
+    assert verdict(but(2, 3), task).misconception == "shift ignored"
+    assert verdict(but(2), task).misconception is None
+    assert verdict(lambda x, shift: 2 * x + shift * (len(x) > 2), task).misconception is None
+
+
+def test_an_infinite_number_is_like_itself_only():
+    infinite = math.inf, torch.tensor(math.inf), np.float64(math.inf)
+    assert [bool(difference(math.inf, given, 1e-4, 1e-6)) for given in infinite] == [False] * 3
+    assert difference(math.inf, 27.6, 1e-4, 1e-6) == "expected inf, got 27.6"
+    assert difference(-math.inf, math.inf, 1e-4, 1e-6)
 
 
 def broken(x, shift=0.0):

@@ -4,13 +4,16 @@ import pytest
 from grader_quality import BY_ID
 from stranger_answers import bank, interval, tried
 
-BANKS = ("one", "two", "three")
+BANKS = ("one", "two", "three", "four")
 
 # What is judged otherwise, and why it stays so.
 MENDED_TEXT = "wrong by the text as it is now, which did not say so when the answer was written"
+ALIKE = "in every network of that part the size changes where the channels do"
 OTHERWISE = {
     "two, a7-head: subclass-free setattr": MENDED_TEXT,
     "two, a7-freeze: prefixes": MENDED_TEXT,
+    "four, a5-resnet: shortcut by size only": ALIKE,
+    "four, a5-resnet: shortcut by channels only": ALIKE,
 }
 
 
