@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tracemalloc
@@ -211,6 +212,20 @@ ARCHIVES = {
         ["Ann_Ex", "Bo_Y"],
     ),
     "a name of 240 bytes": ({"\u738b" * 80 + f"/{NAME}.ipynb": MINE}, ["\u738b" * 33]),
+    "a name with a star": ({f"*.ann/{NAME}.ipynb": MINE, f"b/{NAME}.ipynb": MINE}, ["ann", "b"]),
+    "hidden folders": (
+        {f"in/.ann/{NAME}.ipynb": MINE, f"in/..cy/{NAME}.ipynb": MINE,
+         f"in/dee/.{NAME}.ipynb": MINE, f"in/ben/{NAME}.ipynb": MINE,
+         f"in/ben/.git/{NAME}.ipynb": OLD, f"in/.ipynb_checkpoints/{NAME}.ipynb": OLD},
+        ["ben"],
+        {"ann": "not hidden: .ann/a1", "cy": "not hidden: ..cy", "dee": "not hidden: dee/.a1"},
+    ),
+    "Google Classroom": (
+        {f"a1/Ann Ex - {NAME}.ipynb": MINE, f"a1/Bo - Y - {NAME}.ipynb": MINE,
+         f"a1/Cy Z - {NAME}.ipynb": MINE, f"a1/Cy Z - {NAME} (1).ipynb": MINE},
+        ["Ann_Ex", "Bo_-_Y"],
+        {"Cy_Z": "one person or several (Cy Z, Cy Z (1))"},
+    ),
     "another assignment instead": (
         {f"ann/{NAME}.ipynb": MINE, f"ben/{NAME}.ipynb": work("y", ids=("a2-sizes",)),
          "cy/a2_shapes.ipynb": work("y", ids=())},
@@ -241,6 +256,20 @@ def test_everybody_in_an_archive_is_taken_or_told(tmp_path, name, packed):
     for student, words in expected.items():
         (reason,) = [why for who, why in left_out.items() if who.startswith(student)]
         assert words in reason
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_empty_folder_is_a_person_who_handed_in_nothing(tmp_path, packed):
+    source = tmp_path / "in"
+    for name in ("ann", f"dee/{NAME}", "cy", ".eve"):
+        (source / "x" / name).mkdir(parents=True)
+    (source / "x/ann" / f"{NAME}.ipynb").write_bytes(MINE)
+    (source / "x/ann/src").mkdir()
+    if packed:
+        source = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
+    left_out: dict = {}
+    intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
+    assert left_out == {"cy": "nothing is there.", "dee": "nothing is there."}
 
 
 def test_a_file_that_cannot_be_kept_costs_nobody_their_notebook(tmp_path):
