@@ -9,10 +9,17 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
-from nbgrader.api import Gradebook
 
 from tests.grading.test_attacks import FORGE, IMPORTS, OUTPUT, RIGHT, add, at_end, in_answer, submit
-from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course, solved
+from tests.grading.test_submissions import (
+    FULL,
+    LOOPS,
+    cell,
+    look,
+    make_course,
+    points,
+    solved,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -240,21 +247,7 @@ def class_(tmp_path_factory):
         change(notebook)
         (submit(course, name, notebook) / "helper.py").write_text(HELPER)
     course.printed = course.run("cnnlab", "grade", "a1", status=1)
-    course.reports = {
-        json.loads(path.read_text())["student"]: json.loads(path.read_text())
-        for path in (course.folder / "reports" / NAME).glob("*.json")
-    }
-    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
-        course.scores = {
-            s.student_id: {g.name: g.auto_score for n in s.notebooks for g in n.grades}
-            for s in gradebook.assignment_submissions(NAME)
-        }
-    return course
-
-
-def points(course, name) -> dict:
-    assert name in course.scores, course.reports.get(name, {}).get("problem")
-    return {task: course.scores[name][task] for task in FULL}
+    return look(course)
 
 
 @pytest.mark.parametrize("name", [*WALLS, *MESSAGES])
