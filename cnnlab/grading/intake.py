@@ -202,7 +202,8 @@ class Candidate:
     text: bytes
     when: float = 0.0
     attempt: int = 0
-    notebook: NotebookNode | None = None  # what `choose` read in it
+    notebook: NotebookNode | None = None  # what `choose` read in it,
+    worked: bool = False  # and whether somebody had worked in it
 
 
 def choose(
@@ -239,7 +240,7 @@ def choose(
             ours = bool(answers.keys() & ids.keys()) or any(
                 cell.source in locked for cell in notebook.cells
             )
-            worked = any(
+            worked = candidate.worked = any(
                 " ".join(cell.source.split()) != answers[known]
                 for known, cell in ids.items()
                 if known in answers
@@ -358,7 +359,7 @@ class _Member:
     when: float = 0.0
     read: Callable[[], bytes] = bytes
     attempt: int = 0
-    unseen: bool = False  # hidden work, or an empty folder: whose it is gets a row
+    unseen: str = ""  # why it is not taken; whose it is gets a row
 
 
 def collect(
@@ -411,15 +412,12 @@ def collect(
                     raise SetAside(f"is it one person or several ({several})? Rename, or merge.")
                 seen = [member for member in theirs if not member.unseen]
                 if not seen:
-                    (whose,) = names[student]
-                    hidden = ", ".join("/".join((whose, *m.parts)) for m in theirs if m.parts[-1])
-                    raise SetAside(
-                        f"nothing is there{hidden and f' that is not hidden: {hidden}'}."
-                    )
-                _take(seen, assignment, Path(submitted, student, assignment), releases, reasons)
+                    raise SetAside("; ".join(member.unseen for member in theirs[:5]))
+                target = Path(submitted, student, assignment)
+                _take(seen, assignment, target, releases, reasons, lonely=len(owners) == 1)
                 taken.append(student)
             except Exception as error:  # whatever it is, it is one student's
-                why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error!r})"
+                why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error})"
                 left_out[student] = printable(why)
             said += [f"{student}: {reason}" for reason in reasons]
     said = [printable(sentence) for sentence in said]
@@ -521,8 +519,10 @@ def _student(name: str, number: str) -> str:
     return f"{name}_{number}" if number else name
 
 
-def _take(members: list[_Member], assignment: str, target: Path, releases, said: list[str]) -> None:
-    """One student's work into the folder ``target``."""
+def _take(
+    members: list[_Member], assignment: str, target: Path, releases, said: list, lonely: bool
+) -> None:
+    """One student's work into the folder ``target``; ``lonely`` if nobody else's was there."""
     opened: list[_Member] = []
     reasons: list[str] = []
     for member in members:
@@ -559,6 +559,12 @@ def _take(members: list[_Member], assignment: str, target: Path, releases, said:
     for name, release in (releases or {assignment: None}).items():
         if (best := choose(notebooks, name, release, said)) is not None:
             chosen[f"{name}.ipynb"] = best.text
+    worked = [c.path for c in notebooks if c.worked and c.attempt == notebooks[0].attempt]
+    if lonely and len(worked) > len(releases or [assignment]):
+        raise SetAside(
+            f"{', '.join(worked[:5])} lie in one folder, and there is no other: are they several "
+            "people's? Give each a folder, or leave one."
+        )
     if not chosen:
         raise SetAside("; ".join(["no notebook is there", *reasons[:5]]))
     if len(files) > MAX_FILES:
@@ -613,7 +619,7 @@ class _Members:
                 path = Path(where, name)
                 parts = _parts(shown := os.path.relpath(path, self._source))
                 if path.is_symlink():
-                    self._said.append("/".join(parts or [name]) + ": links are not followed")
+                    yield _refused(parts, f"{shown}: links are not followed", self._said)
                 elif parts and path.is_file():
                     status = path.stat()
                     yield _Member(
@@ -637,9 +643,10 @@ def _zipped(archive: zipfile.ZipFile, said: list[str]) -> Iterator[_Member]:
         if number >= MAX_MEMBERS or total > 100 * MAX_FILE:
             raise SetAside(f"The archive holds more than {MAX_MEMBERS:,} files or 10 GB.")
         if stat.S_ISLNK(member.external_attr >> 16):
-            said.append(f"{member.filename}: links are not followed")
+            yield _refused(parts, f"{member.filename}: links are not followed", said)
         elif member.file_size > 200 * max(member.compress_size, 4096):
-            said.append(f"{member.filename}: unpacks to {member.file_size // MIB} MiB")
+            many = f"{member.filename}: unpacks to {member.file_size // MIB} MiB"
+            yield _refused(parts, many, said)
         else:
             when = time.mktime((*member.date_time, 0, 0, -1)) if member.date_time[1] else 0.0
             yield _Member(parts, member.file_size, when, lambda m=member: archive.read(m))
@@ -659,11 +666,16 @@ def _split(name: str) -> tuple[str, ...]:
 SYSTEMS = re.compile(r"(__MACOSX|__pycache__|\.(_.*|~.*|git|ipynb_checkpoints|virtual_documents))")
 
 
+def _refused(parts: tuple[str, ...], why: str, said: list[str]) -> _Member:
+    said.append(why)
+    return _Member(parts or (why,), unseen=why)
+
+
 def _unseen(name: str) -> Iterator[_Member]:
     """What tells of a person and is not taken: an empty folder, or work with a hidden name."""
     parts = _split(name)
     if parts and not any(map(SYSTEMS.fullmatch, parts)):
         if name.endswith(("/", "\\")) and not parts[-1].startswith("."):
-            yield _Member((*parts, ""), unseen=True)
+            yield _Member((*parts, ""), unseen="nothing is there")
         elif _is_work(parts[-1]):
-            yield _Member(parts, unseen=True)
+            yield _Member(parts, unseen=f"{name} is hidden by its name")
