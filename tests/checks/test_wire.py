@@ -83,7 +83,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
 
 def test_what_arrives_can_be_written_down():
     half = chr(0xD83D)
-    for value in (half, [half], {half: half}, type(half, (), {})()):
+    for value in (half, [half], {half: half}):
         repr(wire.unpack(wire.pack(value))).encode()
 
 

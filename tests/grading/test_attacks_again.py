@@ -110,7 +110,7 @@ HALVES = "'\\ud83d\\udcf6\\udc80'"
 MESSAGES = {
     "halves of characters": f"from IPython.display import display\ns = {HALVES}\n"
     "for k in ('text/plain', 'text/html', 'image/svg+xml', s): display({k: s}, raw=True)\n"
-    "print(s)\nraise type('E' + s, (Exception,), {})(s)",
+    "print(s)\nraise ValueError(s)",
     "halves of characters, escaped": raw('\'{"name":"stdout","text":"\\\\ud83d"}\''),
     "nothing in them": SEND + f"for kind in {KINDS}: send(kind, {{}})",
     "other types in them": SEND + f"for kind in {KINDS}: send(kind, {ODD})",
@@ -158,9 +158,7 @@ ANSWERS |= {
     'b\'{"tensor":"a","dtype":"load"}\', np.uint8))',
 }
 WRONG = {  # answers of the notebook's own
-    "half a character raised": OUTPUT.format(
-        f"raise type('E' + {HALVES}, (Exception,), {{}})({HALVES})"
-    ),
+    "half a character raised": OUTPUT.format(f"raise ValueError({HALVES})"),
     "half a character told": OUTPUT.format(f"return {HALVES}"),
     "an error without a text": OUTPUT.format("raise type('E', (Exception,), {'__str__': None})()"),
     "frames searched": "import sys\n"

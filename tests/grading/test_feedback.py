@@ -319,6 +319,7 @@ def test_formgrader_s_pages_work_under_their_policy_and_links_to_files_run_nothi
             tab.wait_for_timeout(500)
             assert "PWNED" not in tab.title()
         tab.goto(f"{server}/formgrader/gradebook/{NAME}/{NAME}")
+        tab.locator("span.name-hidden").first.wait_for()
         tab.get_by_role("button", name="Show All Names").click()
         tab.get_by_role("button", name="Hide All Names").wait_for()
         refused = [line for line in said if "Content Security Policy" in line]
