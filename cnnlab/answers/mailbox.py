@@ -1,6 +1,7 @@
 """The student's end of the way that questions and answers take: runs in the sandboxed kernel."""
 
 import os
+import resource
 import socket
 
 from cnnlab.answers import answer, wire
@@ -21,9 +22,12 @@ def answer_mail(kind: str, entry: str) -> None:
     """Like :func:`cnnlab.answers.answer`, from and to the files in the mailbox."""
     from IPython import get_ipython
 
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))  # all others may be in use
     questions, answers = letter()
     report = answer(kind, entry, wire.load(questions), get_ipython().user_ns)
     try:
         wire.save(answers, report)
     except wire.WireError as error:
         wire.save(answers, {"status": "unusable", "message": str(error)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)

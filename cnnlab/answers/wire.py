@@ -150,9 +150,11 @@ def unpack(tree: bytes, data: bytes):
             case {"dict": pairs}:
                 return {build(k, depth + 1): build(v, depth + 1) for k, v in pairs}
             case {"opaque": name}:
-                return Opaque(str(name)[:80])
+                return Opaque(str(build(name, depth))[:80])
             case dict():
                 raise WireError("it holds an unknown kind of value")
+            case str():  # half a character could be written nowhere
+                return node.encode("utf-8", "replace").decode()
         return node
 
     try:

@@ -40,13 +40,15 @@ def parse_notebook(text: bytes, name: str) -> NotebookNode:
     if text.count(b"[") + text.count(b"{") > MAX_NODES or text.count(b",") > MAX_VALUES:
         raise SetAside(f"{name} holds more than {MAX_NODES:,} lists: clear its outputs.")
     try:
-        content = json.loads(_decoded(text))
+        # What an editor or a merge left within a text, or at an end, is no reason to refuse it.
+        content = json.loads(_decoded(text).strip("\ufeff\0\x1a \t\r\n"), strict=False)
     except (ValueError, RecursionError):
         raise SetAside(f"{name} is not a notebook: it cannot be read as JSON.") from None
     if not isinstance(content, dict):
         raise SetAside(f"{name} is not a notebook: it is JSON, but has no cells.")
     version = str(content.get("nbformat") or 4).partition(".")[0]
     if version in ("1", "2", "3"):
+        content |= {"nbformat": int(version), "nbformat_minor": 0}
         try:
             content = nbformat.convert(nbformat.from_dict(content), 4)
         except (Exception, RecursionError):

@@ -15,7 +15,7 @@ import time
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -202,7 +202,8 @@ class Candidate:
     text: bytes
     when: float = 0.0
     attempt: int = 0
-    notebook: NotebookNode | None = None  # what `choose` read in it
+    notebook: NotebookNode | None = None  # what `choose` read in it,
+    worked: bool = False  # and whether somebody had worked in it
 
 
 def choose(
@@ -239,7 +240,7 @@ def choose(
             ours = bool(answers.keys() & ids.keys()) or any(
                 cell.source in locked for cell in notebook.cells
             )
-            worked = any(
+            worked = candidate.worked = any(
                 " ".join(cell.source.split()) != answers[known]
                 for known, cell in ids.items()
                 if known in answers
@@ -344,17 +345,21 @@ BRIGHTSPACE = re.compile(r"(?P<code>\d+-\d+) - (?P<name>.+?) - (?P<date>.+)")  #
 VERSION = re.compile(r"Version (\d+)")  # Teams: Submitted files/John Smith/a1/Version 2/...
 
 
-def _flat(name: str) -> re.Match | None:
-    return next((match for pattern in FLAT if (match := pattern.fullmatch(name))), None)
+def _flat(name: str, meant: Iterable[str]) -> re.Match | None:
+    """Whose a file is by its name; Google Classroom's is "Ann Ex - a1_convolution.ipynb"."""
+    given = "|".join(map(re.escape, meant))
+    copied = re.compile(rf"(?P<name>.+) - (?P<file>(?:{given})(?P<again>.*)\.ipynb)", re.IGNORECASE)
+    return next((match for p in (*FLAT, copied) if (match := p.fullmatch(name))), None)
 
 
 @dataclass
 class _Member:
     parts: tuple[str, ...]
-    size: int
-    when: float
-    read: Callable[[], bytes]
+    size: int = 0
+    when: float = 0.0
+    read: Callable[[], bytes] = bytes
     attempt: int = 0
+    unseen: str = ""  # why it is not taken; whose it is gets a row
 
 
 def collect(
@@ -393,9 +398,10 @@ def collect(
     left_out = {} if left_out is None else left_out
     taken = [] if taken is None else taken
     owners: dict[str, list[_Member]] = defaultdict(list)
+    meant = list(releases or [assignment])
     with _Members(Path(source), said) as members:
         names: dict[str, set[str]] = defaultdict(set)  # as they stand in the archive
-        for whose, student, member in _owned(list(members), assignment, said, left_out):
+        for whose, student, member in _owned(list(members), assignment, meant, said, left_out):
             owners[student].append(member)
             names[student].add(whose)
         for student, theirs in sorted(owners.items()):
@@ -404,10 +410,14 @@ def collect(
                 if len(names[student]) > 1:
                     several = ", ".join(sorted(names[student]))
                     raise SetAside(f"is it one person or several ({several})? Rename, or merge.")
-                _take(theirs, assignment, Path(submitted, student, assignment), releases, reasons)
+                seen = [member for member in theirs if not member.unseen]
+                if not seen:
+                    raise SetAside("; ".join(member.unseen for member in theirs[:5]))
+                target = Path(submitted, student, assignment)
+                _take(seen, assignment, target, releases, reasons, lonely=len(owners) == 1)
                 taken.append(student)
             except Exception as error:  # whatever it is, it is one student's
-                why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error!r})"
+                why = str(error) if isinstance(error, SetAside) else f"cannot be taken ({error})"
                 left_out[student] = printable(why)
             said += [f"{student}: {reason}" for reason in reasons]
     said = [printable(sentence) for sentence in said]
@@ -418,7 +428,7 @@ def collect(
     return said
 
 
-def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) -> Iterator:
+def _owned(members: list, assignment: str, meant: list, said: list, left_out: dict) -> Iterator:
     """Members with the student whose they are, by name and by id; what nobody owns is told."""
     flat: list[_Member] = []
     for member in members:
@@ -431,7 +441,7 @@ def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) 
                 break
         else:
             flat.append(member)
-    flat = _unwrapped(flat, assignment)
+    flat = _unwrapped(flat, assignment, meant)
     heads = {m.parts[0].partition("_attempt_")[0] for m in flat if "_attempt_" in m.parts[0]}
     common = os.path.commonprefix([*heads]).rpartition("_")[0]  # noqa: RUF071 (of Blackboard's names)
     for member in flat:
@@ -439,19 +449,24 @@ def _owned(members: list[_Member], assignment: str, said: list, left_out: dict) 
         if rest:
             match = BRIGHTSPACE.fullmatch(name)
             told = match.groupdict() if match else {"name": name}
-        elif match := _flat(name.removeprefix(f"{common}_") if "_attempt_" in name else name):
+        elif match := _flat(
+            name.removeprefix(f"{common}_") if "_attempt_" in name else name, meant
+        ):
             told, rest = match.groupdict(), [match["file"]]
-        else:
+        elif not member.unseen:
             said.append(f"{name}: whose is it?")
             if _is_work(name):
                 left_out[printable(name)] = "whose is it? Neither a folder nor its name says so."
+            continue
+        else:
             continue
         member.parts = tuple(rest)
         if counted := re.sub(r"\D", "", told.get("attempt") or ""):
             member.attempt = int(counted)
         elif "date" in told:
             member.attempt = _minute(told["date"])
-        whose = f"{told.get('code', '')} {told['name']}".strip()
+        # Of two files that Classroom names alike, one may be another person's of that name.
+        whose = f"{told.get('code', '')} {told['name']}{told.get('again', '')}".strip()
         yield whose, _student(told["name"], told.get("number") or ""), member
 
 
@@ -471,7 +486,7 @@ def _is_work(name: str) -> bool:
     return bool(NOTEBOOK.search(name)) or name.lower().endswith(PACKED)
 
 
-def _unwrapped(members: list[_Member], assignment: str) -> list[_Member]:
+def _unwrapped(members: list[_Member], assignment: str, meant: list[str]) -> list[_Member]:
     """Without the folders around all students: what holds the work is a student's own folder."""
     for member in members:
         *folders, name = member.parts
@@ -480,13 +495,14 @@ def _unwrapped(members: list[_Member], assignment: str) -> list[_Member]:
         kept = [p for p in folders if p != assignment and not VERSION.fullmatch(p)]
         member.parts = (*kept, name)
     while True:
-        work = [m.parts for m in members if _is_work(m.parts[-1]) and len(m.parts) > 1]
+        seen = [m.parts for m in members if not m.unseen and len(m.parts) > 1]
+        work = [parts for parts in seen if _is_work(parts[-1])]
         heads = {parts[0] for parts in work}
         inside = {parts[1] for parts in work if len(parts) > 2}
-        loose = [m for m in members if len(m.parts) == 2 and m.parts[0] in heads]
+        loose = [parts for parts in seen if len(parts) == 2 and parts[0] in heads]
         if len(heads) != 1:
             return members
-        if not any(_flat(m.parts[1]) for m in loose) and (
+        if not any(_flat(parts[1], meant) for parts in loose) and (
             not inside or (loose and len(inside) == 1)
         ):
             return members
@@ -503,8 +519,10 @@ def _student(name: str, number: str) -> str:
     return f"{name}_{number}" if number else name
 
 
-def _take(members: list[_Member], assignment: str, target: Path, releases, said: list[str]) -> None:
-    """One student's work into the folder ``target``."""
+def _take(
+    members: list[_Member], assignment: str, target: Path, releases, said: list, lonely: bool
+) -> None:
+    """One student's work into the folder ``target``; ``lonely`` if nobody else's was there."""
     opened: list[_Member] = []
     reasons: list[str] = []
     for member in members:
@@ -541,6 +559,12 @@ def _take(members: list[_Member], assignment: str, target: Path, releases, said:
     for name, release in (releases or {assignment: None}).items():
         if (best := choose(notebooks, name, release, said)) is not None:
             chosen[f"{name}.ipynb"] = best.text
+    worked = [c.path for c in notebooks if c.worked and c.attempt == notebooks[0].attempt]
+    if lonely and len(worked) > len(releases or [assignment]):
+        raise SetAside(
+            f"{', '.join(worked[:5])} lie in one folder, and there is no other: are they several "
+            "people's? Give each a folder, or leave one."
+        )
     if not chosen:
         raise SetAside("; ".join(["no notebook is there", *reasons[:5]]))
     if len(files) > MAX_FILES:
@@ -589,40 +613,69 @@ class _Members:
     def _walked(self) -> Iterator[_Member]:
         for where, folders, files in os.walk(self._source):
             folders.sort()
+            if not folders and not files:
+                yield from _unseen(os.path.relpath(where, self._source) + "/")
             for name in sorted([*files, *(f for f in folders if Path(where, f).is_symlink())]):
                 path = Path(where, name)
-                parts = _parts(os.path.relpath(path, self._source))
+                parts = _parts(shown := os.path.relpath(path, self._source))
                 if path.is_symlink():
-                    self._said.append("/".join(parts or [name]) + ": links are not followed")
+                    yield _refused(parts, f"{shown}: links are not followed", self._said)
                 elif parts and path.is_file():
                     status = path.stat()
                     yield _Member(
                         parts, status.st_size, status.st_mtime, lambda p=path: read_text(p)
                     )
+                else:
+                    yield from _unseen(shown)
 
 
 def _zipped(archive: zipfile.ZipFile, said: list[str]) -> Iterator[_Member]:
     total = 0
-    for number, member in enumerate(sorted(archive.infolist(), key=lambda m: m.filename)):
+    members = sorted(archive.infolist(), key=lambda m: m.filename)
+    for number, member in enumerate(members):
         parts = _parts(member.filename)
         if member.is_dir() or not parts:
+            after = members[number + 1].filename if member is not members[-1] else ""
+            if not (member.is_dir() and after.startswith(member.filename)):
+                yield from _unseen(member.filename)
             continue
         total += min(member.file_size, MAX_FILE)
         if number >= MAX_MEMBERS or total > 100 * MAX_FILE:
             raise SetAside(f"The archive holds more than {MAX_MEMBERS:,} files or 10 GB.")
         if stat.S_ISLNK(member.external_attr >> 16):
-            said.append(f"{member.filename}: links are not followed")
+            yield _refused(parts, f"{member.filename}: links are not followed", said)
         elif member.file_size > 200 * max(member.compress_size, 4096):
-            said.append(f"{member.filename}: unpacks to {member.file_size // MIB} MiB")
+            many = f"{member.filename}: unpacks to {member.file_size // MIB} MiB"
+            yield _refused(parts, many, said)
         else:
             when = time.mktime((*member.date_time, 0, 0, -1)) if member.date_time[1] else 0.0
             yield _Member(parts, member.file_size, when, lambda m=member: archive.read(m))
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """A member's path in parts that stay below where they are put; () for systems' litter."""
+    """A member's path in parts that stay below where they are put; () for what is hidden."""
+    parts = _split(name)
+    return () if any(map(_is_litter, parts)) else parts
+
+
+def _split(name: str) -> tuple[str, ...]:
     parts = [unicodedata.normalize("NFC", p) for p in name.replace("\\", "/").split("/")]
-    parts = [p for p in parts if p not in ("", ".", "..")]
-    if any(map(_is_litter, parts)):
-        return ()
-    return tuple(re.sub(r"[\x00-\x1f]", "_", p) for p in parts)
+    return tuple(re.sub(r"[\x00-\x1f]", "_", p) for p in parts if p not in ("", ".", ".."))
+
+
+SYSTEMS = re.compile(r"(__MACOSX|__pycache__|\.(_.*|~.*|git|ipynb_checkpoints|virtual_documents))")
+
+
+def _refused(parts: tuple[str, ...], why: str, said: list[str]) -> _Member:
+    said.append(why)
+    return _Member(parts or (why,), unseen=why)
+
+
+def _unseen(name: str) -> Iterator[_Member]:
+    """What tells of a person and is not taken: an empty folder, or work with a hidden name."""
+    parts = _split(name)
+    if parts and not any(map(SYSTEMS.fullmatch, parts)):
+        if name.endswith(("/", "\\")) and not parts[-1].startswith("."):
+            yield _Member((*parts, ""), unseen="nothing is there")
+        elif _is_work(parts[-1]):
+            yield _Member(parts, unseen=f"{name} is hidden by its name")

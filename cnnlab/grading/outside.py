@@ -342,10 +342,12 @@ class JudgeOutside(Execute):
         """
         self.timed_out = False
         for last in (False, True):
-            self.killed_for, self.printed = "", 0
             try:
                 if not await ensure_async(self.km.is_alive()):
+                    if self.killed_for:  # just when the cell before had ended
+                        self.record["evidence"].append(f"before cell {index}: {self.killed_for}")
                     await self._restart()
+                self.killed_for, self.printed = "", 0
                 if before is not None:
                     before()
                 await super().async_execute_cell(cell, index, **how)
@@ -468,7 +470,7 @@ class JudgeOutside(Execute):
                 if self._left() <= 0:
                     break
                 cell = self.nb.cells[index]
-                self.printed = 0
+                self.killed_for, self.printed = "", 0
                 try:
                     await super().async_execute_cell(new_code_cell(cell.source), index)
                     await self._responds()
@@ -476,7 +478,8 @@ class JudgeOutside(Execute):
                 except DeadKernelError:
                     died = True
                     self.done.remove(index)
-                    self.record["evidence"].append(f"cell {index}: the kernel died the second time")
+                    reason = self.killed_for or "the kernel died"
+                    self.record["evidence"].append(f"cell {index}: {reason} the second time")
                     break
                 finally:
                     self.nb.cells[index] = cell

@@ -20,7 +20,9 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 
-__all__ = ["MakeInert", "StudentsPage", "ansi2html", "make_inert", "markdown2html"]
+__all__ = [
+    "MakeInert", "Nonces", "StudentsPage", "ansi2html", "make_inert", "markdown2html", "policy"
+]  # fmt: skip
 
 PICTURES = ("image/png", "image/jpeg")
 TEXTS = ("text/html", "text/latex", "text/markdown", "text/plain")
@@ -165,7 +167,7 @@ window.MathJax ||= {Hub: {
 </script>"""
 
 
-class _Nonces(Extension):
+class Nonces(Extension):
     """Marks the scripts that a template brings, so that the page's policy allows no other."""
 
     def preprocess(self, source, name, filename=None):
@@ -185,7 +187,7 @@ class StudentsPage(HTMLExporter):
 
     def _create_environment(self):
         environment = super()._create_environment()
-        environment.add_extension(_Nonces)
+        environment.add_extension(Nonces)
         environment.globals |= {"csp_nonce": lambda: self.nonce, "csp": self.policy}
         return environment
 

@@ -2,24 +2,30 @@
 
 Validate runs a whole notebook inside the request and the server stands still meanwhile; here it
 runs in a process of its own. ``formgrader?path=DIR`` executes ``DIR/nbgrader_config.py`` in the
-instructor's server, so that a link in a student's notebook would do; here it is refused. And the
-page of a submission comes with a Content-Security-Policy: no script of a student's runs on it.
+instructor's server, so that a link in a student's notebook would do; here it is refused. And all
+that formgrader serves comes with a Content-Security-Policy: on its pages run its own scripts,
+and no other; what is no page (a student's file, names as JSON) runs nothing, wherever a link leads.
 It is on wherever cnnlab is installed (``etc/jupyter/jupyter_server_config.d/cnnlab.json``).
 """
 
 import asyncio
 import json
+import secrets
 import sys
 
+from jinja2 import Environment
 from nbgrader.server_extensions.formgrader import formgrader
+from nbgrader.server_extensions.formgrader.base import BaseHandler
 from nbgrader.server_extensions.formgrader.handlers import FormgraderHandler, SubmissionHandler
 from nbgrader.server_extensions.validate_assignment.handlers import ValidateAssignmentHandler
 from tornado import web
 
-from cnnlab.grading.pages import StudentsPage
+from cnnlab.grading.pages import Nonces, StudentsPage, policy
 
 __all__ = ["load_jupyter_server_extension"]
 
+# For whatever is served beside the pages: opened by itself, it may show text and pictures.
+NOTHING = "default-src 'none'; img-src 'self'; frame-ancestors 'self'; sandbox"
 _CODE = (
     "import json, sys\n"
     "from types import SimpleNamespace as Like\n"
@@ -62,15 +68,37 @@ def _without_path(get):
 def _with_policy(get):
     def guarded(self, *args):
         get(self, *args)
-        if isinstance(self.exporter, StudentsPage):
-            self.set_header("Content-Security-Policy", self.exporter.policy())
+        if isinstance(self.exporter, StudentsPage) and self.get_status() == 200:
+            _allow(self, self.exporter.policy())
 
     return guarded
 
 
+def _environment(**settings) -> Environment:
+    """For formgrader's own pages: what stands in an address, or in a name, is text."""
+    return Environment(autoescape=True, extensions=[Nonces], **settings)
+
+
+def _render(self, name: str, **told) -> str:
+    environment, nonce = self.settings["nbgrader_jinja2_env"], secrets.token_urlsafe(16)
+
+    def allowed() -> str:
+        return policy(nonce, environment.globals["csp_handlers"])
+
+    page = environment.get_template(name).render(csp_nonce=lambda: nonce, csp=allowed, **told)
+    _allow(self, allowed())
+    return page
+
+
+def _allow(handler, told: str) -> None:
+    handler.set_header("Content-Security-Policy", f"{told}; frame-ancestors 'self'")
+
+
 def load_jupyter_server_extension(server) -> None:
     """Put these in the place of nbgrader's own."""
-    formgrader.HTMLExporter = StudentsPage
+    formgrader.HTMLExporter, formgrader.Environment = StudentsPage, _environment
+    BaseHandler.content_security_policy = NOTHING
+    BaseHandler.render = _render
     SubmissionHandler.get = _with_policy(SubmissionHandler.get)
     ValidateAssignmentHandler.post = _validate
     FormgraderHandler.get = _without_path(FormgraderHandler.get)

@@ -80,7 +80,8 @@ def work(job: dict) -> dict:
                 for step in names:
                     convert = import_item(step)(config=Config(config))
                     notebook, resources = convert.preprocess(notebook, resources)
-                found["notebooks"][name] = nbformat.v4.writes(notebook, indent=None)
+                written_out = nbformat.v4.writes(notebook, indent=None)
+                found["notebooks"][name] = written_out.encode("utf-8", "replace").decode()
                 found["scores"][name], comments = _entries(notebook)
                 found["comments"][name] = comments
                 told = resources["cnnlab"]

@@ -45,6 +45,9 @@ def environment(policy) -> dict[str, str]:
     return base | {"LANG": "C.UTF-8"} | dict(policy.environment)
 
 
+SPARE = 16  # descriptors for whoever raises the bound: to answer where a program holds all others
+
+
 def _bound(limits) -> None:
     """Put limits on this process and those that it will start."""
     bounds = {
@@ -57,7 +60,8 @@ def _bound(limits) -> None:
     if limits.memory is not None:
         bounds[resource.RLIMIT_AS] = limits.memory
     for kind, bound in bounds.items():
-        resource.setrlimit(kind, (bound, bound))
+        spare = SPARE * (kind == resource.RLIMIT_NOFILE)
+        resource.setrlimit(kind, (bound, bound + spare))
 
 
 _NEW = {"mount": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "pid": 0x20000000}

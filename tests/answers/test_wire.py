@@ -86,6 +86,12 @@ def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
         wire.pack(value)
 
 
+def test_what_arrives_can_be_written_down():
+    half = chr(0xD83D)
+    for value in (half, [half], {half: half}):
+        repr(wire.unpack(wire.pack(value))).encode()
+
+
 def test_a_value_that_contains_itself_is_refused():
     value = []
     value.append(value)

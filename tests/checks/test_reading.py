@@ -20,6 +20,20 @@ def test_a_notebook_may_be_in_any_encoding(encoding):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf\xef\xbb\xbf" + TEXT.encode(),
+        TEXT.encode() + b"\0" * 100,
+        TEXT.encode() + b"\r\n\x1a",
+        TEXT.replace("\\n", "\n").encode(),
+        TEXT.replace('"nbformat"', '"tab": "\t", "nbformat"').encode(),
+    ],
+)
+def test_what_editors_leave_behind_is_read_over(text):
+    assert parse_notebook(text, "n.ipynb").cells[0].source == "π = 3\nx"
+
+
+@pytest.mark.parametrize(
     "cell",
     [
         {"source": "x"},
@@ -51,7 +65,9 @@ def test_half_a_character_can_be_written_again():
 def test_older_formats_are_read(version):
     notebook = new_notebook(cells=[new_code_cell("x = 1")])
     text = nbformat.writes(notebook, version=version)
-    assert parse_notebook(text.encode(), "n.ipynb").cells[0].source == "x = 1"
+    for minor in (notebook.nbformat_minor, None, "five"):
+        changed = json.dumps(json.loads(text) | {"nbformat_minor": minor})
+        assert parse_notebook(changed.encode(), "n.ipynb").cells[0].source == "x = 1"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,18 @@ import subprocess
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from nbgrader.api import Gradebook
 
 from tests.conftest import ALONE
-from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course, solved
+from tests.grading.test_submissions import (
+    FULL,
+    LOOPS,
+    NAME,
+    cell,
+    look,
+    make_course,
+    points,
+    solved,
+)
 
 IMPORTS = "import os, sys, time, ctypes, pathlib\n"
 FORK = IMPORTS + "if os.fork() == 0:\n    os.setsid()\n    while True:\n        time.sleep(0.001)\n"
@@ -312,25 +320,7 @@ def class_(tmp_path_factory):
         subprocess.run(["rm", "-rf", deep / "d"], check=True)  # pytest could not
     (folder / "printed").write_text(course.printed)
     course.canary_folder = canary
-    course.reports = {
-        json.loads(path.read_text())["student"]: json.loads(path.read_text())
-        for path in (course.folder / "reports" / NAME).glob("*.json")
-    }
-    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
-        course.scores = {
-            s.student_id: {g.name: g.auto_score for n in s.notebooks for g in n.grades}
-            for s in gradebook.assignment_submissions(NAME)
-        }
-        course.by_hand = {
-            s.student_id: {g.name: g.needs_manual_grade for n in s.notebooks for g in n.grades}
-            for s in gradebook.assignment_submissions(NAME)
-        }
-    return course
-
-
-def points(course, name) -> dict:
-    assert name in course.scores, course.reports.get(name, {}).get("problem")
-    return {task: course.scores[name][task] for task in FULL}
+    return look(course)
 
 
 def shown(course, name) -> str:

@@ -9,10 +9,17 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
-from nbgrader.api import Gradebook
 
 from tests.grading.test_attacks import FORGE, IMPORTS, OUTPUT, RIGHT, add, at_end, in_answer, submit
-from tests.grading.test_submissions import FULL, LOOPS, NAME, cell, make_course, solved
+from tests.grading.test_submissions import (
+    FULL,
+    LOOPS,
+    cell,
+    look,
+    make_course,
+    points,
+    solved,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +62,20 @@ WALLS = {
     "        except OSError: pass",
     "its own limits lowered": "import resource\n"
     "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
+    "a name like the kernel's own lists": LIBC + "for i in range(3):\n    if os.fork() == 0:\n"
+    "        libc.prctl(15, b') Z 0 (\\n', 0); time.sleep(30); os._exit(0)",
+    "not to be looked at": LIBC + "libc.prctl(4, 0); libc.prctl(1, 9)",
+    "stopped": "import os, threading, time\n"
+    "threading.Timer(0.2, os.kill, (os.getpid(), 19)).start()\ntime.sleep(0.4)",
+    "forked and going on": "import os\npid = os.fork()",
+    "every descriptor closed": "import os\nos.closerange(3, 60)",
+    "hooks, finders and timers": "import gc, signal, sys, importlib.abc as abc\n"
+    "class Finder(abc.MetaPathFinder):\n    def find_spec(self, *a): return None\n"
+    "sys.meta_path.insert(0, Finder())\nsys.addaudithook(lambda *a: None)\n"
+    "gc.callbacks.append(lambda *a: None)\nsignal.signal(signal.SIGALRM, lambda *a: None)\n"
+    "signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)",
+    "errors in errors": "e = ValueError(0)\nfor i in range(50000):\n    f = ValueError(i)\n"
+    "    f.__cause__ = e; e = f\nraise e",
     "programs with rights": "import subprocess\nfor line in (['su', '-c', 'id'], ['mount', '/'],"
     " ['sudo', '-n', 'id']):\n    try: print(subprocess.run(line, stdin=-3, timeout=5))\n"
     "    except Exception as error: print(error)",
@@ -85,7 +106,12 @@ def raw(content: str, parts: str = "") -> str:
     )
 
 
+HALVES = "'\\ud83d\\udcf6\\udc80'"
 MESSAGES = {
+    "halves of characters": f"from IPython.display import display\ns = {HALVES}\n"
+    "for k in ('text/plain', 'text/html', 'image/svg+xml', s): display({k: s}, raw=True)\n"
+    "print(s)\nraise ValueError(s)",
+    "halves of characters, escaped": raw('\'{"name":"stdout","text":"\\\\ud83d"}\''),
     "nothing in them": SEND + f"for kind in {KINDS}: send(kind, {{}})",
     "other types in them": SEND + f"for kind in {KINDS}: send(kind, {ODD})",
     "an input that counts in words": SEND + "send('execute_input', {'execution_count': {'a': []}})",
@@ -115,6 +141,46 @@ ANSWERS = {
 }
 
 
+KINDS_OF_NUMPY = (
+    "odd = [np.zeros((), 'V0'), np.zeros((), 'M8[s]'), np.array('x' * 99), np.zeros((), 'i4,U5')]\n"
+    '    told = \',\'.join(\'{"dict":[["status","ok"],["value",{"array":"a%d"}]]}\' % (i % 4) '
+    'for i in range(99))\n    told = \'{"dict":[["status","answered"],["answers",[%s]]]}\' % told\n'
+    "    np.savez(open(answers, 'wb'), tree=np.frombuffer(told.encode(), np.uint8), "
+    "**{f'a{i}': a for i, a in enumerate(odd)})"
+)
+ANSWERS |= {
+    "kinds of NumPy's": KINDS_OF_NUMPY,
+    "a size that lies": "import io, zipfile\n    b = io.BytesIO(); np.save(b, np.zeros(3))\n"
+    "    b = b.getvalue().replace(b'(3,), }         ', b'(9999999999,), }')\n"
+    "    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z: z.writestr('tree.npy', b)",
+    "a pickle": "np.savez(open(answers, 'wb'), tree=np.array([print], dtype=object))",
+    "a dtype that is none": "np.savez(open(answers, 'wb'), a=np.zeros(3), tree=np.frombuffer("
+    'b\'{"tensor":"a","dtype":"load"}\', np.uint8))',
+}
+WRONG = {  # answers of the notebook's own
+    "half a character raised": OUTPUT.format(f"raise ValueError({HALVES})"),
+    "half a character told": OUTPUT.format(f"return {HALVES}"),
+    "an error without a text": OUTPUT.format("raise type('E', (Exception,), {'__str__': None})()"),
+    "frames searched": "import sys\n"
+    + OUTPUT.format(
+        "f = sys._getframe()\n    while f:\n        for v in [*f.f_locals.values()]:\n"
+        "            if isinstance(v, dict) and 'expected' in v: return v['expected']\n"
+        "        f = f.f_back\n    return -1"
+    ),
+    "a number that is another": "class Any(int):\n    __index__ = __int__ = lambda self: 3\n"
+    "    __reduce__ = lambda self: (int, (3,))\n" + OUTPUT.format("return Any(-1)"),
+    "a tensor with a mind": "class T(torch.Tensor):\n    @classmethod\n"
+    "    def __torch_function__(cls, *a): return torch.tensor(3)\n"
+    + OUTPUT.format("return torch.tensor(-1).as_subclass(T)"),
+    "a view of 8 TB": OUTPUT.format("return torch.ones(1).expand(10**6, 10**6)"),
+    "a list in itself": OUTPUT.format("x = []; x.append(x); return x"),
+    "changed in its last moment": OUTPUT.format("return -1")
+    + "class D:\n    def __del__(self): globals()['output_size'] = lambda *a, **k: 3\n"
+    "d = D(); d.d = d; d = None\nimport gc\ngc.set_threshold(1)\n"
+    "gc.callbacks.append(lambda *a: D())",
+}
+
+
 def loops(source):
     return lambda notebook: cell(notebook, "a1-loops-answer").update(source=source)
 
@@ -126,6 +192,21 @@ def each_cell(change):
 def more(**fields):
     made = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], **fields}
     return lambda notebook: notebook.cells.insert(1, nbformat.from_dict(made))
+
+
+MARKS = {  # of Colab, Kaggle, VS Code, Deepnote, Datalore, Databricks, PyCharm, marimo, papermill
+    "id": "x", "colab": {"base_uri": "https://localhost"}, "outputId": "a", "_uuid": "8f",
+    "trusted": True, "execution": {"iopub.status.busy": "2026"}, "vscode": {"languageId": "python"},
+    "cell_id": "0" * 32, "deepnote_cell_type": "code", "source_hash": "9b", "tags": [],
+    "datalore": {"type": "CODE"}, "application/vnd.databricks.v1+cell": {"nuid": "x"},
+    "pycharm": {"name": "#%%\n"}, "marimo": {"config": {"hide_code": True}}, "collapsed": 1,
+    "papermill": {"status": "completed"}, "jupyter": {"source_hidden": True},
+    "lines_to_next_cell": 2, "slideshow": {"slide_type": "skip"},
+}  # fmt: skip
+
+
+def several(*sources):
+    return lambda notebook: [add(source)(notebook) for source in sources]
 
 
 PROMPTED = "\n".join(
@@ -191,6 +272,61 @@ ACCIDENTS = {
     "logging": add("import logging\nlogging.basicConfig(level=logging.DEBUG, force=True)"),
     "print to a file": add("import sys\nsys.stdout = sys.stderr = open('log.txt', 'w')"),
     "a profiler left on": add("import cProfile\np = cProfile.Profile()\np.enable()"),
+    "files left open": add("held = []\nwhile True: held.append(open('/dev/null'))"),
+    "marks of nine platforms": each_cell(lambda i, c: c.metadata.update(MARKS)),
+    "%%capture over %%time": in_answer("%%capture\n%%time\n" + OUTPUT.format(RIGHT)),
+    "cells of other languages": several(
+        "%%bash\necho hi",
+        "%%html\n<b>x</b>",
+        "%%javascript\nalert(1)",
+        "%%latex\nx",
+        "%%R\nx",
+        "%%script python\nprint(1)",
+        "%%sql\nselect",
+        "%%writefile x.txt\ny",
+        "%%sh\nexit 3",
+    ),
+    "asyncio": several(
+        "import asyncio\nasync def f(): return 1\nawait asyncio.gather(f(), f())",
+        "asyncio.run(f())",
+        "asyncio.get_event_loop().run_until_complete(f())",
+        "async def on():\n    while True: await asyncio.sleep(0)\nt = asyncio.ensure_future(on())",
+        "asyncio.set_event_loop_policy(None)\nasyncio.set_event_loop(asyncio.new_event_loop())",
+    ),
+    "processes of all kinds": several(
+        "import multiprocessing as mp, math\nfor kind in ('spawn', 'forkserver'):\n"
+        "    with mp.get_context(kind).Pool(1) as p: p.map(math.sqrt, [4])",
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "with ProcessPoolExecutor(2) as p: list(p.map(math.sqrt, [1, 4]))",
+        "mp.set_start_method('spawn', force=True)",
+    ),
+    "files of all kinds": several(
+        "import sqlite3\nc = sqlite3.connect('x.db'); c.execute('create table t (a)'); c.commit()",
+        "import shelve\ns = shelve.open('s'); s['a'] = 1; s.close()",
+        "import tempfile\ntempfile.mkstemp(); tempfile.TemporaryDirectory()",
+        "torch.save({'a': torch.ones(3)}, 'm.pt')\ntorch.load('m.pt')",
+    ),
+    "downloads that fail": several(
+        "import urllib.request\nurllib.request.urlretrieve('https://example.com/x', 'x')",
+        "torch.hub.load('pytorch/vision', 'resnet18')",
+        "!wget -q https://example.com/x",
+        "import torchvision\ntorchvision.datasets.MNIST('.', download=True)",
+    ),
+    "modes of torch left on": several(
+        "torch.autocast('cpu').__enter__()\ntorch.autograd.set_detect_anomaly(True)",
+        "from torch.utils.flop_counter import FlopCounterMode\n"
+        "FlopCounterMode(display=False).__enter__()",
+        "from torch.profiler import profile\np = profile()\np.__enter__()",
+    ),
+    "attachments of all kinds": each_cell(
+        lambda i, c: c.update(
+            attachments=[["a"], 5, None, {"../x": {"image/png": "a"}, "": 1}][i % 4]
+        )
+    ),
+    "outputs of all kinds": each_cell(
+        lambda i, c: c.update(outputs=[[], None, "x", [{"output_type": "pyout"}], {}][i % 5])
+    ),
+    "carriage returns": each_cell(lambda i, c: c.update(source=c.source.replace("\n", "\r"))),
     "__future__": add("from __future__ import annotations"),
     "Colab": add("from google.colab import drive\ndrive.mount('/content')\n%cd /content/drive"),
     "modules reloaded": add("import importlib, cnnlab.checks as c\nimportlib.reload(c)"),
@@ -233,6 +369,8 @@ def class_(tmp_path_factory):
     notebook = solved(course, loops=LOOPS)
     notebook.cells[1:1] = [new_code_cell(CHILD), *[new_code_cell("time.sleep(0.2)")] * 80]
     submit(course, "short cells", notebook)
+    for name, source in WRONG.items():
+        submit(course, name, solved(course, output_size=source, loops=LOOPS))
     for name, source in ANSWERS.items():
         submit(course, name, solved(course, output_size=FORGE.format(source), loops=LOOPS))
     for name, change in ACCIDENTS.items():
@@ -240,21 +378,7 @@ def class_(tmp_path_factory):
         change(notebook)
         (submit(course, name, notebook) / "helper.py").write_text(HELPER)
     course.printed = course.run("cnnlab", "grade", "a1", status=1)
-    course.reports = {
-        json.loads(path.read_text())["student"]: json.loads(path.read_text())
-        for path in (course.folder / "reports" / NAME).glob("*.json")
-    }
-    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
-        course.scores = {
-            s.student_id: {g.name: g.auto_score for n in s.notebooks for g in n.grades}
-            for s in gradebook.assignment_submissions(NAME)
-        }
-    return course
-
-
-def points(course, name) -> dict:
-    assert name in course.scores, course.reports.get(name, {}).get("problem")
-    return {task: course.scores[name][task] for task in FULL}
+    return look(course)
 
 
 @pytest.mark.parametrize("name", [*WALLS, *MESSAGES])
@@ -272,7 +396,7 @@ def test_memory_is_looked_at_however_short_the_cells_are(class_):
     assert "more than 1500 MiB of memory" in str(class_.reports["short cells"]["evidence"])
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", [*ANSWERS, *WRONG])
 def test_a_forged_answer_costs_its_own_part(class_, name):
     assert points(class_, name) == {**FULL, "a1-output-size": 0}
 

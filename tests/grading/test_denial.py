@@ -1,13 +1,12 @@
 """Work that never ends: each costs its own part, its own time, and nobody else's."""
 
-import json
 import time
 
 import nbformat
 import pytest
 
 from tests.conftest import ALONE
-from tests.grading.test_submissions import FULL, LOOPS, NAME, make_course, solved
+from tests.grading.test_submissions import FULL, LOOPS, NAME, look, make_course, points, solved
 
 pytestmark = pytest.mark.slow
 HEAD = "def output_size(n, k, padding=0, stride=1):\n"
@@ -50,23 +49,17 @@ def class_(tmp_path_factory):
     began = time.monotonic()
     course.run("cnnlab", "grade", "a1", "--timeout", "20", "--notebook-seconds", "120", **ALONE)
     course.took = time.monotonic() - began
-    course.reports = {
-        path.stem: json.loads(path.read_text())
-        for path in (course.folder / "reports" / NAME).glob("*.json")
-    }
-    return course
+    return look(course)
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_an_endless_answer_costs_that_part_only(class_, name):
-    scores = class_.reports[name]["scores"]
-    assert {task: scores[task] for task in FULL} == {**FULL, "a1-output-size": 0}
+    assert points(class_, name) == {**FULL, "a1-output-size": 0}
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name.startswith("39")])
 def test_endless_output_costs_no_points_and_is_cut(class_, name):
-    scores = class_.reports[name]["scores"]
-    assert {task: scores[task] for task in FULL} == FULL
+    assert points(class_, name) == FULL
     (written,) = (class_.folder / "autograded" / name).rglob("*.ipynb")
     assert written.stat().st_size < 5 << 20
 
@@ -79,4 +72,4 @@ def test_a_notebook_has_an_end(class_):
 
 
 def test_the_victim_is_graded(class_):
-    assert {task: class_.reports["victim"]["scores"][task] for task in FULL} == FULL
+    assert points(class_, "victim") == FULL

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import os
 import re
+import urllib.error
+import urllib.parse
+import urllib.request
 from contextlib import contextmanager
 
 import nbformat
@@ -11,6 +14,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
+from nbgrader.server_extensions.formgrader import apihandlers, handlers
+from tornado.web import StaticFileHandler
 
 from cnnlab.grading.report import write_class_report
 from tests.course import lab
@@ -78,6 +83,7 @@ VECTORS = f"""
 <script nonce="{{{{ csp_nonce() }}}}">{ACT}</script>{{{{ csp_nonce() }}}}
 <!--><script>{ACT}</script>--> <![CDATA[<script>{ACT}</script>]]> <?x <script>{ACT}</script>?>
 """.strip().splitlines()
+EVIL_NAME = f'<img src=x onerror="{ACT}">'
 HIDDEN = """assert output_size(5, 3) == 3
 ### BEGIN HIDDEN TESTS
 assert output_size(41, 3) == 39
@@ -116,7 +122,11 @@ def course(tmp_path_factory):
     written.source = "As drawn: ![](attachment:draw.png) ![](attachment:lost.png) [z](attachment:z)"
     written.attachments = {"draw.png": {"image/png": DRAWING}, "b": {"text/html": "<script>"}}
     course.submit("eve", NAME, nbformat.writes(notebook))
+    drawn = f'<svg xmlns="http://www.w3.org/2000/svg"><script>{ACT}</script></svg>'
+    (course.folder / "submitted" / "eve" / NAME / "x.svg").write_text(drawn)
     course.run("cnnlab", "grade", "a1")
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        gradebook.update_or_create_student("mallory", first_name=EVIL_NAME)
     course.run("nbgrader", "generate_feedback", NAME)
     return course
 
@@ -221,6 +231,105 @@ def test_no_script_of_a_student_s_runs_beside_a_logged_in_formgrader(course, ser
     assert not [url for url in asked if "/api/contents" in url]
     if through == "the sanitizer":
         assert not [url for url in asked if "/hub/logout" in url]
+
+
+# What formgrader answers: its own pages, and what is shown beside them.
+PAGES = (
+    "manage_assignments", f"manage_submissions/{NAME}", "gradebook", f"gradebook/{NAME}",
+    f"gradebook/{NAME}/{NAME}", "manage_students", "manage_students/eve",
+    f"manage_students/eve/{NAME}", "submissions/ID/",
+)  # fmt: skip
+BESIDE = (
+    "", "submissions/ID/next", "submissions/ID/x.svg", "submissions/none/", "api/status",
+    "api/assignments", f"api/assignment/{NAME}", f"api/assignment/{NAME}/assign",
+    f"api/assignment/{NAME}/unrelease", f"api/assignment/{NAME}/release",
+    f"api/assignment/{NAME}/collect", f"api/assignment/{NAME}/generate_feedback",
+    f"api/assignment/{NAME}/release_feedback", f"api/assignment/{NAME}/eve/generate_feedback",
+    f"api/assignment/{NAME}/eve/release_feedback", f"api/notebooks/{NAME}",
+    f"api/submissions/{NAME}", f"api/submission/{NAME}/eve", f"api/submission/{NAME}/eve/autograde",
+    f"api/submitted_notebooks/{NAME}/{NAME}", "api/submitted_notebook/ID/flag", "api/grades",
+    "api/grade/1", "api/comments", "api/comment/1", "api/students", "api/student/eve",
+    "api/student_submissions/eve", f"api/student_notebook_submissions/eve/{NAME}",
+)  # fmt: skip
+
+
+def answered(course, server, path: str):
+    """The status, the policy and the text that formgrader gives; it is asked and not told."""
+    address = submission_page(course, server).replace("submissions/", "", 1)
+    number = address.rstrip("/").rpartition("/")[2]
+    address = f"{server}/formgrader/{path.replace('ID', number)}"
+    request = urllib.request.Request(address, headers={"Authorization": "token token"})
+    try:
+        reply = urllib.request.build_opener(NoRedirect).open(request)
+    except urllib.error.HTTPError as error:
+        reply = error
+    with reply:
+        return reply.status, reply.headers["Content-Security-Policy"], reply.read().decode()
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None
+
+
+def test_no_answer_of_formgrader_s_is_forgotten_here():
+    """Every pattern of nbgrader's has an address below, but for what the package brings itself."""
+    known = [f"/formgrader/{path}" for path in (*PAGES, *BESIDE)]
+    for pattern, handler, *_ in (*handlers.default_handlers, *apihandlers.default_handlers):
+        if handler is not StaticFileHandler:
+            assert any(re.fullmatch(pattern, path) for path in known), pattern
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_of_formgrader_s_runs_its_own_scripts_and_no_other(course, server, path):
+    status, policy, page = answered(course, server, path)
+    nonce = re.search(r"script-src 'nonce-([^']{20,})' 'strict-dynamic'", policy)[1]
+    assert status == 200 and "default-src 'none'" in policy and "frame-ancestors 'self'" in policy
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+    scripts = BeautifulSoup(page, "html.parser").find_all("script")
+    assert scripts and all(script["nonce"] == nonce for script in scripts)
+    assert nonce not in answered(course, server, path)[1]
+
+
+@pytest.mark.parametrize("path", BESIDE)
+def test_what_formgrader_serves_beside_its_pages_runs_nothing(course, server, path):
+    status, policy, _ = answered(course, server, path)
+    assert status in (200, 302, 400, 404, 405) and "default-src 'none'" in policy
+    assert "sandbox" in policy and "script-src" not in policy and "frame-ancestors" in policy
+
+
+def test_what_stands_in_an_address_is_text_on_the_page(course, server):
+    evil = urllib.parse.quote(f'x"</script><script>{ACT}</script>', safe="")
+    for path in (f"gradebook/{evil}", f"gradebook/{evil}/{evil}", f"manage_submissions/{evil}"):
+        _, _, page = answered(course, server, path)
+        assert not [s for s in BeautifulSoup(page, "html.parser").find_all("script")
+                    if s.string and s.string.strip() == ACT]  # fmt: skip
+        assert f'"x"</script><script>{ACT}' not in page
+
+
+@lab.needs_chromium
+def test_formgrader_s_pages_work_under_their_policy_and_links_to_files_run_nothing(course, server):
+    said: list[str] = []
+    number = submission_page(course, server).rstrip("/").rpartition("/")[2]
+    with lab.chromium() as browser, logged_in(browser, server) as tab:
+        tab.on("console", lambda message: said.append(message.text))
+        for path in PAGES[:-1]:
+            tab.goto(f"{server}/formgrader/{path}")
+            tab.locator("#main-table a, #main-table .name").first.wait_for()
+            tab.wait_for_timeout(500)
+            assert "PWNED" not in tab.title()
+        tab.goto(f"{server}/formgrader/gradebook/{NAME}/{NAME}")
+        tab.locator("span.name-hidden").first.wait_for()
+        tab.get_by_role("button", name="Show All Names").click()
+        tab.get_by_role("button", name="Hide All Names").wait_for()
+        refused = [line for line in said if "Content Security Policy" in line]
+        # The table of students makes a picture of one's name: its handler is all that is refused.
+        assert refused and all("inline event handler" in line for line in refused), said
+        for path in ("api/students", f"submissions/{number}/x.svg"):
+            reply = tab.goto(f"{server}/formgrader/{path}")
+            assert reply.status == 200 and "PWNED" in reply.text()
+            tab.wait_for_timeout(500)
+            assert "PWNED" not in tab.title()
 
 
 @lab.needs_chromium

@@ -3,10 +3,12 @@
 import io
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tracemalloc
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -211,6 +213,25 @@ ARCHIVES = {
         ["Ann_Ex", "Bo_Y"],
     ),
     "a name of 240 bytes": ({"\u738b" * 80 + f"/{NAME}.ipynb": MINE}, ["\u738b" * 33]),
+    "a name with a star": ({f"*.ann/{NAME}.ipynb": MINE, f"b/{NAME}.ipynb": MINE}, ["ann", "b"]),
+    "hidden folders": (
+        {f"in/.ann/{NAME}.ipynb": MINE, f"in/..cy/{NAME}.ipynb": MINE,
+         f"in/dee/.{NAME}.ipynb": MINE, f"in/ben/{NAME}.ipynb": MINE,
+         f"in/ben/.git/{NAME}.ipynb": OLD, f"in/.ipynb_checkpoints/{NAME}.ipynb": OLD},
+        ["ben"],
+        {"ann": ".ann/a1_convolution.ipynb is hidden", "cy": "..cy/a1", "dee": "dee/.a1"},
+    ),
+    "Google Classroom": (
+        {f"a1/Ann Ex - {NAME}.ipynb": MINE, f"a1/Bo - Y - {NAME}.ipynb": MINE,
+         f"a1/Cy Z - {NAME}.ipynb": MINE, f"a1/Cy Z - {NAME} (1).ipynb": MINE},
+        ["Ann_Ex", "Bo_-_Y"],
+        {"Cy_Z": "one person or several (Cy Z, Cy Z (1))"},
+    ),
+    "a folder of everybody's": (
+        {f"a1/{n}.ipynb": MINE for n in ("ann", "ben")} | {"a1/cy.ipynb": BLANK},
+        [],
+        {"a1": "are they several people's"},
+    ),
     "another assignment instead": (
         {f"ann/{NAME}.ipynb": MINE, f"ben/{NAME}.ipynb": work("y", ids=("a2-sizes",)),
          "cy/a2_shapes.ipynb": work("y", ids=())},
@@ -233,14 +254,53 @@ def test_everybody_in_an_archive_is_taken_or_told(tmp_path, name, packed):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     left_out: dict = {}
-    intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
-    taken = {p.name: (p / NAME / f"{NAME}.ipynb").read_bytes() for p in (tmp_path / "s").iterdir()}
+    with nullcontext() if students else pytest.raises(intake.SetAside, match="no submission"):
+        intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
+    into = tmp_path / "s"
+    into.mkdir(exist_ok=True)
+    taken = {p.name: (p / NAME / f"{NAME}.ipynb").read_bytes() for p in into.iterdir()}
     assert taken == dict.fromkeys(students, MINE)
     expected = told[0] if told else {}
     assert len(left_out) == len(expected), left_out
     for student, words in expected.items():
         (reason,) = [why for who, why in left_out.items() if who.startswith(student)]
         assert words in reason
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_empty_folder_is_a_person_who_handed_in_nothing(tmp_path, packed):
+    source = tmp_path / "in"
+    for name in ("ann", f"dee/{NAME}", "cy", ".eve"):
+        (source / "x" / name).mkdir(parents=True)
+    (source / "x/ann" / f"{NAME}.ipynb").write_bytes(MINE)
+    (source / "x/ann/src").mkdir()
+    if packed:
+        source = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
+    left_out: dict = {}
+    intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
+    assert left_out == dict.fromkeys(("cy", "dee"), "nothing is there")
+
+
+@pytest.mark.parametrize("method", [9, 93])
+def test_who_cannot_be_unpacked_or_is_a_bomb_or_a_link_has_a_row(tmp_path, method):
+    """A method of packing that Python has not; 90 MiB of blanks; a link in a notebook's place."""
+    link = zipfile.ZipInfo(f"dee/{NAME}.ipynb")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("ann", "ben"):
+            file.writestr(f"{name}/{NAME}.ipynb", MINE)
+        file.writestr(f"cy/{NAME}.ipynb", b"[" + b" " * (90 << 20) + b"]")
+        file.writestr(link, "/etc/passwd")
+    content = bytearray((tmp_path / "in.zip").read_bytes())
+    for head, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(head) + at] = method
+    (tmp_path / "in.zip").write_bytes(content)
+    left_out: dict = {}
+    intake.collect(tmp_path / "in.zip", NAME, tmp_path / "s", RELEASE, left_out)
+    assert set(found(tmp_path / "s")) == {f"ben/{NAME}/{NAME}.ipynb"}
+    assert "compression method" in left_out["ann"] and "Error" not in left_out["ann"]
+    assert "unpacks to 90 MiB" in left_out["cy"] and "links are not" in left_out["dee"]
+    assert set(left_out) == {"ann", "cy", "dee"}
 
 
 def test_a_file_that_cannot_be_kept_costs_nobody_their_notebook(tmp_path):

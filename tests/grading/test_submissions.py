@@ -77,6 +77,26 @@ def solved(course: Course, **answers: str):
     return notebook
 
 
+def look(course: Course) -> Course:
+    """The course with what a run left: its reports, and the gradebook's grades by student."""
+    found = map(Path.read_text, (course.folder / "reports" / NAME).glob("*.json"))
+    course.reports = {report["student"]: report for report in map(json.loads, found)}
+    course.scores, course.by_hand, course.manual = {}, {}, []
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
+        for submission in gradebook.assignment_submissions(NAME):
+            grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
+            course.scores[submission.student_id] = {g.name: g.auto_score for g in grades}
+            waiting = {g.name: g.needs_manual_grade for g in grades}
+            course.by_hand[submission.student_id] = waiting
+            course.manual += [(g.manual_score, g.extra_credit) for g in grades]
+    return course
+
+
+def points(course: Course, name: str) -> dict:
+    assert name in course.scores, course.reports.get(name, {}).get("problem")
+    return {task: course.scores[name][task] for task in FULL}
+
+
 # --- tricks: the answer is wrong, and something is done about it (rows 1 to 33) ---
 
 IPYTHON = "from IPython import get_ipython\nip = get_ipython()\n"
@@ -568,26 +588,7 @@ def class_(tmp_path_factory):
         JUPYTERHUB_API_TOKEN="secret-token", HOME=str(home), **ALONE,
     )  # fmt: skip
     course.home, course.called, course.before = home, called, before
-    course.reports = {
-        path.stem: json.loads(path.read_text())
-        for path in (course.folder / "reports" / NAME).glob("*.json")
-    }
-    with Gradebook(f"sqlite:///{course.folder}/gradebook.db", "cnnlab") as gradebook:
-        course.scores = {
-            s.student_id: {g.name: g.auto_score for n in s.notebooks for g in n.grades}
-            for s in gradebook.assignment_submissions(NAME)
-        }
-        course.manual = [
-            (g.manual_score, g.extra_credit)
-            for s in gradebook.assignment_submissions(NAME)
-            for n in s.notebooks
-            for g in n.grades
-        ]
-    return course
-
-
-def points(course, name) -> dict:
-    return {task: course.scores[name][task] for task in FULL}
+    return look(course)
 
 
 @pytest.mark.parametrize("name", TRICKS)
