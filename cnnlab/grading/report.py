@@ -81,7 +81,7 @@ def write_class_report(
 def write_student_page(path: Path, report: dict) -> None:
     """What was found in one submission: verdicts, part by part, and what somebody should know."""
     who, standing = report["student"], report.get("standing")
-    name = report.get("name") or ""
+    name, when = report.get("name") or "", report["when"][:16].replace("T", " at ")
     rows = [
         f"<tr><th scope=row>{escape(v['task'])}<td class=n>{v['points']:g} of {v['max_points']:g}"
         f"<td>{_parts(v)}<td>{escape(': '.join(filter(None, (v['misconception'], v['problem']))))}"
@@ -98,10 +98,10 @@ def write_student_page(path: Path, report: dict) -> None:
         ("Repaired from the release", report.get("repaired", [])),
     ]
     body = [
-        f"<p><a href='../class.html'>{escape(report['assignment'])}</a>",
+        f"<p>← <a href='../class.html'>{escape(report['assignment'])}, the whole class</a>",
         f"<h1>{escape(who)} <small>{escape(name)}</small></h1>",
         f"<p>{_marks(report)}",
-        f"<p>{_points(report)}. Graded {escape(report['when'])}; it took "
+        f"<p>{_points(report)}. Graded on {escape(when)} UTC; it took "
         f"{report.get('seconds', {}).get('total', 0):.1f} s.",
         f"<p>{_links(report, '../../..')}",
         "<table><thead><tr><th>task<th class=n>points<th>parts<th>what was wrong</thead>",
@@ -182,7 +182,7 @@ def _points(report: dict) -> str:
     standing = report.get("standing")
     if not standing:
         return "No points"
-    costs = f", less {standing.penalty:g} for lateness" if standing.penalty else ""
+    costs = f"; lateness has cost {standing.penalty:g}" if standing.penalty else ""
     return f"{standing.score:g} of {standing.max_score:g} points{costs}"
 
 
@@ -307,7 +307,7 @@ class _Class:
 
     def for_a_human(self, pairs, said) -> str:
         reading = [
-            f"<b>{escape(name)}</b> is marked by hand in formgrader: {count} submissions"
+            f"<b>{escape(name)}</b>: {count:,} to be marked in formgrader"
             for name, count in self.by_hand.items()
         ]
         alike = [

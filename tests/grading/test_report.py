@@ -126,7 +126,7 @@ def test_links_lead_to_formgrader_feedback_and_the_student_s_page(soup, folder):
     assert links["feedback"] == f"../../feedback/ada_l/{NAME}/{NAME}.html"
     assert not row(soup, "zoe").find_all("a")
     page = BeautifulSoup((folder / "students" / "bob.html").read_text(), "html.parser")
-    assert "0 of 28 points, less 5 for lateness" in page.text
+    assert "0 of 28 points; lateness has cost 5" in page.text
     assert "a1-window-answer" in page.text and "square 4/4" in page.text
     assert "the stride is forgotten" in page.text
 
