@@ -113,5 +113,6 @@ def _of_task(task: str, figures: dict[str, dict]) -> str:
     head += "".join(f"<th class=n>{_plain(name)}" for name in names)
     return (
         f"<h2>{_plain(task)}: {_plain(up)} against {_plain(right)}</h2>"
-        f"{chart(dots, best, (right, up), 'the frontier')}<table class=board>{head}{''.join(rows)}</table>"
+        f"{chart(dots, best, (right, up), 'the frontier')}"
+        f"<table class=board>{head}{''.join(rows)}</table>"
     )

@@ -366,11 +366,11 @@ class _Class:
             share = mean(task["shares"])
             wrong = task["wrong"].most_common(4)
             why = ", ".join(f"{escape(m or 'other')} ({n})" for m, n in wrong)
-            parts = "; ".join(f"{escape(part)}: {n} without" for part, n in task["lost"].items())
+            parts = ", ".join(f"{escape(part)} ({n})" for part, n in task["lost"].items())
             rows.append(
                 f"<tr><th scope=row>{escape(name)}<td class=n>{task['max']:g}"
                 f"<td><meter value={share:.3f}></meter> {share:.0%}<td>{why}"
-                + (f"<br><small>{parts}</small>" if parts else "")
+                + (f"<br><small>points lost at: {parts}</small>" if parts else "")
             )
         head = "<thead><tr><th>task<th class=n>points<th>earned<th>what was wrong</thead>"
         return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"

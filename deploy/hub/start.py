@@ -181,6 +181,8 @@ def assignments() -> None:
     for name in RELEASED:
         if not (MINE / "assignments" / name / f"{name}.checks").is_file():
             instructor("nbgrader", "generate_assignment", "--force", name)
+            for student in STUDENTS:  # in the class report also before they hand in
+                instructor("nbgrader", "db", "student", "add", student)
         if not (EXCHANGE / "cnnlab/outbound" / name).is_dir():
             instructor("nbgrader", "release_assignment", name)
     for made in MINE.glob("assignments/*/*.checks"):

@@ -47,6 +47,9 @@ def everybody() -> list[dict]:
     some = [
         report(f"student{n:02}", (10.0, float(n % 11)), name=f"Person Number{n}") for n in range(25)
     ]
+    for n, each in enumerate(some):
+        figures = {"accuracy": 0.9 + n / 300, "MACs": 10_000 + 97_000 * n, "parameters": 9_000 + n}
+        each["tasks"]["a1-golf"] = verdict("a1-golf", 10) | {"figures": figures}
     return [
         *some,
         failed,
