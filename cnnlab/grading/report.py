@@ -1,7 +1,7 @@
 """What a class did: one page for the instructor, and a page for each student behind it.
 
-The pages are plain HTML that needs no network and can be read without a script. The one script of
-the class's page sorts, filters and exports its table; the page's policy allows no other, by hash.
+The pages are plain HTML that needs no network and can be read without a script. Their one script
+sorts, filters and exports the class's table; the pages' policy allows no other, by hash.
 """
 
 import base64
@@ -33,7 +33,7 @@ STATES = {
     "blank": "not written",
     "absent": "nothing handed in",
 }
-FORMGRADER = "http://localhost:8888/formgrader"  # the script knows where the page itself lies
+FORMGRADER = "http://localhost:8888/formgrader"  # until a server or the script knows better
 
 
 def write_class_report(
@@ -84,7 +84,8 @@ def write_student_page(path: Path, report: dict) -> None:
     name, when = report.get("name") or "", report["when"][:16].replace("T", " at ")
     rows = [
         f"<tr><th scope=row>{escape(v['task'])}<td class=n>{v['points']:g} of {v['max_points']:g}"
-        f"<td>{_parts(v)}<td>{escape(': '.join(filter(None, (v['misconception'], v['problem']))))}"
+        f"<td class=wide>{_parts(v)}<td class=wide>"
+        + escape(": ".join(filter(None, (v["misconception"], v["problem"]))))
         for v in report.get("tasks", {}).values()
     ]
     listed = [
@@ -104,13 +105,14 @@ def write_student_page(path: Path, report: dict) -> None:
         f"<p>{_points(report)}. Graded on {escape(when)} UTC; it took "
         f"{report.get('seconds', {}).get('total', 0):.1f} s.",
         f"<p>{_links(report, '../../..')}",
-        "<table><thead><tr><th>task<th class=n>points<th>parts<th>what was wrong</thead>",
-        f"<tbody>{''.join(rows)}</tbody></table>" if rows else "</table>",
+        "<table class=rows><thead><tr><th>task<th class=n>points<th>parts<th>what was wrong"
+        f"</thead><tbody>{''.join(rows)}</tbody></table>",
         *(
             f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(s)}' for s in sentences[:SHOWN])}</ul>"
             for title, sentences in listed
             if sentences
         ),
+        f"<script>{SCRIPT}</script>",
     ]
     path.parent.mkdir(exist_ok=True)
     _write(path, escape(who), "", body)
@@ -356,7 +358,7 @@ class _Class:
         )  # fmt: skip
         rows = "\n".join(row for _, _, row in sorted(self.rows))
         return (
-            f"{tools}<table class=class><thead><tr>{heads}<th scope=col>open</thead>"
+            f"{tools}<table class='class rows'><thead><tr>{heads}<th scope=col>open</thead>"
             f"<tbody>{rows}</tbody></table>"
         )
 

@@ -20,6 +20,8 @@ from urllib.parse import quote, urlparse
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import web
 
+from cnnlab.grading.report import FORMGRADER
+
 __all__ = ["Rounds", "main"]
 
 PAGES = ("reports", "feedback")
@@ -107,9 +109,7 @@ class _Handler(HubOAuthenticated, web.RequestHandler):
 class _Overview(_Handler):
     @web.authenticated
     def get(self):
-        server = f"{os.environ['JUPYTERHUB_BASE_URL']}user/{self.current_user['name']}"
-        formgrader = quote(f"{server}/formgrader", safe="/")
-        self.finish(_page(self.rounds, formgrader, self.xsrf_form_html()))
+        self.finish(_page(self.rounds, self.xsrf_form_html()))
 
     @web.authenticated
     def post(self):
@@ -129,17 +129,19 @@ class _Page(_Handler):
             content = path.read_bytes()
         except OSError:
             raise web.HTTPError(404) from None
-        self.finish(content)
+        server = f"{os.environ['JUPYTERHUB_BASE_URL']}user/{self.current_user['name']}"
+        formgrader = quote(f"{server}/formgrader", safe="/")
+        self.finish(content.replace(FORMGRADER.encode(), formgrader.encode()))
 
 
-def _page(rounds: Rounds, formgrader: str, xsrf: str) -> str:
+def _page(rounds: Rounds, xsrf: str) -> str:
     rows = []
     for name in rounds.assignments():
         report = rounds.course / "reports" / name / "class.html"
         when, link = "not yet", html.escape(name)
         if report.is_file():
             when = f"{datetime.fromtimestamp(report.stat().st_mtime):%d %b %H:%M}"
-            link = f'<a href="reports/{link}/class.html?formgrader={formgrader}">{link}</a>'
+            link = f'<a href="reports/{link}/class.html">{link}</a>'
         rows.append(f"<tr><td>{link}<td class=n>{len(rounds.submissions(name))}<td class=n>{when}")
     head = "<tr><th>class report<th class=n>submissions<th class=n>graded"
     table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>Nothing was handed in yet.</p>"
