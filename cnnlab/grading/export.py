@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from nbgrader.api import Gradebook, MissingEntry, Student
+from nbgrader.api import Gradebook, Student
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.plugins import CsvExportPlugin
 
@@ -38,6 +38,8 @@ TITLE = re.compile(
     r"(?: \((?:real|(\d+))\)| points grade <.*>| \[.*\](?: ?\|(\S+))?)?",
     re.DOTALL | re.IGNORECASE,
 )
+
+MARKS = (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")
 
 
 def inert(cell: object) -> str:
@@ -62,18 +64,15 @@ class CsvExport(CsvExportPlugin):
             writer = csv.writer(file)
             writer.writerow(self.COLUMNS)
             for assignment in gradebook.assignments:
+                if self.assignment and assignment.name not in self.assignment:
+                    continue
+                submissions = {s.student_id: s for s in assignment.submissions}
                 for student in gradebook.students:
-                    if self.assignment and assignment.name not in self.assignment:
-                        continue
                     if self.student and student.id not in self.student:
                         continue
                     row = [assignment.name, assignment.duedate, None, student.id]
                     row += [student.last_name, student.first_name, student.email, 0.0, 0.0, 0.0]
-                    try:
-                        found = gradebook.find_submission(assignment.name, student.id)
-                    except MissingEntry:
-                        pass
-                    else:
+                    if found := submissions.get(student.id):
                         cost = found.late_submission_penalty
                         row[2] = found.timestamp
                         row[7:] = [found.score, cost, max(0.0, found.score - cost)]
@@ -158,11 +157,8 @@ class _Table:
             data = path.read_bytes()
         except OSError as error:
             raise GradingError(f"{path} cannot be read ({error.strerror}).") from None
-        self.name, self.encoding = path.name, "utf-8"
-        for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"),
-                               (b"\xfe\xff", "utf-16")):  # fmt: skip
-            if data.startswith(mark):
-                self.encoding = encoding
+        self.name = path.name
+        self.encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
         try:
             text = data.decode(self.encoding)
         except UnicodeDecodeError:
@@ -178,9 +174,7 @@ class _Table:
         for row in self.rows:
             row += [""] * (len(self.header) - len(row))
         cells = [cell for row in self.rows for cell in row]
-        commas, dots = (
-            any(re.fullmatch(rf"\d+{mark}\d+", c) for c in cells) for mark in (",", r"\.")
-        )
+        commas, dots = (any(re.fullmatch(rf"\d+[{m}]\d+", c) for c in cells) for m in ",.")
         self.comma = self.delimiter != "," and commas and not dots
 
     def number(self, standing: Standing) -> str:
@@ -225,9 +219,10 @@ class _Table:
         lines: dict[str, int] = {}
         for who in (by_id, by_name):
             now: dict[str, int] = {}
+            taken = set(lines.values())
             for number, row in enumerate(self.rows):
                 found = set(filter(None, who(row))) - lines.keys()
-                if number in lines.values() or not found:
+                if number in taken or not found:
                     continue
                 if len(found) > 1:
                     raise GradingError(
@@ -245,10 +240,14 @@ class _Table:
 
     def write(self, path: Path) -> None:
         part = path.with_name(f".{path.name}.part")
-        with open(part, "w", newline="", encoding=self.encoding) as file:
-            writer = csv.writer(file, delimiter=self.delimiter)
-            writer.writerows(map(inert, row) for row in [self.header, *self.rows])
-        part.replace(path)
+        try:
+            with open(part, "w", newline="", encoding=self.encoding) as file:
+                writer = csv.writer(file, delimiter=self.delimiter)
+                writer.writerows(map(inert, row) for row in [self.header, *self.rows])
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise GradingError(f"{path} cannot be written ({error.strerror}).") from None
 
 
 def _list(names: list[str]) -> str:

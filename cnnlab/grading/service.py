@@ -20,24 +20,14 @@ from urllib.parse import quote, urlparse
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import web
 
-from cnnlab.grading.report import FORMGRADER
+from cnnlab.grading.report import FORMGRADER, STYLE
 
 __all__ = ["Rounds", "main"]
 
 PAGES = ("reports", "feedback")
-STYLE = """
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem auto;
-       padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886 }
-td.n, th.n { text-align: right } td.n { white-space: nowrap }
-td:last-child, th:last-child { padding-right: 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8882; padding: .8rem }
-button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
-.bad { border-left: 4px solid #c33; padding-left: .8rem }
-"""
+MORE = """button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); padding: .8rem }
+.bad { border-left: 4px solid var(--red); padding-left: .8rem }"""
 
 
 class Rounds:
@@ -143,7 +133,7 @@ def _page(rounds: Rounds, xsrf: str) -> str:
             when = f"{datetime.fromtimestamp(report.stat().st_mtime):%d %b %H:%M}"
             link = f'<a href="reports/{link}/class.html">{link}</a>'
         rows.append(f"<tr><td>{link}<td class=n>{len(rounds.submissions(name))}<td class=n>{when}")
-    head = "<tr><th>class report<th class=n>submissions<th class=n>graded"
+    head = "<thead><tr><th>class report<th class=n>submissions<th class=n>graded</thead>"
     table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>Nothing was handed in yet.</p>"
     if rounds.running:
         state = "A round is running; this page shows more when you load it again."
@@ -153,7 +143,7 @@ def _page(rounds: Rounds, xsrf: str) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width">'
-        f"<title>Grading</title><style>{STYLE}</style><h1>Grading</h1>{table}"
+        f"<title>Grading</title><style>{STYLE}{MORE}</style><h1>Grading</h1>{table}"
         f"<p>{state}<form method=post>{xsrf}<button>Collect and grade now</button></form>"
         f"<h2>What was done</h2>{''.join(_said(rounds.said))}"
     )

@@ -35,6 +35,7 @@ c.Spawner.environment = {
     "PATH": PATH,  # the hub passes on nothing that is not named
     "OMP_NUM_THREADS": "2",
     "JUPYTER_DEFAULT_PROVISIONER_NAME": "cnnlab-warm",  # kernels start with torch imported
+    "JUPYTER_PREFER_ENV_PATH": "0",  # the instructor's settings count, whosever this environment is
 }
 if AS_ROOT:  # each server as its user's own system account
     c.JupyterHub.spawner_class = "jupyterhub.spawner.LocalProcessSpawner"

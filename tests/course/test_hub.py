@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -37,7 +38,25 @@ class Hub:
     """A hub that `make hub` has started, with its folder and address."""
 
     def __init__(self, folder: Path, port: int):
-        self.folder, self.address = folder, f"http://127.0.0.1:{port}"
+        self.folder, self.port, self.address = folder, port, f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        with (self.folder / "log").open("a") as log:
+            self.make = subprocess.Popen(
+                ["make", "hub", f"PORT={self.port}", "PYTHON=/usr/bin/python3"], cwd=lab.ROOT,
+                env={**os.environ, "CNNLAB_HUB": str(self.folder)}, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        health = f"{self.address}/hub/health"
+        wait_for(lambda: self.make.poll() is not None or answered(health), 900)
+        assert self.make.poll() is None, (self.folder / "log").read_text()[-3000:]
+
+    def kill(self) -> None:
+        """The hub alone, as when the machine's memory runs out."""
+        begun = psutil.Process(self.make.pid).children(recursive=True)
+        (hub,) = [process for process in begun if "--config" in process.cmdline()]
+        hub.kill()
+        self.make.wait(60)
 
     @contextmanager
     def signed_in(self, browser, name: str):
@@ -71,31 +90,24 @@ def free_ports() -> int:
     raise AssertionError("no free ports")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hub():
     if not WORKS:
         pytest.skip("no Python for other users: `apt install python3-venv`")
     known = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ACCOUNTS]
     if AS_ROOT and known:
         pytest.skip(f"this machine has accounts of these names: {known}")
-    folder, port = Path(tempfile.mkdtemp(prefix="cnnlab-hub-", dir="/var/tmp")), free_ports()
-    env = {**os.environ, "CNNLAB_HUB": str(folder)}
-    with (folder / "log").open("w") as log:
-        made = subprocess.Popen(
-            ["make", "hub", f"PORT={port}", "PYTHON=/usr/bin/python3"], cwd=lab.ROOT, env=env,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="cnnlab-hub-", dir="/var/tmp"))
+    hub = Hub(folder, free_ports())
     try:
-        hub = Hub(folder, port)
-        wait_for(lambda: made.poll() is not None or answered(f"{hub.address}/hub/health"), 900)
-        assert made.poll() is None, (folder / "log").read_text()[-3000:]
+        hub.start()
         for name in ("ada", "ben"):
             tell(folder / "home" / name, name)
         yield hub
     finally:
-        if made.poll() is None:
-            os.killpg(made.pid, signal.SIGTERM)
-        made.wait(60)
+        if hub.make.poll() is None:
+            os.killpg(hub.make.pid, signal.SIGTERM)
+        hub.make.wait(60)
         for process in psutil.process_iter(["username", "cmdline"]):
             theirs = AS_ROOT and process.info["username"] in ACCOUNTS
             if theirs or str(folder) in " ".join(process.info["cmdline"] or ()):
@@ -270,6 +282,48 @@ def nobody_reads_what_is_another_s(hub, home: Path) -> None:
     course = hub.folder / "course"
     done = subprocess.run(["touch", course / "x"], user="ben", group="ben", extra_groups=[])
     assert done.returncode and (course / "lectures/01_convolution.ipynb").is_file()
+
+
+SUBMIT = """async (what) => {
+    const token = document.cookie.split("; ").find((c) => c.startsWith("_xsrf=")).slice(6);
+    try {
+        const reply = await fetch(`/user/ben/assignments/${what}`, {
+            method: "POST", headers: {"X-XSRFToken": token},
+            body: new URLSearchParams({course_id: "cnnlab", assignment_id: "a1_convolution"}),
+        });
+        return reply.ok && (await reply.json()).success;
+    } catch { return false }
+}"""
+
+
+@pytest.mark.slow
+@lab.needs_chromium
+def test_a_hub_that_is_killed_while_a_student_submits_loses_nothing(hub, browser):
+    inbound = hub.folder / "exchange/cnnlab/inbound"
+    with hub.signed_in(browser, "ben") as page:
+        assert page.evaluate(SUBMIT, "fetch")
+        accepted = [page.evaluate(SUBMIT, "submit") for _ in range(3)]
+        killer = threading.Timer(0.3, hub.kill)
+        killer.start()
+        until = time.monotonic() + lab.MINUTE / 1000
+        while accepted[-1] and time.monotonic() < until:
+            accepted.append(page.evaluate(SUBMIT, "submit"))
+        killer.join()
+        assert not accepted[-1]
+        hub.start()
+        wait_for(
+            lambda: page.evaluate(SUBMIT, "submit"), 120
+        )  # the student's server is found again
+    handed_in = sorted(inbound.glob("ben+*"))
+    assert len(handed_in) >= sum(accepted) + 1
+    for folder in handed_in:
+        assert {p.name for p in folder.iterdir()} == {
+            f"{A1}.ipynb", "timestamp.txt", "submission_secret.txt",
+        }  # fmt: skip
+    with hub.signed_in(browser, "instructor") as page:
+        assert f"{A1}: ben: collected" in grade_now(page, hub)
+    taken = hub.folder / "home/instructor/course/submitted/ben" / A1 / "timestamp.txt"
+    assert taken.read_text() == handed_in[-1].name.split("+")[2]
 
 
 @pytest.mark.parametrize("more", [0, 2])

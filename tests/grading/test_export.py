@@ -244,6 +244,9 @@ def test_the_command_says_what_it_did_and_what_it_could_not(course, tmp_path, ca
     assert capsys.readouterr().out == f"{tmp_path}/up.csv: points of 2; none in row 2, 3, 6\n"
     assert main([*command, "--column", "Essay"]) == 1
     assert "no single column" in capsys.readouterr().err
+    command[3] = str(tmp_path / "none/up.csv")
+    assert main(command) == 1
+    assert "up.csv cannot be written (No such file" in capsys.readouterr().err
     command[2] = str(tmp_path / "none.csv")
     assert main(command) == 1
     assert "none.csv cannot be read (No such file" in capsys.readouterr().err
