@@ -103,6 +103,21 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--course", default=".", help="the folder of the course (default: here)")
     command.set_defaults(run=_feedback)
 
+    command = commands.add_parser(
+        "export", help="fill points into the gradebook file of Canvas, Moodle and others"
+    )
+    command.add_argument("assignment", help='"a1", or its whole name')
+    command.add_argument("template", help="the file with a line a student that the platform gave")
+    command.add_argument("target", help="the file to write")
+    command.add_argument("--course", default=".", help="the folder of the course (default: here)")
+    command.add_argument("--column", default="", help="its title, where it isn't the assignment's")
+    command.add_argument("--by", default="", metavar="COLUMN", help="the one that names students")
+    command.add_argument("--unread", action="store_true", help="also with written answers unread")
+    command.add_argument(
+        "--without", action="append", default=[], metavar="X", help="who has left (repeatable)"
+    )
+    command.set_defaults(run=_export)
+
     args = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -218,7 +233,7 @@ def _grade(args: argparse.Namespace) -> int:
             print(f"{name:<{width}}  not graded: {printable(g.problem)}")
             continue
         notes = ["written answers to read"] if g.needs_reading else []
-        notes += [f"{g.evidence} signs of trouble"] if g.evidence else []
+        notes += [f"signs of trouble: {g.evidence}"] if g.evidence else []
         notes += ["unchanged"] if g.kept else []
         more = f"  + {', '.join(notes)}" if notes else ""
         print(f"{name:<{width}}  {g.score:6.1f} of {g.max_score:g}{more}")
@@ -231,6 +246,23 @@ def _collect(args: argparse.Namespace) -> int:
 
 def _feedback(args: argparse.Namespace) -> int:
     return _handled("feedback", args.assignment, args.course)
+
+
+def _export(args: argparse.Namespace) -> int:
+    try:
+        from cnnlab.grading.export import fill_in
+        from cnnlab.grading.folder import GradingError
+    except ModuleNotFoundError as error:
+        return _missing("export", error)
+    names = ("assignment", "template", "target", "course", "column", "by", "unread", "without")
+    try:
+        filled, empty = fill_in(**{name: getattr(args, name) for name in names})
+    except GradingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    rows = f"; none in row {', '.join(map(str, empty[:20]))}" if empty else ""
+    print(f"{args.target}: points of {filled}{rows}{' ...' * (len(empty) > 20)}")
+    return 0
 
 
 def _handled(command: str, *args) -> int:

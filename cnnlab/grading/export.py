@@ -1,43 +1,54 @@
-"""Points as tables: for a spreadsheet, and in the form in which Canvas and Moodle take them back.
+"""Points as tables: for a spreadsheet, and in the form that a learning platform takes back.
 
-Both platforms give out a file with a line a student and take back the same file with points filled
-in, so their exports fill in such a file and leave everything else of it as it is::
-
-    nbgrader export --exporter cnnlab.grading.export.CanvasExport \\
-        --CanvasExport.template grades.csv --assignment a1_convolution --to upload.csv
-
-What does not fit is an error that lists it, and no file is written. No cell that is written is one
-that a spreadsheet would compute.
+Canvas, Moodle, Blackboard, Brightspace, Sakai and Google Classroom give out a file with a line a
+student; all but the last take it back with points filled in. So such a file is filled in, and
+everything else of it stays as it is. What does not fit is an error that lists it, and no file is
+written. No cell that is written is one that a spreadsheet would compute.
 """
 
 import csv
+import io
+import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from nbgrader.api import Gradebook, MissingEntry, Student, SubmittedAssignment
-from nbgrader.plugins import CsvExportPlugin, ExportPlugin
-from traitlets import Bool, Unicode
+from nbgrader.api import Gradebook, Student
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.plugins import CsvExportPlugin
 
-__all__ = ["CannotExport", "CanvasExport", "CsvExport", "MoodleExport"]
+from cnnlab.grading.folder import GradingError, configuration, full_name, inside
+from cnnlab.grading.gradebook import Standing, standings
 
+__all__ = ["CsvExport", "fill_in"]
 
-class CannotExport(SystemExit):
-    """Ends the export with a sentence."""
+# What the platforms call the columns that name a student.
+IDS = (
+    "id", "identifier", "id number", "student id", "user id", "sis user id", "sis login id",
+    "orgdefinedid", "username", "email", "email address",
+)  # fmt: skip
+NAMES = ("student", "student name", "full name", "name")
+PARTS = ("first name", "last name", "surname")
+# And the column of an assignment's points, around its title: Moodle's and Canvas' (with its
+# number), Brightspace's, Sakai's and Blackboard's.
+TITLE = re.compile(
+    r"(?:assignment: )?(.*?)"
+    r"(?: \((?:real|(\d+))\)| points grade <.*>| \[.*\](?: ?\|(\S+))?)?",
+    re.DOTALL | re.IGNORECASE,
+)
+
+MARKS = (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")
 
 
 def inert(cell: object) -> str:
     """A cell's text, behind an apostrophe if a spreadsheet would take it for a formula."""
     text = "" if cell is None else str(cell)
-    if re.match(r"\s*[=+\-@\t\r]", text) and not re.fullmatch(r"\s*[+-]?\d+([.,]\d+)?\s*", text):
+    harmless = r'\s*[+-]?(\d+([.,]\d+)?)?\s*|="\w*"'  # a number, a dash, or a text of digits
+    if re.match(r"\s*[=+\-@\t\r]", text) and not re.fullmatch(harmless, text):
         return "'" + text
     return text
-
-
-def points(submission: SubmittedAssignment) -> float:
-    """What counts: the score without what lateness costs."""
-    return max(0.0, submission.score - submission.late_submission_penalty)
 
 
 class CsvExport(CsvExportPlugin):
@@ -53,91 +64,190 @@ class CsvExport(CsvExportPlugin):
             writer = csv.writer(file)
             writer.writerow(self.COLUMNS)
             for assignment in gradebook.assignments:
+                if self.assignment and assignment.name not in self.assignment:
+                    continue
+                submissions = {s.student_id: s for s in assignment.submissions}
                 for student in gradebook.students:
-                    if self.assignment and assignment.name not in self.assignment:
-                        continue
                     if self.student and student.id not in self.student:
                         continue
                     row = [assignment.name, assignment.duedate, None, student.id]
                     row += [student.last_name, student.first_name, student.email, 0.0, 0.0, 0.0]
-                    try:
-                        found = gradebook.find_submission(assignment.name, student.id)
-                    except MissingEntry:
-                        pass
-                    else:
+                    if found := submissions.get(student.id):
+                        cost = found.late_submission_penalty
                         row[2] = found.timestamp
-                        row[7:] = [found.score, found.late_submission_penalty, points(found)]
+                        row[7:] = [found.score, cost, max(0.0, found.score - cost)]
                     writer.writerow(map(inert, [*row, assignment.max_score]))
 
 
-class _FilledIn(ExportPlugin):
-    template = Unicode(help="The CSV file that the platform gave out.").tag(config=True)
-    column = Unicode(
-        help="The header of the column that takes the points, or the platform's number in it."
-    ).tag(config=True)
-    unread = Bool(help="Export also where a written answer waits to be read.").tag(config=True)
-    # The columns that may name the student, the surest first.
-    known_by: tuple[str, ...] = ()
-    # What the points' column is called where it isn't called like the assignment.
-    usual = ""
+def fill_in(
+    assignment: str,
+    template: str | os.PathLike,
+    target: str | os.PathLike,
+    course: str | os.PathLike = ".",
+    *,
+    column: str = "",
+    by: str = "",
+    unread: bool = False,
+    without: Iterable[str] = (),
+) -> tuple[int, list[int]]:
+    """Fill an assignment's points into the file that a learning platform gave out.
 
-    def export(self, gradebook: Gradebook) -> None:
-        path = Path(self.template)
-        if not path.is_file():
-            raise CannotExport(f"--{type(self).__name__}.template names no file: {path}")
-        text = path.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max(",;\t", key=first.count)
-        header, *rows = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-        for name in self.assignment or [a.name for a in gradebook.assignments]:
-            self._fill(name, gradebook.assignment_submissions(name), header, rows)
-        with open(self.to, "w", newline="", encoding="utf-8") as file:
-            file.write("\ufeff" * path.read_bytes().startswith(b"\xef\xbb\xbf"))
-            csv.writer(file, delimiter=delimiter).writerows(map(inert, r) for r in [header, *rows])
+    Parameters
+    ----------
+    template, target : path
+        The platform's file, and the one to be written; they may be the same.
+    column : str, optional
+        The header of the column that takes the points, or the platform's number in it; otherwise
+        the one that is called like the assignment, or else ``Grade``.
+    by : str, optional
+        The column that names the students as the gradebook does; otherwise all that are known.
+    unread : bool
+        Also where a written answer waits to be read.
+    without : iterable of str
+        Students who have no line in the file, and need none.
 
-    def _fill(self, name: str, submissions: list, header: list, rows: list) -> None:
-        """Put an assignment's points into the rows of its students."""
-        column = self._column(name, header)
-        waiting = [s.student_id for s in submissions if s.needs_manual_grade]
-        if waiting and not self.unread:
-            raise CannotExport(
+    Returns
+    -------
+    tuple of int and list of int
+        How many lines got points, and the numbers of those that got none.
+
+    Raises
+    ------
+    GradingError
+        If the file cannot be read, its column is not clear, a student's line is missing or not
+        clear, or an answer waits to be read.
+    """
+    table, target = _Table(Path(template)), Path(target).resolve()
+    with inside(course) as folder:
+        api = NbGraderAPI(config=configuration(folder))
+        name = full_name(assignment, api)
+        with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
+            known = _known(gradebook.students)
+            here = sorted({s.id for s in gradebook.students} - set(without))
+            found = {}
+            for start in range(0, len(here), 500):
+                found |= standings(gradebook.db, name, here[start : start + 500])
+        waiting = sorted(student for student, one in found.items() if one.waiting)
+        if waiting and not unread:
+            raise GradingError(
                 f"{name}: written answers wait to be read for {_list(waiting)}; mark them in "
-                f"formgrader, or export what there is with --{type(self).__name__}.unread=True"
+                "formgrader, or export what there is with --unread."
             )
-        known = _known(submissions)
-        entered = set()
-        for row in rows:
-            row += [""] * (len(header) - len(row))
-            told = (row[header.index(c)] for c in self.known_by if c in header)
-            submission = next((known[k] for cell in told for k in _keys(cell) if k in known), None)
-            if submission is None:
-                continue
-            if submission.student_id in entered:
-                raise CannotExport(f"{name}: two lines of the file are {submission.student_id}'s")
-            row[column] = f"{points(submission):g}"
-            entered.add(submission.student_id)
-        if missing := sorted({s.student_id for s in submissions} - entered):
-            raise CannotExport(
-                f"{name}: no line of {self.template} is known to be {_list(missing)}'s; what the "
-                "file says of them (login, e-mail, name, or number as lms_user_id) can be told to "
-                "the gradebook with `nbgrader db student add ID --email ...`"
+        at = table.column(name, column)
+        lines = table.lines(known, by)
+        if missing := sorted(found.keys() - lines.keys()):
+            raise GradingError(
+                f"{name}: no row of {table.name} is known to be {_list(missing)}'s. Tell the "
+                "gradebook what the file says of them (login, e-mail, name, or number as "
+                "lms_user_id), as in `nbgrader db student add ID --email ...`; or, for those who "
+                "have left, --without ID."
             )
+        for student, standing in found.items():
+            table.rows[lines[student]][at] = table.number(standing)
+        table.write(target)
+        filled = {lines[student] for student in found}
+        return len(filled), [n + 2 for n in range(len(table.rows)) if n not in filled]
 
-    def _column(self, name: str, header: list[str]) -> int:
-        wanted = [_plain(self.column)] if self.column else [_plain(name), _plain(self.usual)]
-        for want in filter(None, wanted):
+
+class _Table:
+    """A platform's file, in its own encoding and with its own separators."""
+
+    def __init__(self, path: Path):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise GradingError(f"{path} cannot be read ({error.strerror}).") from None
+        self.name = path.name
+        self.encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
+        try:
+            text = data.decode(self.encoding)
+        except UnicodeDecodeError:
+            self.encoding = "cp1252"  # saved by Excel
+            text = data.decode(self.encoding, "replace")
+        if "\0" in text:
+            raise GradingError(f"{path.name} is no table in text: save it as CSV.")
+        first = re.sub(r'"[^"]*"', "", text).partition("\n")[0]
+        self.delimiter = max(",;\t", key=first.count)
+        self.header, *self.rows = list(
+            csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        ) or [[]]
+        for row in self.rows:
+            row += [""] * (len(self.header) - len(row))
+        cells = [cell for row in self.rows for cell in row]
+        commas, dots = (any(re.fullmatch(rf"\d+[{m}]\d+", c) for c in cells) for m in ",.")
+        self.comma = self.delimiter != "," and commas and not dots
+
+    def number(self, standing: Standing) -> str:
+        text = f"{standing.score:g}"
+        return text.replace(".", ",") if self.comma else text
+
+    def column(self, assignment: str, told: str) -> int:
+        for want in [told] if told else [assignment, "Grade"]:
             found = [
                 index
-                for index, title in enumerate(header)
-                for title, number in [re.fullmatch(r"(.*?)(?: \((\d+)\))?", title, re.S).groups()]
-                if want in (_plain(title), number, _plain(f"{title} ({number})"))
+                for index, title in enumerate(self.header)
+                if not title.startswith(("*", "#"))  # Sakai's comments
+                for inner, *numbers in [TITLE.fullmatch(title.strip()).groups()]
+                if _plain(want) in map(_plain, (title, inner)) or told in numbers
             ]
             if len(found) == 1:
                 return found[0]
-        raise CannotExport(
-            f"{name}: the file has no single column of that name, but {', '.join(header)}; say "
-            f"which with --{type(self).__name__}.column"
+        raise GradingError(
+            f"{assignment}: {self.name} has no single column of that name, but "
+            f"{', '.join(self.header)}; say which with --column."
         )
+
+    def lines(self, known: dict[str, str], by: str) -> dict[str, int]:
+        """The number of each student's line: by what is one's own, or else by the name."""
+        titles = [title.strip().casefold() for title in self.header]
+        if by and by.casefold() not in titles:
+            raise GradingError(f"{self.name} has no column {by}, but {', '.join(self.header)}.")
+
+        def those(wanted: Iterable[str]) -> list[int]:
+            told = (by.casefold(),) if by else wanted
+            return [index for index, title in enumerate(titles) if title in told]
+
+        ids, groups = those(IDS), [*([index] for index in those(NAMES)), those(PARTS)]
+
+        def by_id(row: list[str]) -> Iterable[str | None]:
+            cells = [row[i] for i in ids] + [c for c in row if not by and "@" in c]
+            return (next((known[k] for k in _identity(c) if k in known), None) for c in cells)
+
+        def by_name(row: list[str]) -> Iterable[str | None]:
+            return (known.get(_words(*(row[i] for i in group))) for group in groups)
+
+        lines: dict[str, int] = {}
+        for who in (by_id, by_name):
+            now: dict[str, int] = {}
+            taken = set(lines.values())
+            for number, row in enumerate(self.rows):
+                found = set(filter(None, who(row))) - lines.keys()
+                if number in taken or not found:
+                    continue
+                if len(found) > 1:
+                    raise GradingError(
+                        f"Row {number + 2} of {self.name} could be {' or '.join(sorted(found))}'s:"
+                        " say with --by which column to go by."
+                    )
+                student = found.pop()
+                if now.setdefault(student, number) != number:
+                    raise GradingError(
+                        f"Rows {now[student] + 2} and {number + 2} of {self.name} are both "
+                        f"{student}'s."
+                    )
+            lines |= now
+        return lines
+
+    def write(self, path: Path) -> None:
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with open(part, "w", newline="", encoding=self.encoding) as file:
+                writer = csv.writer(file, delimiter=self.delimiter)
+                writer.writerows(map(inert, row) for row in [self.header, *self.rows])
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise GradingError(f"{path} cannot be written ({error.strerror}).") from None
 
 
 def _list(names: list[str]) -> str:
@@ -150,39 +260,28 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _keys(cell: str) -> Iterable[str]:
-    """What a cell may call a student: as it stands, and Moodle's ``Participant 4711`` by number."""
-    yield _plain(cell)
-    yield _plain(cell.removeprefix("Participant "))
+def _identity(cell: str) -> Iterable[str]:
+    """A login, address or number as it stands, and a number without zeros or a word before it."""
+    text = cell.strip(" \t#'\"=").casefold()
+    yield text
+    if number := re.fullmatch(r"(?:\D+ )?0*(\d+)", text):  # Moodle's `Participant 4711`
+        yield f"~{number[1]}"
 
 
-def _names(student: Student) -> Iterable[str | None]:
-    """All that the gradebook knows a student by, and the number that a folder's name ends with."""
-    yield from (student.id, student.lms_user_id, student.email)
-    if student.first_name and student.last_name:
-        yield f"{student.first_name} {student.last_name}"
-        yield f"{student.last_name}, {student.first_name}"
-    if number := re.search(r"_(\d+)$", student.id):
-        yield number[1]
+def _words(*names: str | None) -> str:
+    """A name, in whatever order its words stand; not to be taken for a login."""
+    text = unicodedata.normalize("NFKC", " ".join(filter(None, names))).casefold()
+    return "".join(f" {word}" for word in sorted(re.findall(r"[^\W\d_]+", text)))
 
 
-def _known(submissions: list) -> dict[str, SubmittedAssignment]:
-    """Submissions by what their student is called; a name that two have is nobody's."""
-    known: dict[str, list] = {}
-    for submission in submissions:
-        for key in {_plain(name) for name in _names(submission.student) if name} - {""}:
-            known.setdefault(key, []).append(submission)
-    return {key: found[0] for key, found in known.items() if len(found) == 1}
-
-
-class CanvasExport(_FilledIn):
-    """Fills in the file of Canvas' gradebook (Grades, Export)."""
-
-    known_by = ("ID", "SIS User ID", "SIS Login ID", "Student")
-
-
-class MoodleExport(_FilledIn):
-    """Fills in an offline grading worksheet of Moodle (one assignment each)."""
-
-    known_by = ("Identifier", "ID number", "Email address", "Username", "Full name")
-    usual = "Grade"
+def _known(students: list[Student]) -> dict[str, str]:
+    """Students by all that the gradebook knows of them; what two are called is nobody's."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for student in students:
+        number = re.search(r"_(\d+)$", student.id)  # where a folder's name ends with it
+        for own in (student.id, student.lms_user_id, student.email, number and number[1]):
+            for key in _identity(own or ""):
+                known[key].add(student.id)
+        for name in (_words(student.first_name, student.last_name), _words(student.id)):
+            known[name].add(student.id)
+    return {key: found.pop() for key, found in known.items() if key and len(found) == 1}

@@ -11,7 +11,7 @@ from cnnlab.grading.intake import printable
 
 __all__ = ["chart", "frontier", "leaderboard"]
 
-WIDTH, HEIGHT, LEFT, BELOW = 680, 340, 60, 45
+WIDTH, HEIGHT, LEFT, TOP, BELOW = 480, 320, 60, 26, 45  # readable at a phone's width
 
 
 def frontier(dots: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -39,7 +39,7 @@ def chart(
     def place(x: float, y: float) -> tuple[float, float]:
         right = (math.log10(max(x, 1)) - low) / (high - low)
         up = (y - floor) / (1 - floor)
-        return LEFT + right * (WIDTH - LEFT - 20), (HEIGHT - BELOW) * (1 - up) + 10 * up
+        return LEFT + right * (WIDTH - LEFT - 20), (HEIGHT - BELOW) * (1 - up) + TOP * up
 
     path, last = [], None
     for x, y in (place(*corner) for corner in sorted(line)):
@@ -48,9 +48,11 @@ def chart(
     if path:
         path += [f"L{WIDTH - 20} {last:.0f}"]
     shown = [f'<path d="{"".join(path)}" fill="none" stroke="#c44f00" stroke-width="2"/>']
+    free = 0.0
     for x in (n * 10**e for e in range(int(low), int(high) + 1) for n in (1, 2, 5)):
-        if low <= math.log10(x) <= high:
-            shown.append(_text(place(x, 0)[0], HEIGHT - BELOW + 20, f"{x:,}", "middle"))
+        if low <= math.log10(x) <= high and (at := place(x, 0)[0]) >= free:
+            shown.append(_text(at, HEIGHT - BELOW + 20, _short(x), "middle"))
+            free = at + 48
     for step in range(5):
         y = floor + step * (1 - floor) / 4
         shown.append(_text(LEFT - 8, place(1, y)[1] + 4, f"{y:.1%}", "end"))
@@ -58,17 +60,24 @@ def chart(
         x, y = place(*dot)
         told = _plain(f"{name}: {axes[1]} {dot[1]:.2%}, {dot[0]:,} {axes[0]}")
         shown.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#0072b2"><title>{told}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#2d86c9"><title>{told}</title></circle>'
         )
     shown.append(_text(WIDTH - 20, HEIGHT - 6, f"{axes[0]} · line: {legend}", "end"))
-    shown.append(_text(LEFT + 8, 20, axes[1], "start"))
+    shown.append(_text(LEFT, TOP - 9, axes[1], "start"))
     head = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" font-family="sans-serif" font-size="13"'
-    frame = f'width="{WIDTH - LEFT - 20}" height="{HEIGHT - BELOW - 10}" fill="none" stroke="#888"'
+    frame = f'width="{WIDTH - LEFT - 20}" height="{HEIGHT - BELOW - TOP}" fill="none" stroke="#888"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {head} '
         f'aria-label="{_plain(axes[1])} against {_plain(axes[0])}">'
-        f'<rect x="{LEFT}" y="10" {frame}/>{"".join(shown)}</svg>'
+        f'<rect x="{LEFT}" y="{TOP}" {frame}/>{"".join(shown)}</svg>'
     )
+
+
+def _short(number: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number // size} {unit}"
+    return str(number)
 
 
 def _plain(text: object) -> str:
@@ -94,14 +103,16 @@ def _of_task(task: str, figures: dict[str, dict]) -> str:
     up, right, *_ = names = list(next(iter(figures.values())))
     dots = {student: (f[right], f[up]) for student, f in figures.items()}
     best = frontier(list(dots.values()))
+    on = "<span class='mark read'>frontier</span>"
     rows = [
-        f"<tr><td>{_plain(student)}<td>{'yes' if dots[student] in best else ''}"
+        f"<tr><td>{_plain(student)} {on * (dots[student] in best)}"
         f"<td class=n>{f[up]:.2%}" + "".join(f"<td class=n>{f[name]:,}" for name in names[1:])
         for student, f in sorted(figures.items(), key=lambda item: dots[item[0]])
     ]
-    head = "<tr><th>student<th>on the frontier"
+    head = "<tr><th>student"
     head += "".join(f"<th class=n>{_plain(name)}" for name in names)
     return (
         f"<h2>{_plain(task)}: {_plain(up)} against {_plain(right)}</h2>"
-        f"{chart(dots, best, (right, up), 'the frontier')}<table>{head}{''.join(rows)}</table>"
+        f"{chart(dots, best, (right, up), 'the frontier')}"
+        f"<table class=board>{head}{''.join(rows)}</table>"
     )

@@ -1,5 +1,10 @@
 "use strict";
 (() => {
+  // In Jupyter the page lies at .../files/reports/...: formgrader is beside it.
+  const [beside, ...below] = location.pathname.split("/files/");
+  if (below.length) for (const link of document.querySelectorAll("[data-formgrader]"))
+    link.href = `${beside}/formgrader/${link.dataset.formgrader}`;
+
   const table = document.querySelector("table.class");
   const form = document.querySelector("form.tools");
   if (!table) return;
@@ -62,14 +67,6 @@
     link.download = `${document.title}.${kind}`;
     link.click();
   }
-
-  // In Jupyter the page lies at .../files/reports/...: formgrader is beside it.
-  const asked = new URLSearchParams(location.search).get("formgrader") ?? "";
-  const beside = location.pathname.split("/files/")[0];
-  const formgrader = /^(\/(?!\/)|https?:\/\/)/.test(asked) ? asked
-    : location.pathname.includes("/files/") ? `${beside}/formgrader` : "";
-  if (formgrader) for (const link of document.querySelectorAll("[data-formgrader]"))
-    link.href = `${formgrader}/${link.dataset.formgrader}`;
 
   heads.slice(0, -1).forEach((head, index) => head.querySelector("button").onclick =
     () => sort(index, head.getAttribute("aria-sort") === "ascending"));

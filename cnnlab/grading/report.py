@@ -1,7 +1,7 @@
 """What a class did: one page for the instructor, and a page for each student behind it.
 
-The pages are plain HTML that needs no network and can be read without a script. The one script of
-the class's page sorts, filters and exports its table; the page's policy allows no other, by hash.
+The pages are plain HTML that needs no network and can be read without a script. Their one script
+sorts, filters and exports the class's table; the pages' policy allows no other, by hash.
 """
 
 import base64
@@ -33,7 +33,7 @@ STATES = {
     "blank": "not written",
     "absent": "nothing handed in",
 }
-FORMGRADER = "http://localhost:8888/formgrader"  # the script knows where the page itself lies
+FORMGRADER = "http://localhost:8888/formgrader"  # until a server or the script knows better
 
 
 def write_class_report(
@@ -81,10 +81,11 @@ def write_class_report(
 def write_student_page(path: Path, report: dict) -> None:
     """What was found in one submission: verdicts, part by part, and what somebody should know."""
     who, standing = report["student"], report.get("standing")
-    name = report.get("name") or ""
+    name, when = report.get("name") or "", report["when"][:16].replace("T", " at ")
     rows = [
         f"<tr><th scope=row>{escape(v['task'])}<td class=n>{v['points']:g} of {v['max_points']:g}"
-        f"<td>{_parts(v)}<td>{escape(': '.join(filter(None, (v['misconception'], v['problem']))))}"
+        f"<td class=wide>{_parts(v)}<td class=wide>"
+        + escape(": ".join(filter(None, (v["misconception"], v["problem"]))))
         for v in report.get("tasks", {}).values()
     ]
     listed = [
@@ -98,19 +99,20 @@ def write_student_page(path: Path, report: dict) -> None:
         ("Repaired from the release", report.get("repaired", [])),
     ]
     body = [
-        f"<p><a href='../class.html'>{escape(report['assignment'])}</a>",
+        f"<p>← <a href='../class.html'>{escape(report['assignment'])}, the whole class</a>",
         f"<h1>{escape(who)} <small>{escape(name)}</small></h1>",
         f"<p>{_marks(report)}",
-        f"<p>{_points(report)}. Graded {escape(report['when'])}; it took "
+        f"<p>{_points(report)}. Graded on {escape(when)} UTC; it took "
         f"{report.get('seconds', {}).get('total', 0):.1f} s.",
         f"<p>{_links(report, '../../..')}",
-        "<table><thead><tr><th>task<th class=n>points<th>parts<th>what was wrong</thead>",
-        f"<tbody>{''.join(rows)}</tbody></table>" if rows else "</table>",
+        "<table class=rows><thead><tr><th>task<th class=n>points<th>parts<th>what was wrong"
+        f"</thead><tbody>{''.join(rows)}</tbody></table>",
         *(
             f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(s)}' for s in sentences[:SHOWN])}</ul>"
             for title, sentences in listed
             if sentences
         ),
+        f"<script>{SCRIPT}</script>",
     ]
     path.parent.mkdir(exist_ok=True)
     _write(path, escape(who), "", body)
@@ -182,7 +184,7 @@ def _points(report: dict) -> str:
     standing = report.get("standing")
     if not standing:
         return "No points"
-    costs = f", less {standing.penalty:g} for lateness" if standing.penalty else ""
+    costs = f"; lateness has cost {standing.penalty:g}" if standing.penalty else ""
     return f"{standing.score:g} of {standing.max_score:g} points{costs}"
 
 
@@ -307,7 +309,7 @@ class _Class:
 
     def for_a_human(self, pairs, said) -> str:
         reading = [
-            f"<b>{escape(name)}</b> is marked by hand in formgrader: {count} submissions"
+            f"<b>{escape(name)}</b>: {count:,} to be marked in formgrader"
             for name, count in self.by_hand.items()
         ]
         alike = [
@@ -356,7 +358,7 @@ class _Class:
         )  # fmt: skip
         rows = "\n".join(row for _, _, row in sorted(self.rows))
         return (
-            f"{tools}<table class=class><thead><tr>{heads}<th scope=col>open</thead>"
+            f"{tools}<table class='class rows'><thead><tr>{heads}<th scope=col>open</thead>"
             f"<tbody>{rows}</tbody></table>"
         )
 
@@ -366,11 +368,11 @@ class _Class:
             share = mean(task["shares"])
             wrong = task["wrong"].most_common(4)
             why = ", ".join(f"{escape(m or 'other')} ({n})" for m, n in wrong)
-            parts = "; ".join(f"{escape(part)}: {n} without" for part, n in task["lost"].items())
+            parts = ", ".join(f"{escape(part)} ({n})" for part, n in task["lost"].items())
             rows.append(
                 f"<tr><th scope=row>{escape(name)}<td class=n>{task['max']:g}"
                 f"<td><meter value={share:.3f}></meter> {share:.0%}<td>{why}"
-                + (f"<br><small>{parts}</small>" if parts else "")
+                + (f"<br><small>points lost at: {parts}</small>" if parts else "")
             )
         head = "<thead><tr><th>task<th class=n>points<th>earned<th>what was wrong</thead>"
         return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"

@@ -21,6 +21,8 @@ from urllib.parse import quote, urlparse
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import web
 
+from cnnlab.grading.report import FORMGRADER, STYLE
+
 __all__ = ["Rounds", "main"]
 
 PAGES = ("reports", "feedback")
@@ -28,19 +30,9 @@ POLICY = "base-uri 'none'; frame-ancestors 'none'; "
 OWN = POLICY + "default-src 'none'; style-src 'unsafe-inline'"
 # A page that grading wrote says at its beginning what may run on it.
 TOLD = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)"')
-STYLE = """
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem auto;
-       padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886 }
-td.n, th.n { text-align: right } td.n { white-space: nowrap }
-td:last-child, th:last-child { padding-right: 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8882; padding: .8rem }
-button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
-.bad { border-left: 4px solid #c33; padding-left: .8rem }
-"""
+MORE = """button { font: inherit; padding: .4rem 1rem; min-height: 2.75rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); padding: .8rem }
+.bad { border-left: 4px solid var(--red); padding-left: .8rem }"""
 
 
 class Rounds:
@@ -113,9 +105,7 @@ class _Handler(HubOAuthenticated, web.RequestHandler):
 class _Overview(_Handler):
     @web.authenticated
     def get(self):
-        server = f"{os.environ['JUPYTERHUB_BASE_URL']}user/{self.current_user['name']}"
-        formgrader = quote(f"{server}/formgrader", safe="/")
-        self.finish(_page(self.rounds, formgrader, self.xsrf_form_html()))
+        self.finish(_page(self.rounds, self.xsrf_form_html()))
 
     @web.authenticated
     def post(self):
@@ -137,19 +127,21 @@ class _Page(_Handler):
             raise web.HTTPError(404) from None
         if told := TOLD.search(content, 0, 1000):
             self.set_header("Content-Security-Policy", POLICY + told[1].decode())
-        self.finish(content)
+        server = f"{os.environ['JUPYTERHUB_BASE_URL']}user/{self.current_user['name']}"
+        formgrader = quote(f"{server}/formgrader", safe="/")
+        self.finish(content.replace(FORMGRADER.encode(), formgrader.encode()))
 
 
-def _page(rounds: Rounds, formgrader: str, xsrf: str) -> str:
+def _page(rounds: Rounds, xsrf: str) -> str:
     rows = []
     for name in rounds.assignments():
         report = rounds.course / "reports" / name / "class.html"
         when, link = "not yet", html.escape(name)
         if report.is_file():
             when = f"{datetime.fromtimestamp(report.stat().st_mtime):%d %b %H:%M}"
-            link = f'<a href="reports/{link}/class.html?formgrader={formgrader}">{link}</a>'
+            link = f'<a href="reports/{link}/class.html">{link}</a>'
         rows.append(f"<tr><td>{link}<td class=n>{len(rounds.submissions(name))}<td class=n>{when}")
-    head = "<tr><th>class report<th class=n>submissions<th class=n>graded"
+    head = "<thead><tr><th>class report<th class=n>submissions<th class=n>graded</thead>"
     table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>Nothing was handed in yet.</p>"
     if rounds.running:
         state = "A round is running; this page shows more when you load it again."
@@ -159,7 +151,7 @@ def _page(rounds: Rounds, formgrader: str, xsrf: str) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width">'
-        f"<title>Grading</title><style>{STYLE}</style><h1>Grading</h1>{table}"
+        f"<title>Grading</title><style>{STYLE}{MORE}</style><h1>Grading</h1>{table}"
         f"<p>{state}<form method=post>{xsrf}<button>Collect and grade now</button></form>"
         f"<h2>What was done</h2>{''.join(_said(rounds.said))}"
     )

@@ -13,6 +13,7 @@ PORT = int(os.environ["PORT"])
 AS_ROOT = os.geteuid() == 0
 COURSE = HUB / "home/instructor/course"  # solutions, gradebook and key: the instructor's alone
 PATH = os.environ["PATH"]
+WITH_HUB = ["setpriv", "--pdeathsig", "TERM"]  # ends also where the hub was killed
 
 # --- who may enter ---
 # A password for the students and another for the instructor: for trying only.
@@ -34,6 +35,7 @@ c.Spawner.environment = {
     "PATH": PATH,  # the hub passes on nothing that is not named
     "OMP_NUM_THREADS": "2",
     "JUPYTER_DEFAULT_PROVISIONER_NAME": "cnnlab-warm",  # kernels start with torch imported
+    "JUPYTER_PREFER_ENV_PATH": "0",  # the instructor's settings count, whosever this environment is
 }
 if AS_ROOT:  # each server as its user's own system account
     c.JupyterHub.spawner_class = "jupyterhub.spawner.LocalProcessSpawner"
@@ -62,7 +64,7 @@ c.Spawner.group_overrides = {
 
 # --- addresses ---
 c.JupyterHub.bind_url = f"http://127.0.0.1:{PORT}"
-c.ConfigurableHTTPProxy.command = ["configurable-http-proxy"]  # the one in Python
+c.ConfigurableHTTPProxy.command = [*WITH_HUB, "configurable-http-proxy"]  # in Python
 c.ConfigurableHTTPProxy.log_level = "error"  # its every route is no news
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 1}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{PORT + 2}"
@@ -80,12 +82,12 @@ c.Application.log_level = "WARN"
 c.JupyterHub.services = [
     {
         "name": "idle-culler",  # stops servers that nobody has used for an hour
-        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"],
+        "command": [*WITH_HUB, sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"],
     },
     {
         "name": "grading",  # collects, grades and gives feedback every five minutes
         "url": f"http://127.0.0.1:{PORT + 3}",
-        "command": [sys.executable, "-m", "cnnlab.grading.service", "--minutes=5"],
+        "command": [*WITH_HUB, sys.executable, "-m", "cnnlab.grading.service", "--minutes=5"],
         "cwd": str(COURSE),
         "environment": {"PATH": PATH},
         "oauth_no_confirm": True,

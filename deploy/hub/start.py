@@ -154,6 +154,7 @@ def instructors_home(home: Path) -> None:
     for name in ("solutions", "assignments"):
         shutil.copytree(ROOT / name, home / "course" / name, ignore=litter)
     shutil.copy(ROOT / "nbgrader_config.py", home / "course")
+    (home / "course/students.csv").write_text("\n".join(("id", *STUDENTS, "")))
     extensions = {"nbgrader.server_extensions.formgrader": True}
     parts = ("create-assignment", "formgrader")
     settings = f"""# formgrader's course, in whatever folder the server was started
@@ -181,6 +182,8 @@ def assignments() -> None:
     for name in RELEASED:
         if not (MINE / "assignments" / name / f"{name}.checks").is_file():
             instructor("nbgrader", "generate_assignment", "--force", name)
+            # They are in the class report before they hand anything in.
+            instructor("nbgrader", "db", "student", "import", "students.csv")
         if not (EXCHANGE / "cnnlab/outbound" / name).is_dir():
             instructor("nbgrader", "release_assignment", name)
     for made in MINE.glob("assignments/*/*.checks"):

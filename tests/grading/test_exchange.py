@@ -1,11 +1,13 @@
 """Collecting from an exchange and giving feedback back, by nbgrader's own commands and ours."""
 
+import asyncio
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -133,7 +135,7 @@ def test_nobody_submits_in_another_s_name(course):
 def test_a_time_that_was_set_back_is_a_sign_of_trouble(course):
     hand_in(course, "ada", 10)  # in the past, and written now
     collect(course)
-    assert "1 signs of trouble" in course.run("cnnlab", "grade", "a1")
+    assert "signs of trouble: 1" in course.run("cnnlab", "grade", "a1")
 
 
 def test_feedback_is_given_once_and_again_when_a_person_has_marked(course):
@@ -204,6 +206,74 @@ def test_a_full_disk_loses_nothing(course, monkeypatch):
     assert collected(course, "ada") == "10:10"
     assert collect(course) == ["ada"]
     assert collected(course, "ada") == "10:20"
+
+
+@contextmanager
+def small_disk(folder: Path, mib: int):
+    """A disk of its own at this folder."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("not allowed to mount a disk here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def tried(course, *command: str) -> tuple[int, str]:
+    words = [sys.executable, "-m", "cnnlab", *command]
+    done = subprocess.run(words, cwd=course.folder, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_step_costs_a_sentence_and_nothing_else(course, tmp_path):
+    students = ["ada", "bob", "eve"]
+    for student in students:
+        hand_in(course, student, 10)
+    steps, stopped = (("collect",), ("grade", "a1"), ("feedback",)), 0
+    with small_disk(tmp_path / "disk", 24):
+        small = Course(shutil.copytree(course.folder, tmp_path / "disk/course"))
+        filler = tmp_path / "disk/filler"
+        for step in steps:
+            for left in (0, 24, 96, 384):  # KiB
+                free = os.statvfs(filler.parent)
+                filler.write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - 1024 * left)))
+                status, said = tried(small, *step)
+                filler.unlink()
+                assert "Traceback" not in said, said
+                if status:
+                    stopped += 1
+                    assert "No space left" in said or "disk is full" in said, said
+            status, said = tried(small, *step)
+            assert status == 0, said
+        assert stopped > len(steps)
+        with Gradebook(f"sqlite:///{small.folder}/gradebook.db", "cnnlab") as gradebook:
+            points = {s.student_id: s.score for s in gradebook.assignment_submissions(NAME)}
+        assert points == dict.fromkeys(students, sum(FULL.values()))
+        assert len(pages(course)) == len(students)
+        assert tried(small, "collect") == tried(small, "feedback") == (0, "Nothing new.\n")
+
+
+@pytest.mark.slow
+def test_two_services_do_everything_once(course):
+    service = pytest.importorskip("cnnlab.grading.service", reason="no jupyterhub")
+    students = ["ada", "bob", "eve"]
+    for student in students:
+        hand_in(course, student, 10)
+    two = [service.Rounds(course.folder, 0) for _ in range(2)]
+
+    async def rounds():
+        await asyncio.gather(*(one.round() for one in two))
+
+    asyncio.run(rounds())
+    said = [(command, status, text) for one in two for _, command, status, text in one.said]
+    assert not any(status for _, status, _ in said), said
+    for word in ("collected", "feedback written"):
+        done = sorted(line for _, _, text in said for line in text.splitlines() if word in line)
+        assert done == [f"{NAME}: {student}: {word}" for student in students], said
+    assert len(pages(course)) == len(students)
 
 
 def test_an_archive_is_collected_too(course, tmp_path):

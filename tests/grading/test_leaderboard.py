@@ -38,8 +38,9 @@ def test_one_dot_and_extreme_ones_have_a_picture_too():
 def test_the_class_has_a_row_each_and_the_frontier_is_marked():
     class_ = {"ada": figures(0.98, 20_000), "<bob>": figures(0.97, 90_000)}
     page = leaderboard({"t-golf": class_})
-    assert "<td>ada<td>yes<td class=n>98.00%<td class=n>20,000<td class=n>7" in page
-    assert "<td>&lt;bob&gt;<td><td class=n>97.00%" in page and "<bob>" not in page
+    mark = "<span class='mark read'>frontier</span>"
+    assert f"<td>ada {mark}<td class=n>98.00%<td class=n>20,000<td class=n>7" in page
+    assert "<td>&lt;bob&gt; <td class=n>97.00%" in page and "<bob>" not in page
     assert page.count("<h2>") == 1
 
 
