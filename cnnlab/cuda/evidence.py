@@ -175,7 +175,9 @@ def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:
         return []  # debug information takes a while to read
     rows = ["", *code.splitlines(), ""]
     local = (v for v in debuginfo.variables(built) if v.space == "local" and v.shape)
-    return [v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])]
+    return [
+        v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])
+    ]
 
 
 def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...]:
@@ -237,7 +239,7 @@ def _unwatched(value: int, base: str, dims, line, source: str, known):
     shared = v.line and "__shared__" in rows[v.line - 1]
     space = "shared" if shared else "constant" if v.space == "static" else v.space
     array = Array(v.name, space, v.itemsize * math.prod(v.shape), v.shape, v.itemsize, False)
-    written = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+    written = rf"(?:\+\+|--)\s*{v.name}\b|\b{v.name}(?:\s*\[[^=;\]]*\])+\s*(?:(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--)"
     return array, (value,) if len(v.shape) == 1 else None, bool(re.search(written, row))
 
 

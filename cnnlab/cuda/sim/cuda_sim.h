@@ -84,8 +84,8 @@ void cnnlab_syncwarp(int line, unsigned mask);
 CnnlabWarp cnnlab_warp(const char* what, unsigned mask, unsigned long value, void* pc);
 unsigned cnnlab_activemask(void* pc);
 void cnnlab_bad_lane(const char* what, int lane, void* pc);
-void cnnlab_atomic(void* address, unsigned size, void* pc);
-void cnnlab_fence();
+void cnnlab_atomic(void* address, unsigned size, bool block, void* pc);  // block: for the threads of one block only
+void cnnlab_fence(bool block);
 void cnnlab_trap(const char* what, int line);
 long long cnnlab_clock();
 void cnnlab_frame(void* frame);
@@ -99,9 +99,9 @@ int printf(const char*, ...) __asm__("cnnlab_printf");
 #define __syncthreads_or(p) cnnlab_barrier(__LINE__, (p) != 0, 3)
 static inline void cnnlab_syncwarp_(int line, unsigned mask = 0xffffffffu) { cnnlab_syncwarp(line, mask); }
 #define __syncwarp(...) cnnlab_syncwarp_(__LINE__ __VA_OPT__(, ) __VA_ARGS__)
-#define __threadfence() cnnlab_fence()
-#define __threadfence_block() cnnlab_fence()
-#define __threadfence_system() cnnlab_fence()
+#define __threadfence() cnnlab_fence(false)
+#define __threadfence_block() cnnlab_fence(true)
+#define __threadfence_system() cnnlab_fence(false)
 #define __trap() cnnlab_trap("__trap() was called", __LINE__)
 #define assert(x) ((x) ? (void)0 : cnnlab_trap("assertion failed: " #x, __LINE__))
 #define __builtin_assume(x) ((void)0)
@@ -191,16 +191,17 @@ template <class T> struct CnnlabWhole { static constexpr bool value = false; };
 #define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
 CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
 CNNLAB_WHOLE(unsigned long long)
-#define CNNLAB_ATOMIC1(name, whole, update)                                                        \
+#define CNNLAB_ATOMIC1(name, block, whole, update)                                                 \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
         static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
-        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
 #define CNNLAB_ATOMIC(name, whole, update)                                                         \
-    CNNLAB_ATOMIC1(name, whole, update) CNNLAB_ATOMIC1(name##_block, whole, update) CNNLAB_ATOMIC1(name##_system, whole, update)
+    CNNLAB_ATOMIC1(name, false, whole, update) CNNLAB_ATOMIC1(name##_block, true, whole, update)   \
+    CNNLAB_ATOMIC1(name##_system, false, whole, update)
 CNNLAB_ATOMIC(atomicAdd, false, old + v)
 CNNLAB_ATOMIC(atomicSub, true, old - v)
 CNNLAB_ATOMIC(atomicExch, false, v)
@@ -212,14 +213,14 @@ CNNLAB_ATOMIC(atomicXor, true, old ^ v)
 CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
 CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
 #undef CNNLAB_ATOMIC
-#define CNNLAB_CAS(name)                                                                           \
+#define CNNLAB_CAS(name, block)                                                                    \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
-        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
         T old = *p;                                                                                \
         if (old == expected) *p = v;                                                               \
         return old;                                                                                \
     }
-CNNLAB_CAS(atomicCAS) CNNLAB_CAS(atomicCAS_block) CNNLAB_CAS(atomicCAS_system)
+CNNLAB_CAS(atomicCAS, false) CNNLAB_CAS(atomicCAS_block, true) CNNLAB_CAS(atomicCAS_system, false)
 
 // ---- arithmetic ------------------------------------------------------------------------------
 // CUDA's own overloads, so that what is ambiguous there (a float and an int) is so here.

@@ -123,10 +123,10 @@ EXPORT void __tsan_init() {}
 EXPORT void __tsan_func_entry(void*) {}
 EXPORT void __tsan_func_exit() {}
 
-EXPORT void cnnlab_fence() { fenced = thread_fenced[running] = true; }
+EXPORT void cnnlab_fence(bool block) { thread_fenced[running] = true, fenced |= !block; }
 static u32 spins;
 static void pause_thread();
-EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
+EXPORT void cnnlab_atomic(void* address, u32 size, bool block, void* from) {
     if (++spins % 4096 == 0) pause_thread();  // perhaps it waits for a thread of its own block
     if (!checked) return;
     uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
@@ -142,8 +142,8 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
     uintptr_t o = a - (uintptr_t)r->base;
     if (o >= r->size || o + size > r->size) return outside(r, a, size, true, pc);
     if (refused_count && was_refused(r, a, size, true)) return;
-    acquired = true;
-    released[block_of(me) - 1] |= fenced ? 1 : 2;
+    if (block && r->space == GLOBAL) narrow.insert(a);
+    if (!block) acquired = true, released[block_of(me) - 1] |= fenced ? 1 : 2;
     acquisitions[running] = releases;
     if (thread_fenced[running]) {
         u32& clock = clocks[running];
@@ -179,7 +179,7 @@ static void watch_volatile(void* address, u32 size, bool write, void* from) {
     if (!r || !r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
         return watch(address, size, write, from);
     if (++spins % 4096 == 0) pause_thread();
-    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, from) : watch(address, size, write, from);
+    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, false, from) : watch(address, size, write, from);
     Stamp last = r->cells[o >> r->shift].write;
     if (last & ATOMIC && (r->space != SHARED || block_of(last) == block_of(me))) {
         acquired = true, acquisitions[running] = releases, ++r->loads;
