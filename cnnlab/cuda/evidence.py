@@ -239,7 +239,8 @@ def _unwatched(value: int, base: str, dims, line, source: str, known):
     shared = v.line and "__shared__" in rows[v.line - 1]
     space = "shared" if shared else "constant" if v.space == "static" else v.space
     array = Array(v.name, space, v.itemsize * math.prod(v.shape), v.shape, v.itemsize, False)
-    written = rf"(?:\+\+|--)\s*{v.name}\b|\b{v.name}(?:\s*\[[^=;\]]*\])+\s*(?:(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--)"
+    change = r"(?:\s*\[[^=;\]]*\])+\s*(?:(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--)"
+    written = rf"(?:\+\+|--)\s*{v.name}\b|\b{v.name}{change}"
     return array, (value,) if len(v.shape) == 1 else None, bool(re.search(written, row))
 
 

@@ -362,9 +362,9 @@ def _why_race(f: Finding) -> str:
     name = f.array.name.split("=")[0] if f.array else "the element"
     one_line, in_one_warp = f.other_line in (None, f.line), prod(f.block_shape) <= 32
     first, second = f.lines
-    if found := re.search(r"\b(atomic\w+)_block\b", f.row(f.line) + f.row(f.other_line)):
-        if f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and f.both_write:
-            return f"{found[0]} is atomic among the threads of one block only, and {name} is changed by several: use {found[1]}."
+    narrow = re.search(r"\b(atomic\w+)_block\b", f.row(f.line) + f.row(f.other_line))
+    if narrow and f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and f.both_write:
+        return f"{narrow[0]} is atomic among the threads of one block only, and {name} is changed by several: use {narrow[1]}."
     if f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and not f.both_write:
         changed, read = (f.line, f.other_line) if f.write else (f.other_line, f.line)
         return (
