@@ -8,7 +8,7 @@ in `battery`.
 
 import torch
 import torch.nn.functional as F
-from battery import Launch
+from battery import Launch, ladder
 
 # The next tile is fetched while this one is used; one barrier a round is enough for two buffers.
 DOUBLE_BUFFER = """
@@ -303,9 +303,8 @@ def make() -> dict[str, Launch]:
     def r(*shape):
         return torch.randn(*shape, generator=g)
 
-    def launch(source, grid, block, inputs, out, expected, *scalars, **options):
-        args = (*inputs, out, *scalars)
-        return Launch(source, grid, block, args, out, expected, options=options)
+    def launch(source, grid, block, inputs, out, expected, *scalars, name="", **options):
+        return Launch(source, grid, block, (*inputs, out, *scalars), out, expected, name, options)
 
     a, b, rows, image, volume = r(37, 45), r(45, 29), r(5, 200), r(37, 41), r(6, 19, 21)
     flat, taps = r(1000), r(5)
@@ -321,6 +320,7 @@ def make() -> dict[str, Launch]:
     bytes_ = torch.randint(-128, 128, (500,), generator=g, dtype=torch.int8)
     table = torch.randint(0, 9, (256,), generator=g, dtype=i32)
     n, first = 199, 60000
+    wide, square = r(19, 246), r(5, 5)
     segments = torch.cat([part.cumsum(0) for part in ints[:77].split(32)]).int()
     halves = r(301).half()
     smooth = F.conv2d(image[None, None], taps.view(1, 1, 1, 5), padding=(0, 2))
@@ -344,6 +344,7 @@ def make() -> dict[str, Launch]:
         "handover": launch(HANDOVER, 1, 64, [flat[:32].clone()], z(32), 2 * flat[:32].flip(0)),
         "half2": launch(HALF2, 3, 64, [halves], halves * 0, halves.relu(), 301),
         "table": launch(TABLE, 2, 64, [bytes_, table], z(500, dtype=i32), table[bytes_.long() & 255], 500),
+        "streaming": launch(ladder("streaming.cu"), (2, 3), (32, 2), [wide], z(19, 246), F.conv2d(wide[None, None], square[None, None], padding=2)[0, 0], 19, 246, name="conv2d<5, 2, 8>", constants={"filter": square}),
         "horner": launch(HORNER, 8, 128, [taps, flat], z(1000), (taps @ powers).clamp(-1, 1), 1000),
     }  # fmt: skip
 
@@ -408,6 +409,14 @@ BUGS = [
     ("half2", "(in)[i]", "(in + 1)[i]", {"misaligned"}),
     ("table", "(unsigned char)in[i]", "in[i]", {OOB}),
     ("table", "i < n; i += gridDim.x * blockDim.x", "i < n; i += gridDim.x", {TWICE}),
+    ("streaming", "lane > 0 && lane < 31", "lane > 0", {TWICE}),
+    ("streaming", "4 * (30 * (", "4 * (32 * (", {UNWRITTEN}),
+    ("streaming", "min(top + ROWS, h)", "min(top + ROWS, h + 1)", {OOB}),
+    ("streaming", "w % 4 == 0", "w % 2 == 0", {"misaligned"}),
+    ("streaming", "r - R >= top && ", "", {TWICE}),
+    ("streaming", "if (col + x < w) to[x]", "to[x]", {OOB, TWICE}),
+    ("streaming", "v[i] = __shfl_up_sync(0xffffffff", "if (mine) v[i] = __shfl_up_sync(0xffffffff", WARP),
+    ("streaming", "float v[4 + 2 * R]", "float v[3 + 2 * R]", {OOB}),
     ("horner", "for (int k = 0; k < 5; ++k) c[k]", "for (int k = 1; k < 5; ++k) c[k]", {UNINIT}),
     ("horner", "for (int k = 0; k < 5; ++k) c[k] = in[k];", "for (int k = 0; k < 5; ++k) c[k] = in[k + 1];", {OOB}),
     ("horner", "float c[5]", "float c[4]", {OOB}),
