@@ -346,16 +346,17 @@ def _awaited(f: Finding) -> bool:
     return bool(waits and re.search(rf"\bvolatile\b[^;,]*\b{name}\b", f.source))
 
 
-def _round(f: Finding) -> bool:
-    """Whether a barrier wide enough stands between a race's lines: then the way back lacks one."""
+def _again(f: Finding) -> str:
+    """How a race's lines meet past a barrier that is wide enough: the way back that lacks one."""
     first, second = f.lines
     rows = strip_comments(f.source).splitlines()
     between, before = "\n".join(rows[first : second - 1]), "\n".join(rows[:first])
-    return bool(
-        re.search(r"__syncthreads|\bsync\s*\(" + "|__syncwarp" * (not f.reach & IN_BLOCK), between)
-        and not re.search(r"__(?:global|device)__", between)
-        and re.search(r"\b(?:for|while|do)\b", before)
-    )
+    wide = r"__syncthreads|\bsync\s*\(" + "|__syncwarp" * (not f.reach & IN_BLOCK)
+    if not re.search(wide, between) or re.search(r"__(?:global|device)__", between):
+        return ""
+    *_, kind, body = ["", *re.split(r"__(global|device)__", before)]
+    ways = ["the next round of the loop"] * bool(re.search(r"\b(?:for|while|do)\b", body))
+    return " or ".join(ways + ["the next call"] * (kind == "device"))
 
 
 def _why_race(f: Finding) -> str:
@@ -402,10 +403,8 @@ def _why_race(f: Finding) -> str:
         where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
         if f.array is not None and f.array.space == "global":
             where += "; or, where several threads may choose one element, an atomic (atomicCAS)"
-    elif _round(f):
-        above = "\n".join(f.source.splitlines()[:first])
-        called = above.rfind("__device__") > above.rfind("__global__")
-        where = f"between line {second} and the next round of the loop{' or the next call' * called}, which comes to line {first} again"
+    elif again := _again(f):
+        where = f"between line {second} and {again}, which comes to line {first} again"
     else:
         where = f"between line {first} and line {second}"
     if f.reach & IN_BLOCK or in_one_warp:

@@ -156,7 +156,7 @@ WRONG = {
     ),
     "one sum used twice": (
         "__device__ float total(float v, float* s) {\n if (threadIdx.x % 32 == 0) s[threadIdx.x / 32] = v;\n __syncthreads();\n float sum = 0; for (int i = 0; i < 2; ++i) sum += s[i];\n return sum; }\n__global__ void k(const float* x, float* o) { __shared__ float s[2]; float v = x[threadIdx.x]; for (int i = 0; i < 2; ++i) v = total(v, s);\n o[threadIdx.x] = v; }",
-        (1, 64, Z(64), Z(64)), "shared-race", ["or the next call, which comes to line 2 again"], [],
+        (1, 64, Z(64), Z(64)), "shared-race", ["between line 4 and the next call, which comes to line 2 again"], [],
     ),
     "doubles behind an odd number of floats": (
         "extern __shared__ float s[]; __global__ void k(float* o) { double* d = (double*)(s + 5); s[threadIdx.x] = 0;\n d[threadIdx.x] = 1;\n __syncthreads(); o[threadIdx.x] = d[threadIdx.x]; }",

@@ -130,22 +130,16 @@ template <class T> CNNLAB_HOOK T cnnlab_shuffle(const char* what, unsigned mask,
     if (!(w.lanes >> (source & 31) & 1)) cnnlab_bad_lane(what, source & 31, pc);
     return cnnlab_value<T>(w.values[source & 31]);
 }
-template <class T> CNNLAB_HOOK T __shfl_sync(unsigned mask, T v, int source, int width = 32) {
-    int base = cnnlab_lane() & ~(width - 1);
-    return cnnlab_shuffle("__shfl_sync", mask, v, base + (source & (width - 1)), CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = cnnlab_lane(), source = lane - (int)delta;
-    return cnnlab_shuffle("__shfl_up_sync", mask, v, source < (lane & ~(width - 1)) ? lane : source, CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = cnnlab_lane(), source = lane + (int)delta;
-    return cnnlab_shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_xor_sync(unsigned mask, T v, int bits, int width = 32) {
-    int lane = cnnlab_lane(), source = lane ^ bits;
-    return cnnlab_shuffle("__shfl_xor_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
-}
+#define CNNLAB_SHUFFLE(name, type, x, place) /* a lane's own value where that is beyond its group */   \
+    template <class T> CNNLAB_HOOK T name(unsigned mask, T v, type x, int width = 32) {            \
+        int lane = cnnlab_lane(), base = lane & ~(width - 1), source = place;                      \
+        return cnnlab_shuffle(#name, mask, v, source < base + width ? source : lane, CNNLAB_PC);   \
+    }
+CNNLAB_SHUFFLE(__shfl_sync, int, i, base + (i & (width - 1)))
+CNNLAB_SHUFFLE(__shfl_up_sync, unsigned, d, lane - (int)d < base ? lane : lane - (int)d)
+CNNLAB_SHUFFLE(__shfl_down_sync, unsigned, d, lane + (int)d)
+CNNLAB_SHUFFLE(__shfl_xor_sync, int, bits, lane ^ bits)
+#undef CNNLAB_SHUFFLE
 CNNLAB_HOOK unsigned cnnlab_ballot(CnnlabWarp w) {
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i) votes |= (unsigned)((w.lanes >> i & 1) && w.values[i]) << i;
