@@ -29,12 +29,13 @@ TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 def launches() -> list[tuple]:
     """Name, case and the kinds of which one must be found (none: the kernel is correct)."""
+    import battery_courses
     from battery import BUGS, make
 
-    cases = make()
+    cases = make() | battery_courses.make()
     return [(name, case, frozenset()) for name, case in cases.items()] + [
         (name, replace(case, source=case.source.replace(old, new, 1)), frozenset(kinds))
-        for name, old, new, kinds in BUGS
+        for name, old, new, kinds in BUGS + battery_courses.BUGS
         for case in [copy.deepcopy(cases[name])]
     ]
 

@@ -13,7 +13,7 @@ import torch
 
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
-from cnnlab.cuda.evidence import report_of, without_value
+from cnnlab.cuda.evidence import bare_arrays, report_of, without_value
 from cnnlab.cuda.launching import LaunchError
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
@@ -95,13 +95,22 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             unset = ()
             slow = any(r.get("finding") == "timeout" for r in records)
             found = any(r.get("finding", "unwritten") != "unwritten" for r in records)
-            strange = checked and not found and any(_strange(memory, *b) for b in buffers)
-            if (made.suspects or strange) and not failure and not slow:
+            doubtful = made.suspects or (
+                checked
+                and not found
+                and (
+                    any(_strange(memory, *b) for b in buffers)
+                    or bare_arrays(made.path, kernel.source)
+                )
+            )
+            if doubtful and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
                 results = memory[:]
                 run(kernel.built("zero").path)
                 if memory[:] != results:
-                    unset = made.suspects or without_value(made.path, kernel.source)
+                    run(made.path)  # and not each run, as where it asks for the time
+                    if memory[:] == results:
+                        unset = made.suspects or without_value(made.path, kernel.source)
                 memory[:] = results
             for offset, tensor, _, writable in buffers:
                 if writable:

@@ -11,8 +11,9 @@ from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
 from cnnlab.cuda.findings import Array, Counter, Finding, merge
 from cnnlab.cuda.report import Report
+from cnnlab.cuda.source import strip_comments
 
-__all__ = ["report_of"]
+__all__ = ["bare_arrays", "report_of", "without_value"]
 
 
 def _lines(built: Path, addresses: set[int]) -> dict[int, int]:
@@ -166,17 +167,25 @@ def _unset(source: str, line: int | None, name: str) -> Finding:
     return Finding(kind="uninitialised", line=line, detail=name, raw="local", source=source)
 
 
+def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:
+    """The arrays that a thread has for itself and declares without a value."""
+    code, index = strip_comments(source), r"(?:\s*\[[^\];]*\])+\s*"
+    plain = [part for part in re.split(r"[;{}]", code) if "__shared" not in part]
+    if not any(re.search(rf"\w>?[\s*,]+\w+{index}(?:,|$)", part) for part in plain):
+        return []  # debug information takes a while to read
+    rows = ["", *code.splitlines(), ""]
+    local = (v for v in debuginfo.variables(built) if v.space == "local" and v.shape)
+    return [
+        v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])
+    ]
+
+
 def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...]:
     """Which local array it may be that a kernel reads without having set it: its line and name.
 
     One that is declared without a value, preferably one that something is added to.
     """
-    rows = ["", *source.splitlines(), ""]
-    local = [v for v in debuginfo.variables(built) if v.space == "local" and v.shape]
-    index = r"(?:\s*\[[^\];]*\])+\s*"
-    bare = [
-        v for v in local if re.search(rf"\b{v.name}{index}[,;]", rows[min(v.line, len(rows) - 1)])
-    ]
+    bare = bare_arrays(built, source)
     update = r"(?:\s*\[[^;]*?\])+\s*(?:[-+*/&|^]=|\+\+|--)"
     bare = [v for v in bare if re.search(rf"\b{v.name}{update}", source)] or bare
     names = list(dict.fromkeys(v.name for v in bare))
@@ -230,7 +239,8 @@ def _unwatched(value: int, base: str, dims, line, source: str, known):
     shared = v.line and "__shared__" in rows[v.line - 1]
     space = "shared" if shared else "constant" if v.space == "static" else v.space
     array = Array(v.name, space, v.itemsize * math.prod(v.shape), v.shape, v.itemsize, False)
-    written = rf"\b{v.name}(?:\s*\[[^=;]*\])+\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--"
+    change = r"(?:\s*\[[^=;\]]*\])+\s*(?:(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--)"
+    written = rf"(?:\+\+|--)\s*{v.name}\b|\b{v.name}{change}"
     return array, (value,) if len(v.shape) == 1 else None, bool(re.search(written, row))
 
 

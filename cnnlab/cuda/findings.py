@@ -277,10 +277,10 @@ def _why_outside(f: Finding) -> str:
     if f.array and not f.array.bytes:
         return "The tensor given has no elements."
     if f.element is not None and f.element < 0:
-        remainder = " The remainder (%) of a negative number is negative." * ("%" in f.source_line)
+        remainder = " The remainder (%) of a negative number is negative, and so is a product that is too large for int."
         return (
             "The access is before the array's start: a test >= 0 is missing (r >= 0 && c >= 0), or the index is computed from too small a number."
-            + remainder
+            + remainder * ("%" in f.source_line)
         )
     if f.element is not None and f.element > 2 * f.length + 4096:
         return "That is far beyond the end: the index is computed from other numbers than these (rows and columns exchanged, the grid's size, a product too large for int), or two arguments changed places."
@@ -288,6 +288,19 @@ def _why_outside(f: Finding) -> str:
         rows, columns = f.array.shape[-2:]
         return f"The element of row r and column c is r * {columns} + c here, with r < {rows} and c < {columns}: a guard is missing or off by one, or another width than {columns} stands in the formula."
     return "A guard is missing or off by one (if (i < n)), or the index is computed with the wrong width."
+
+
+def _why_misaligned(f: Finding) -> str:
+    text = f"An access of {f.size} bytes at once needs an address that is a multiple of {f.size}: "
+    if f.array.space == "shared":
+        return (
+            text
+            + "where one piece of shared memory is cut into several arrays, those of the largest elements come first."
+        )
+    return (
+        text
+        + f"a row whose width is no multiple of {max(f.size // f.unit, 2)} breaks it, or a pointer that was moved on by another number."
+    )
 
 
 # ---- races --------------------------------------------------------------------------------------
@@ -333,22 +346,26 @@ def _awaited(f: Finding) -> bool:
     return bool(waits and re.search(rf"\bvolatile\b[^;,]*\b{name}\b", f.source))
 
 
-def _round(f: Finding) -> bool:
-    """Whether a barrier stands between a race's lines: then the way back in a loop lacks one."""
+def _again(f: Finding) -> str:
+    """How a race's lines meet past a barrier that is wide enough: the way back that lacks one."""
     first, second = f.lines
     rows = strip_comments(f.source).splitlines()
     between, before = "\n".join(rows[first : second - 1]), "\n".join(rows[:first])
-    return bool(
-        re.search(r"__sync(?:threads|warp)|\bsync\s*\(", between)
-        and not re.search(r"__(?:global|device)__", between)
-        and re.search(r"\b(?:for|while|do)\b", before)
-    )
+    wide = r"__syncthreads|\bsync\s*\(" + "|__syncwarp" * (not f.reach & IN_BLOCK)
+    if not re.search(wide, between) or re.search(r"__(?:global|device)__", between):
+        return ""
+    *_, kind, body = ["", *re.split(r"__(global|device)__", before)]
+    ways = ["the next round of the loop"] * bool(re.search(r"\b(?:for|while|do)\b", body))
+    return " or ".join(ways + ["the next call"] * (kind == "device"))
 
 
 def _why_race(f: Finding) -> str:
     name = f.array.name.split("=")[0] if f.array else "the element"
     one_line, in_one_warp = f.other_line in (None, f.line), prod(f.block_shape) <= 32
     first, second = f.lines
+    narrow = re.search(r"\b(atomic\w+)_block\b", f.row(f.line) + f.row(f.other_line))
+    if narrow and f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and f.both_write:
+        return f"{narrow[0]} is atomic among the threads of one block only, and {name} is changed by several: use {narrow[1]}."
     if f.reach & BESIDE_ATOMIC and f.reach & BETWEEN_BLOCKS and not f.both_write:
         changed, read = (f.line, f.other_line) if f.write else (f.other_line, f.line)
         return (
@@ -369,6 +386,8 @@ def _why_race(f: Finding) -> str:
         return (
             "An atomic lies between the two, but atomics do not order other memory: put a __threadfence() behind the write, "
             "before the atomic that announces it, and one behind the atomic by which the reader learns of it."
+            + " (__threadfence_block() is enough within a block only.)"
+            * ("__threadfence_block" in f.source)
         )
     if one_line and not f.both_write and _looks_first(f):
         return f"A thread looks at {name} and then sets it, and another one can come in between: let one atomic do both (atomicCAS; atomicMax for a maximum), and look at what it returns."
@@ -384,8 +403,8 @@ def _why_race(f: Finding) -> str:
         where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
         if f.array is not None and f.array.space == "global":
             where += "; or, where several threads may choose one element, an atomic (atomicCAS)"
-    elif _round(f):
-        where = f"between line {second} and the next round of the loop, which comes to line {first} again"
+    elif again := _again(f):
+        where = f"between line {second} and {again}, which comes to line {first} again"
     else:
         where = f"between line {first} and line {second}"
     if f.reach & IN_BLOCK or in_one_warp:
@@ -480,7 +499,7 @@ CAUSES = {  # gravest first
     "crash": _Kind("crash", "{f.who}: {f.title}", "A pointer or an index went far astray."),
     "null-pointer": _Kind("null pointer", _said, "A pointer argument was null, a pointer was never set, or a function returned the address of its own local variable."),
     "wild-pointer": _Kind("wild pointer", "{f.who}: {f.title}", "The address lies in none of the kernel's arrays: a pointer was overwritten or never set."),
-    "misaligned": _Kind("misaligned access", "{f.who}: {f.did} of {f.size} bytes at byte {f.offset} of {f.array.name}, no multiple of {f.size}", "A float4 (float2) access needs an address that is a multiple of 16 (8) bytes: a row whose width is no multiple of 4 breaks it."),
+    "misaligned": _Kind("misaligned access", "{f.who}: {f.did} of {f.size} bytes at byte {f.offset} of {f.array.name}, no multiple of {f.size}", _why_misaligned),
     "stack-overflow": _Kind("stack overflow", "{f.who}: {f.title}", "Local arrays or a recursion need more than the 512 KB of local memory that a thread has."),
     "division-by-zero": _Kind("division by zero", "{f.who}: {f.title}", "An integer was divided by zero; a GPU gives an arbitrary number and goes on."),
     "infinite-loop": _Kind("infinite loop", _said, _why_endless),

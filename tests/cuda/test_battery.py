@@ -1,11 +1,13 @@
 """Correct kernels pass without a finding; every seeded mistake is found and rightly named."""
 
+import battery_courses
 import pytest
 from battery import BUGS, make
 
 from cnnlab.cuda.report import CAUSES
 
-CASES = make()
+CASES = make() | battery_courses.make()
+BUGS = BUGS + battery_courses.BUGS
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -4,12 +4,14 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab import cuda
 from cnnlab.cuda import compiler
 from cnnlab.cuda import nvrtc as nvidia
+from cnnlab.cuda.ladder import reference_source
 from cnnlab.cuda.launching import MAX_SHARED
 
 FILL = "__global__ void fill(float* out, float value, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) out[i] = value; }"
@@ -189,6 +191,20 @@ def test_counters_of_the_ladder():
         (8, 8), (32, 4), image, out, 256, 256, **filters
     )
     assert report.per_output("shared") <= 12
+
+
+@pytest.mark.parametrize("k", [3, 5, 7])
+def test_the_last_rung_over_several_blocks_equals_torch(k):
+    """Every number of columns that a block's last warp may have left, whole fours and others."""
+    warps, rows = (1, 8) if k == 5 else (2, 5)
+    kernel = build(reference_source("streaming.cu"), f"conv2d<{k}, {warps}, {rows}>")
+    for h, w in ((2 * rows + 1, 120 * warps * 2 + 1), (rows + 1, 361), (3 * rows, 244), (1, 243)):
+        image, taps = torch.randn(h, w), torch.randn(k, k)
+        grid, out = (-(-w // (120 * warps)), -(-h // rows)), torch.full((h, w), torch.nan)
+        report = kernel.launch(grid, (32, warps), image, out, h, w, constants={"filter": taps})
+        assert report.ok, report
+        wanted = F.conv2d(image[None, None].double(), taps[None, None].double(), padding=k // 2)
+        torch.testing.assert_close(out.double(), wanted[0, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_coalescing_and_bank_conflicts_are_counted():

@@ -84,8 +84,8 @@ void cnnlab_syncwarp(int line, unsigned mask);
 CnnlabWarp cnnlab_warp(const char* what, unsigned mask, unsigned long value, void* pc);
 unsigned cnnlab_activemask(void* pc);
 void cnnlab_bad_lane(const char* what, int lane, void* pc);
-void cnnlab_atomic(void* address, unsigned size, void* pc);
-void cnnlab_fence();
+void cnnlab_atomic(void* address, unsigned size, bool block, void* pc);  // block: for the threads of one block only
+void cnnlab_fence(bool block);
 void cnnlab_trap(const char* what, int line);
 long long cnnlab_clock();
 void cnnlab_frame(void* frame);
@@ -99,9 +99,9 @@ int printf(const char*, ...) __asm__("cnnlab_printf");
 #define __syncthreads_or(p) cnnlab_barrier(__LINE__, (p) != 0, 3)
 static inline void cnnlab_syncwarp_(int line, unsigned mask = 0xffffffffu) { cnnlab_syncwarp(line, mask); }
 #define __syncwarp(...) cnnlab_syncwarp_(__LINE__ __VA_OPT__(, ) __VA_ARGS__)
-#define __threadfence() cnnlab_fence()
-#define __threadfence_block() cnnlab_fence()
-#define __threadfence_system() cnnlab_fence()
+#define __threadfence() cnnlab_fence(false)
+#define __threadfence_block() cnnlab_fence(true)
+#define __threadfence_system() cnnlab_fence(false)
 #define __trap() cnnlab_trap("__trap() was called", __LINE__)
 #define assert(x) ((x) ? (void)0 : cnnlab_trap("assertion failed: " #x, __LINE__))
 #define __builtin_assume(x) ((void)0)
@@ -130,22 +130,16 @@ template <class T> CNNLAB_HOOK T cnnlab_shuffle(const char* what, unsigned mask,
     if (!(w.lanes >> (source & 31) & 1)) cnnlab_bad_lane(what, source & 31, pc);
     return cnnlab_value<T>(w.values[source & 31]);
 }
-template <class T> CNNLAB_HOOK T __shfl_sync(unsigned mask, T v, int source, int width = 32) {
-    int base = cnnlab_lane() & ~(width - 1);
-    return cnnlab_shuffle("__shfl_sync", mask, v, base + (source & (width - 1)), CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = cnnlab_lane(), source = lane - (int)delta;
-    return cnnlab_shuffle("__shfl_up_sync", mask, v, source < (lane & ~(width - 1)) ? lane : source, CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32) {
-    int lane = cnnlab_lane(), source = lane + (int)delta;
-    return cnnlab_shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
-}
-template <class T> CNNLAB_HOOK T __shfl_xor_sync(unsigned mask, T v, int bits, int width = 32) {
-    int lane = cnnlab_lane(), source = lane ^ bits;
-    return cnnlab_shuffle("__shfl_xor_sync", mask, v, source > (lane | (width - 1)) ? lane : source, CNNLAB_PC);
-}
+#define CNNLAB_SHUFFLE(name, type, x, place) /* a lane's own value where that is beyond its group */   \
+    template <class T> CNNLAB_HOOK T name(unsigned mask, T v, type x, int width = 32) {            \
+        int lane = cnnlab_lane(), base = lane & ~(width - 1), source = place;                      \
+        return cnnlab_shuffle(#name, mask, v, source < base + width ? source : lane, CNNLAB_PC);   \
+    }
+CNNLAB_SHUFFLE(__shfl_sync, int, i, base + (i & (width - 1)))
+CNNLAB_SHUFFLE(__shfl_up_sync, unsigned, d, lane - (int)d < base ? lane : lane - (int)d)
+CNNLAB_SHUFFLE(__shfl_down_sync, unsigned, d, lane + (int)d)
+CNNLAB_SHUFFLE(__shfl_xor_sync, int, bits, lane ^ bits)
+#undef CNNLAB_SHUFFLE
 CNNLAB_HOOK unsigned cnnlab_ballot(CnnlabWarp w) {
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i) votes |= (unsigned)((w.lanes >> i & 1) && w.values[i]) << i;
@@ -191,16 +185,17 @@ template <class T> struct CnnlabWhole { static constexpr bool value = false; };
 #define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
 CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
 CNNLAB_WHOLE(unsigned long long)
-#define CNNLAB_ATOMIC1(name, whole, update)                                                        \
+#define CNNLAB_ATOMIC1(name, block, whole, update)                                                 \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
         static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
-        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
 #define CNNLAB_ATOMIC(name, whole, update)                                                         \
-    CNNLAB_ATOMIC1(name, whole, update) CNNLAB_ATOMIC1(name##_block, whole, update) CNNLAB_ATOMIC1(name##_system, whole, update)
+    CNNLAB_ATOMIC1(name, false, whole, update) CNNLAB_ATOMIC1(name##_block, true, whole, update)   \
+    CNNLAB_ATOMIC1(name##_system, false, whole, update)
 CNNLAB_ATOMIC(atomicAdd, false, old + v)
 CNNLAB_ATOMIC(atomicSub, true, old - v)
 CNNLAB_ATOMIC(atomicExch, false, v)
@@ -212,14 +207,14 @@ CNNLAB_ATOMIC(atomicXor, true, old ^ v)
 CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
 CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
 #undef CNNLAB_ATOMIC
-#define CNNLAB_CAS(name)                                                                           \
+#define CNNLAB_CAS(name, block)                                                                    \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
-        cnnlab_atomic((void*)p, sizeof *p, CNNLAB_PC);                                             \
+        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
         T old = *p;                                                                                \
         if (old == expected) *p = v;                                                               \
         return old;                                                                                \
     }
-CNNLAB_CAS(atomicCAS) CNNLAB_CAS(atomicCAS_block) CNNLAB_CAS(atomicCAS_system)
+CNNLAB_CAS(atomicCAS, false) CNNLAB_CAS(atomicCAS_block, true) CNNLAB_CAS(atomicCAS_system, false)
 
 // ---- arithmetic ------------------------------------------------------------------------------
 // CUDA's own overloads, so that what is ambiguous there (a float and an int) is so here.

@@ -41,6 +41,7 @@
 #endif
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 

@@ -58,15 +58,19 @@ static inline __attribute__((always_inline)) void tracked(Region* r, uintptr_t a
     for (Cell* end = r->cells + ((o + size - 1) >> r->shift); c <= end; ++c)
         write ? store(r, *c, a, size, pc, false) : load(r, *c, a, size, pc);
 }
+static Region* region_of(uintptr_t a) {  // the array that an address lies in or beside, or regions[0]
+    uintptr_t off = a - (uintptr_t)arena;
+    if (off < arena_size) return &regions[chunk_owner[off / CHUNK]];
+    if (a - data_lo < data_hi - data_lo) return &regions[data_owner[(a - data_lo) >> 2]];
+    return a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena ? dynamic_region : &regions[0];
+}
 static size_t frame_depth;  // how deep below its stack's end a kernel's frame begins
 static u32 stack_pc;        // the last store through a pointer into a local array
 static __attribute__((noinline)) bool on_stack(uintptr_t a, u32 size, bool write, u32 pc);
 static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool write, u32 pc) {
-    if (a - data_lo < data_hi - data_lo) {
-        u32 owner = data_owner[(a - data_lo) >> 2];
-        if (!owner) return;
-        Region* r = &regions[owner];
-        if (r->space != CONSTANT) return tracked(r, a, size, write, pc);
+    Region* r = region_of(a);
+    if (r->index && r->space != CONSTANT) return tracked(r, a, size, write, pc);
+    if (r->index) {
         if (refused_count && was_refused(r, a, size, write)) return;
         if (write) return (void)access("constant-store", r, a, size, true, pc);
         if (a + size > (uintptr_t)r->base + r->given) access("uninitialised", r, a, size, false, pc);
@@ -74,7 +78,7 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
         if (UNLIKELY(sampling)) record(r, a, size, pc, false);
         return;
     }
-    if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) return tracked(dynamic_region, a, size, write, pc);
+    if (a - data_lo < data_hi - data_lo) return;  // the compiler's own
     if (on_stack(a, size, write, pc) || a - object_base < object_size) return;  // locals, constant tables
     if (a < 4096) {
         find("null-pointer", nullptr, pc, 0, 0, "", (long)a, size, write);
@@ -83,10 +87,8 @@ static __attribute__((noinline)) void elsewhere(uintptr_t a, u32 size, bool writ
     outside(&regions[0], a, size, write, pc);
 }
 static __attribute__((noinline)) void misaligned(uintptr_t a, u32 size, bool write, u32 pc) {
-    uintptr_t off = a - (uintptr_t)arena;
-    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : nullptr;
-    if (!r && a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
-    if (!r || !r->index) return;  // the compiler's own business (stack, constant tables)
+    Region* r = region_of(a);
+    if (!r->index) return;  // the compiler's own business (stack, constant tables)
     access("misaligned", r, a, size, write, pc);
     finish(false);  // a GPU stops here as well
 }
@@ -120,30 +122,25 @@ EXPORT void __tsan_write_range(char* a, size_t n) { pieces(a, n, true, PC); }
 EXPORT void __tsan_vptr_update(void*, void*) {}
 EXPORT void __tsan_vptr_read(void*) {}
 EXPORT void __tsan_init() {}
-EXPORT void __tsan_func_entry(void*) {}
-EXPORT void __tsan_func_exit() {}
 
-EXPORT void cnnlab_fence() { fenced = thread_fenced[running] = true; }
+EXPORT void cnnlab_fence(bool block) { thread_fenced[running] = true, fenced |= !block; }
 static u32 spins;
 static void pause_thread();
-EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
+EXPORT void cnnlab_atomic(void* address, u32 size, bool block, void* from) {
     if (++spins % 4096 == 0) pause_thread();  // perhaps it waits for a thread of its own block
     if (!checked) return;
-    uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
+    uintptr_t a = (uintptr_t)address;
     u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
     if (late_store.r) settle(late_store);
     if (late_load.r && late_load.a == a) excused.push_back(late_load.pc), late_load.r = nullptr;
     if (UNLIKELY(a & (size - 1))) misaligned(a, size, true, pc);
-    Region* r = nullptr;
-    if (off < arena_size) r = &regions[chunk_owner[off / CHUNK]];
-    else if (a - data_lo < data_hi - data_lo) r = &regions[data_owner[(a - data_lo) >> 2]];
-    else if (a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena) r = dynamic_region;
-    if (!r || r->space == CONSTANT || !r->size) return elsewhere(a, size, true, pc);
+    Region* r = region_of(a);
+    if (!r->index || r->space == CONSTANT) return elsewhere(a, size, true, pc);
     uintptr_t o = a - (uintptr_t)r->base;
     if (o >= r->size || o + size > r->size) return outside(r, a, size, true, pc);
     if (refused_count && was_refused(r, a, size, true)) return;
-    acquired = true;
-    released[block_of(me) - 1] |= fenced ? 1 : 2;
+    if (block && r->space == GLOBAL) narrow.insert(a);
+    if (!block) acquired = true, released[block_of(me) - 1] |= fenced ? 1 : 2;
     acquisitions[running] = releases;
     if (thread_fenced[running]) {
         u32& clock = clocks[running];
@@ -172,14 +169,13 @@ EXPORT void cnnlab_atomic(void* address, u32 size, void* from) {
 // A volatile access, as to a flag: a store behind a fence releases, as an atomic would, and a load of such a store
 // acquires. Any other is plain.
 static void watch_volatile(void* address, u32 size, bool write, void* from) {
-    uintptr_t a = (uintptr_t)address, off = a - (uintptr_t)arena;
-    bool dynamic = a - (uintptr_t)cnnlab_dynamic_arena < sizeof cnnlab_dynamic_arena;
-    Region* r = off < arena_size ? &regions[chunk_owner[off / CHUNK]] : dynamic ? dynamic_region : nullptr;
-    uintptr_t o = r ? a - (uintptr_t)r->base : 0;
-    if (!r || !r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
+    uintptr_t a = (uintptr_t)address;
+    Region* r = region_of(a);
+    uintptr_t o = a - (uintptr_t)r->base;
+    if (!r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
         return watch(address, size, write, from);
     if (++spins % 4096 == 0) pause_thread();
-    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, from) : watch(address, size, write, from);
+    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, false, from) : watch(address, size, write, from);
     Stamp last = r->cells[o >> r->shift].write;
     if (last & ATOMIC && (r->space != SHARED || block_of(last) == block_of(me))) {
         acquired = true, acquisitions[running] = releases, ++r->loads;

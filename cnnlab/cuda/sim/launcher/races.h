@@ -33,6 +33,11 @@ struct Late {  // a race that what the thread does next may excuse
     char old[16];
 };
 static Late late_load, late_store;
+static std::set<uintptr_t> narrow;  // elements of global memory that an atomic for one block only has changed
+// Whether an atomic on an element excludes an earlier one, of another block perhaps.
+static bool exclusive(Stamp earlier, uintptr_t a) {
+    return earlier & ATOMIC && (narrow.empty() || block_of(earlier) == block_of(me) || !narrow.count(a));
+}
 static std::vector<u32> excused;  // plain loads that somebody has followed up with an atomic on the same element
 static bool is_excused(u32 pc) { return std::find(excused.begin(), excused.end(), pc) != excused.end(); }
 static void settle(Late& l) {
@@ -92,8 +97,8 @@ static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
 }
 static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool atomic) {
     bool here = r->space != SHARED || block_of(c.write) == block_of(me);
-    if (c.write && here && (c.write ^ me) >> 30 && !(atomic && c.write & ATOMIC) && UNLIKELY(!ordered(c.write)))
-        race(r, a, size, pc, true, c.write, c.write_pc, true, atomic || c.write & ATOMIC);
+    bool raced = c.write && here && (c.write ^ me) >> 30 && !(atomic && exclusive(c.write, a)) && UNLIKELY(!ordered(c.write));
+    if (raced) race(r, a, size, pc, true, c.write, c.write_pc, true, atomic || c.write & ATOMIC);
     here = r->space != SHARED || block_of(c.read1) == block_of(me);
     if (c.read1 && here) {
         if ((c.read1 ^ me) >> 30 && UNLIKELY(!ordered(c.read1)) && !(atomic && (c.read1 & ATOMIC || is_excused(c.read1_pc))))
@@ -101,9 +106,10 @@ static inline void store(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc, bool
         else if (c.read2 && (c.read2 ^ me) >> 30 && UNLIKELY(!ordered(c.read2)) && !(atomic && (c.read2 & ATOMIC || is_excused(c.read2_pc))))
             race(r, a, size, pc, true, c.read2, c.read2_pc, false, atomic);
     }
+    if (atomic && raced) return;  // so do the atomics that come after it
     bool plain = !atomic || !((c.write ^ me) >> 12);  // also an atomic behind a plain store that nothing has ordered yet
     c.write = me | (plain ? 0 : ATOMIC), c.write_pc = pc;
-    c.read1 = c.read2 = 0;
+    if (!atomic) c.read1 = c.read2 = 0;  // the next atomic comes behind this one, but perhaps not behind who has read
 }
 static __attribute__((noinline)) void split(Region* r, u32 size) {  // finer cells, for finer accesses
     int shift = r->shift;

@@ -84,11 +84,8 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         if (ticks < TICKS) return;
         stuck = half_time_blocks == blocks_done && half_time_live == live;
     }
-    u32 code = 0;
-#if defined(__x86_64__)
     uintptr_t ip = ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
-    code = ip - code_lo < code_hi - code_lo ? (u32)(ip - object_base) + 1 : last_pc;
-#endif
+    u32 code = ip - code_lo < code_hi - code_lo ? (u32)(ip - object_base) + 1 : last_pc;
     const char* kind = signal == SIGPROF || signal == SIGXCPU ? "timeout" : signal == SIGFPE ? "division-by-zero" : "crash";
     uintptr_t a = (uintptr_t)info->si_addr, span = STACK + GUARD;
     if (signal == SIGSEGV || signal == SIGBUS) {
