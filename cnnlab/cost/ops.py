@@ -102,7 +102,7 @@ class Handler(How):
             guess = self._as_seen(trace, args, kwargs, tensors, outputs)
         nodes = [leaf.node for leaf in tree_leaves(guess) if type(leaf) is ShapeTensor]
         if self.in_place and nodes:
-            nodes[0].root = old.root
+            nodes[0].over = old.root
             old.root.role = old.root.role.replace("constant", "")
         for node, output in zip(nodes, outputs, strict=False):
             node.shape, node.dtype = output.shape, output.dtype
@@ -118,7 +118,7 @@ class Handler(How):
         for output in outputs:
             root = roots.get(output.untyped_storage()._cdata) if is_plain(output) else None
             made.append(trace.tensor(output.shape, output.dtype, output.device, root))
-        views = not self.in_place and all(t.node.root is not t.node for t in made)
+        views = not self.in_place and all(t.node.over for t in made)
         geometry = None
         if self.record.geometry is not None and len(made) == 1:
             geometry = self.record.geometry(made[0], *args, **kwargs)
@@ -817,33 +817,48 @@ def from_meta(trace, how, func, args, kwargs):
 # --- modules ----------------------------------------------------------------------------------
 
 
-def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
-    """What a call of this module runs if its forward is one operation."""
+def leaf(trace: Trace, module: nn.Module, path: str, unread: bool) -> Callable | None:
+    """What a call of this module runs if its forward is one operation.
+
+    ``unread``: only where that needs nothing but the attributes that such a module always has.
+    """
     kind = type(module)
-    found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
-    if found is None:
+    found = LEAVES.get(kind)
+    if found is None and kind.__module__ == "cnnlab.layers.normalization":
+        found = LEAVES.get(kind.__name__)
+    own = module.__dict__
+    if found is None or (unread and (len(own) != KNOWN.get(kind) or _odd(own, found[2]))):
         return None
-    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
+    return functools.partial(_run if unread else _leaf, trace, module, own, path, *found)
+
+
+def _odd(own: dict, weights: list[str]) -> bool:
+    """Whether a module does something else than its class says."""
+    return bool(
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_modules"]
+        or [*own["_parameters"]] != weights  # one comes from elsewhere
+        or "forward" in own
+        or own.get("padding_mode", "zeros") != "zeros"
+    )
 
 
 def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
     """One call of such a module, which is followed inside where anything about it is unusual."""
-    parameters = own["_parameters"]
-    if (
-        kwargs
-        or len(args) != 1
-        or type(args[0]) is not ShapeTensor
-        or own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or [*parameters] != weights  # one comes from elsewhere
-        or "forward" in own
-        or own.get("padding_mode", "zeros") != "zeros"
-    ):
+    if _odd(own, weights):
         return trace.call(module, path, *args, **kwargs)
+    return _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs)
+
+
+def _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
+    """One call that is what the class says."""
+    if kwargs or len(args) != 1 or type(args[0]) is not ShapeTensor:
+        return trace.call(trace.double.double_of(module), path, *args, **kwargs)
     how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
     if not weights:
         return rule(trace, how, args[0], *given)
-    (weight, bias), held = parameters.values(), trace.held_of
+    (weight, bias), held = own["_parameters"].values(), trace.held_of
     return rule(trace, how, args[0], held.get(id(weight), weight), held.get(id(bias), bias), *given)
 
 
@@ -873,7 +888,7 @@ _WEIGHTS = ["weight", "bias"]
 LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
     nn.Linear: ("linear", linear, _WEIGHTS, []),
     nn.Identity: ("to", _itself, [], []),
-    "cnnlab.layers.normalization.LocalResponseNorm": ("local_response_norm", activation, [], []),
+    "LocalResponseNorm": ("local_response_norm", activation, [], []),
     **{
         getattr(nn, kind): (function or kind.lower(), rule, weights, attributes.split())
         for kinds, function, rule, weights, attributes in (

@@ -21,6 +21,7 @@ import random
 import sys
 import types
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -53,17 +54,21 @@ class NeedsValues(CostError):
 class Node:
     """What an operation knows of a tensor, and all that is left of it after the trace.
 
-    ``root`` is the node whose memory it shares (itself unless it is a view), ``op`` the place of
-    the operation that made it. Roots have a ``role``: "" for what is computed from the input,
-    "input", "held" for a parameter (``number`` is its place among the model's) and "constant".
+    ``root`` is the node whose memory it shares (itself unless it is a view of what it lies
+    ``over``), ``op`` the place of the operation that made it. Roots have a ``role``: "" for what is
+    computed from the input, "input", "held" for a parameter (``number`` is its place among the
+    model's) and "constant".
     """
 
-    __slots__ = ("dtype", "number", "op", "role", "root", "shape")
+    __slots__ = ("dtype", "number", "op", "over", "role", "shape")
 
-    def __init__(self, shape, dtype, root=None, role="", number=None):
-        self.shape, self.dtype = shape, dtype
-        self.root = self if root is None else root
+    def __init__(self, shape, dtype, over=None, role="", number=None):
+        self.shape, self.dtype, self.over = shape, dtype, over
         self.role, self.number, self.op = role, number, -1
+
+    @property
+    def root(self) -> Node:
+        return self.over or self
 
     @property
     def nbytes(self) -> int:
@@ -166,7 +171,7 @@ class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
     ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
-    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants.
+    one operation (see `cnnlab.cost.ops`).
     """
 
     def __init__(self, model: nn.Module, rules, dtype=None, values=False):
@@ -315,11 +320,12 @@ class Trace(TorchFunctionMode):
                 continue
             else:
                 node = operand if kind is Node else self.node(operand)
-            role = node.root.role
+            root = node.over or node
+            role = root.role
             if role == "" or role == "input":
                 inputs.append(node)
             elif role == "held":
-                held.append(self.held[node.root.number])
+                held.append(self.held[root.number])
         if held and how.record.kind != "view":
             for one in held:
                 if not one.used:
@@ -451,35 +457,33 @@ class Trace(TorchFunctionMode):
     @contextlib.contextmanager
     def following(self, model: nn.Module, training: bool | None = None):
         """The double of the model, whose calls come to this trace."""
-        known = {} if self.values else self.rules.KNOWN
-        double = Double(self._real if self.values else lambda tensor: tensor, known)
+        self.double = Double(self._real if self.values else lambda tensor: tensor, self._answer)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
-        copies, collects = [], gc.isenabled()
+        collects = gc.isenabled()
         gc.disable()  # thousands of small objects, which all go below: nothing to collect
         try:
-            modules = [module for _, module in self.modules]
-            doubles = double.modules(modules)
-            twin, leaf = doubles[0], self.rules.leaf
-            for (path, _), copy in zip(self.modules, doubles, strict=True):
-                call = None if self.values else leaf(self, copy, path)
-                if call is None:
-                    call = self.rules.wrapped(copy) or functools.partial(self.call, copy, path)
-                own = copy.__dict__
-                own["_compiled_call_impl"] = call
-                copies.append(own)
+            paths = [path for path, _ in self.modules]
+            doubles = self.double.modules([module for _, module in self.modules], paths)
+            twin = doubles[0]
             if training is not None:
                 twin.train(training)
             self.training, self.modules = twin.training, None
             with self, _eagerly():
                 yield twin
         finally:
-            for attributes in copies:
-                attributes.clear()
+            self.double.clear()
             if collects:
                 gc.enable()
             torch.set_rng_state(states[0])
             random.setstate(states[1])
             np.random.set_state(states[2])  # noqa: NPY002
+
+    def _answer(self, module: nn.Module, path: str, unread: bool) -> Callable | None:
+        """What a call of the double of this module, or this double itself, runs."""
+        leaf = None if self.values else self.rules.leaf(self, module, path, unread)
+        if leaf or unread:
+            return leaf
+        return self.rules.wrapped(module) or functools.partial(self.call, module, path)
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
