@@ -28,6 +28,7 @@ from cnnlab.cost.trace import (
     ShapeTensor,
     Trace,
     dimensions,
+    in_order,
     inside,
     is_tensor,
     storage,
@@ -108,7 +109,7 @@ class Handler(How):
             node.shape, node.dtype = output.shape, output.dtype
             trace.put(output, node)
         for op in trace.ops[written:]:
-            op.inputs = [node for node in op.inputs if node not in op.outputs]
+            op.inputs[:] = [node for node in op.inputs if node not in op.outputs]
         return result
 
     def _as_seen(self, trace, args, kwargs, tensors, outputs):
@@ -128,7 +129,7 @@ class Handler(How):
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
             how = self.as_(_COUNTED)
         if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
-            geometry = Dims([dimensions(tensors[0], output) for output in outputs])
+            geometry = Dims([dimensions(tensors[0], t.stride(), t.shape) for t in outputs])
         counted = views or macs > 0 or self.is_free()
         fresh = not (views or self.in_place)
         trace.emit(how, tensors, made, macs, geometry, counted, fresh)
@@ -429,6 +430,31 @@ def dropout(trace, how, input, p=0.5, training=True, inplace=False):
     return output
 
 
+def reshaped(trace, how, input, *size, **kwargs):
+    """The same elements in another shape, where they lie in order; torch knows the rest."""
+    x = input.shape
+    if kwargs or type(input) is not ShapeTensor or input.strides or 0 in x or not x:
+        return NotImplemented
+    if how.name == "flatten":
+        start, end = (*size, *(0, -1)[len(size) :])
+        before, behind = x[:start], x[end:][1:]
+        if not -len(x) <= start < len(x) or start % len(x) > end % len(x):
+            return NotImplemented
+        size = *before, -1, *behind
+    elif len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    if not all(type(n) is int and (n > 0 or n == -1) for n in size) or [*size].count(-1) > 1:
+        return NotImplemented
+    rest = prod(x) // abs(prod(size))
+    shape = tuple(rest if n == -1 else n for n in size)
+    if prod(shape) != prod(x):
+        return NotImplemented
+    output = trace.tensor(shape, input.dtype, input.device, input.node.root)
+    geometry = Dims([dimensions(input, in_order(shape), shape)])
+    trace.emit(how.as_(VIEW), (input,), (output,), 0, geometry, fresh=False)
+    return output
+
+
 def elementwise(trace, how, input, other=None, *args, **kwargs):
     """Sums, products and the like of tensors that broadcast."""
     values = (input, other, *args)
@@ -673,7 +699,8 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         logical_or logical_not and or xor invert fill zero bernoulli nan_to_num"""),
     (_SAME_PLACE, """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2
         expm1 log2 log10 erfinv sinh cosh tan asin acos atan atan2 native_dropout"""),
-    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
+    (_MOVED._replace(rule=reshaped), "view reshape flatten"),
+    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave vstack hstack
         dstack column_stack gather scatter scatter_add index_select take take_along_dim embedding
         one_hot unfold im2col fold col2im new_zeros new_ones new_full new_empty new_tensor tril triu
         meshgrid diagonal diag_embed zeros ones full empty rand randn _pack_padded_sequence

@@ -22,8 +22,8 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -133,8 +133,7 @@ class ShapeTensor(torch.Tensor):
     __hash__ = object.__hash__
 
 
-@dataclass(slots=True, eq=False)
-class Op:
+class Op(NamedTuple):
     """One operation of the forward pass, as the rules write it down."""
 
     record: tuple  # what kind of operation it is (`cnnlab.cost.ops.Record`)
@@ -331,12 +330,14 @@ class Trace(TorchFunctionMode):
                 if not one.used:
                     one.used = True
                     params += one.numel
-        ops, nodes = self.ops, [output.node for output in outputs]
-        for node in nodes:
-            node.op = len(ops)
-        op = Op(how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
-                counted, fresh)  # fmt: skip
-        ops.append(op)
+        ops, nodes = self.ops, []
+        place = len(ops)
+        for output in outputs:
+            node = output.node
+            node.op = place
+            nodes.append(node)
+        ops.append(_made(Op, (how.record, how.label, path, frame, inputs, nodes, macs, held, params,
+                              geometry, counted, fresh)))  # fmt: skip
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -421,7 +422,7 @@ class Trace(TorchFunctionMode):
             first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            strides = value.strides or _in_order(value.shape)
+            strides = value.strides or in_order(value.shape)
             meta = torch.empty_strided(value.shape, strides, dtype=value.dtype, device="meta")
             shapes[meta.untyped_storage()._cdata] = value
             return meta
@@ -445,7 +446,7 @@ class Trace(TorchFunctionMode):
                 output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(dimensions(source, value))
+                views.append(dimensions(source, value.stride(), value.shape))
             return output
 
         result = tree_map(to_shape, result)
@@ -483,7 +484,8 @@ class Trace(TorchFunctionMode):
         leaf = None if self.values else self.rules.leaf(self, module, path, unread)
         if leaf or unread:
             return leaf
-        return self.rules.wrapped(module) or functools.partial(self.call, module, path)
+        inside = self.rules.wrapped(module)
+        return functools.partial(self.call, module, path) if inside is None else inside
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
@@ -521,15 +523,15 @@ def storage(tensor) -> int | None:
         return None
 
 
-def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
+def dimensions(source, strides, shape) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
-    strides = source.strides if type(source) is ShapeTensor else source.stride()
-    pairs = zip(strides or _in_order(source.shape), source.shape, strict=True)
+    before = source.strides if type(source) is ShapeTensor else source.stride()
+    pairs = zip(before or in_order(source.shape), source.shape, strict=True)
     found = {(stride, size): place for place, (stride, size) in enumerate(pairs) if size > 1}
-    return tuple(map(found.get, zip(view.stride(), view.shape, strict=True)))
+    return tuple(map(found.get, zip(strides, shape, strict=True)))
 
 
-def _in_order(shape) -> list[int]:
+def in_order(shape) -> list[int]:
     """Strides of elements that lie one behind the other."""
     return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
 
@@ -552,3 +554,4 @@ _PLAIN = {ShapeTensor, int, float, bool, str, type(None), torch.Size, torch.dtyp
 _META = torch.device("meta")
 _LAZY = nn.parameter.UninitializedTensorMixin
 _new = torch.Tensor.__new__
+_made = tuple.__new__
