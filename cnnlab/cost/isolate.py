@@ -87,7 +87,6 @@ class Double:
         self._copies: dict[int, object] = {}
         self._shared = {name: OrderedDict() for name in _HOOKS}
         self._alive: list = []  # so that no id is used twice
-        self._unread: dict[int, tuple[nn.Module, str]] = {}  # by the double
         self._filled: list[dict] = []
 
     def __call__(self, value):

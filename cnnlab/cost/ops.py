@@ -10,7 +10,6 @@ tensors, or NotImplemented for arguments that it leaves to torch's meta device.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from math import prod
@@ -119,20 +118,14 @@ class Handler(How):
         for output in outputs:
             root = roots.get(output.untyped_storage()._cdata) if is_plain(output) else None
             made.append(trace.tensor(output.shape, output.dtype, output.device, root))
-        views = not self.in_place and all(t.node.over for t in made)
-        geometry = None
-        if self.record.geometry is not None and len(made) == 1:
-            geometry = self.record.geometry(made[0], *args, **kwargs)
-        how, macs = self.as_(VIEW) if views else self, 0
+        views, macs = None, 0
+        if not self.in_place and all(t.node.over for t in made):
+            source = next(filter(is_plain, tensors))
+            views = [dimensions(source, t.stride(), t.shape) for t in outputs]
         if self.name in RECURRENT:  # every weight meets every element of the sequences once
             weights = [t for t in tensors if trace.node(t).root.number is not None and t.dim() == 2]
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
-            how = self.as_(_COUNTED)
-        if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
-            geometry = Dims([dimensions(tensors[0], t.stride(), t.shape) for t in outputs])
-        counted = views or macs > 0 or self.is_free()
-        fresh = not (views or self.in_place)
-        trace.emit(how, tensors, made, macs, geometry, counted, fresh)
+        _write_down(trace, self, args, kwargs, tensors, made, macs, views)
         return made
 
 
@@ -811,9 +804,9 @@ def _property(trace, func, args, kwargs):
 
 def from_meta(trace, how, func, args, kwargs):
     """An operation without a rule: shape from the meta device, MACs from torch's counter."""
-    tensors, free = tensors_in((args, kwargs)), how.is_free()
+    tensors = tensors_in((args, kwargs))
     try:
-        result, outputs, views, macs = trace.run(func, args, kwargs, count=not free)
+        result, outputs, views, macs = trace.run(func, args, kwargs, count=not how.is_free())
     except Exception as error:
         if isinstance(error, (NotImplementedError, RecursionError)):
             raise _no_values(trace, how.label) from error
@@ -829,16 +822,21 @@ def from_meta(trace, how, func, args, kwargs):
         tensors = [before if tensor is args[0] else tensor for tensor in tensors]
         result, outputs, views = args[0], [args[0]], None
         args[0].shape = args[0].node.shape
-    geometry = None
+    _write_down(trace, how, args, kwargs, tensors, outputs, macs, views)
+    return result
+
+
+def _write_down(trace, how, args, kwargs, tensors, outputs, macs, views) -> None:
+    """Write down what has been run; ``views`` are the dimensions of outputs that are views."""
+    geometry, counted = None, bool(views or macs or how.is_free())
+    fresh = not (how.in_place or views)
     if how.record.geometry is not None and len(outputs) == 1:
         geometry = how.record.geometry(outputs[0], *args, **kwargs)
-    fresh = not (how.in_place or views)
     if views:
         how, geometry = how.as_(VIEW), geometry or Dims(views)
     elif macs:
         how = how.as_(_COUNTED)
-    trace.emit(how, tensors, outputs, macs, geometry, free or macs > 0 or bool(views), fresh)
-    return result
+    trace.emit(how, tensors, outputs, macs, geometry, counted, fresh)
 
 
 # --- modules ----------------------------------------------------------------------------------
@@ -847,14 +845,14 @@ def from_meta(trace, how, func, args, kwargs):
 def leaf(trace: Trace, module: nn.Module, path: str, unread: bool) -> Callable | None:
     """What a call of this module runs if its forward is one operation.
 
-    ``unread``: only where that needs nothing but the attributes that such a module always has.
+    ``unread``: of a double that has no attributes yet, or None where it needs some.
     """
     kind = type(module)
     found = LEAVES.get(kind)
     if found is None and kind.__module__ == "cnnlab.layers.normalization":
         found = LEAVES.get(kind.__name__)
     own = module.__dict__
-    if found is None or (unread and (len(own) != KNOWN.get(kind) or _odd(own, found[2]))):
+    if found is None or (unread and _odd(own, found[2])):
         return None
     return functools.partial(_run if unread else _leaf, trace, module, own, path, *found)
 
@@ -864,7 +862,6 @@ def _odd(own: dict, weights: list[str]) -> bool:
     return bool(
         own["_forward_hooks"]
         or own["_forward_pre_hooks"]
-        or own["_modules"]
         or [*own["_parameters"]] != weights  # one comes from elsewhere
         or "forward" in own
         or own.get("padding_mode", "zeros") != "zeros"
@@ -940,17 +937,6 @@ LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
         for n in (1, 2, 3)
     },
 }  # fmt: skip
-
-
-def _attributes(kind: type) -> int:
-    """How many attributes a module of this class has."""
-    parameters = inspect.signature(kind).parameters.values()
-    needed = [1 for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    with torch.device("meta"):
-        return len(vars(kind(*needed)))
-
-
-KNOWN = {kind: _attributes(kind) for kind in LEAVES if isinstance(kind, type)}
 
 
 # --- words and small sums ---------------------------------------------------------------------
