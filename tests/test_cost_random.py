@@ -259,7 +259,7 @@ def test_receptive_fields_are_the_pixels_that_reach_a_unit(stack):
         assume(False)
     assume(result.output_shape[-1] <= 200)
     # a pool to a single pixel counts as a global one: then the last map's field is told
-    assume(not any(isinstance(state, Pooled) for state in result._states()))
+    assume(not any(isinstance(state, Pooled) for state in result._fields.after))
     spans = reached(model, n)
     inside = [span for span in spans if span and span[0] > 0 and span[1] < n - 1]
     largest = max((last - first + 1 for first, last in inside), default=0)
@@ -269,9 +269,9 @@ def test_receptive_fields_are_the_pixels_that_reach_a_unit(stack):
         return
     assume(result.receptive_field < n / 3 and largest)
     assert result.receptive_field == largest
-    if not result._states():  # nothing but sums: a unit sees its own pixel
+    if not result._fields.after:  # nothing but sums: a unit sees its own pixel
         return
-    (span,) = result._states()[-1].spans
+    (span,) = result._fields.after[-1].spans
     for unit, seen in enumerate(spans):
         q, r = divmod(unit, len(span.first))
         first, last = span.first[r] + q * span.jump, span.last[r] + q * span.jump

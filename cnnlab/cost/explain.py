@@ -35,7 +35,7 @@ def explain(summary, name: str | int) -> Explanation:
     memory    1*8*15*15 * 4 bytes = 7,200
     sees      1 + (5 - 1)*1 = 5, jump 1*2 = 2
     """
-    if not hasattr(summary, "_all_states"):
+    if not hasattr(summary, "_fields"):
         got = type(summary).__name__
         raise TypeError(f"explain takes what summary(model, input_size) returns, got a {got}")
     row = summary[name]
@@ -120,9 +120,9 @@ def _macs(row, window) -> str:
 
 
 def _field(summary, op, row, window) -> str:
-    before = [summary._all_states[1].get(id(node)) for node in op.inputs]
+    before = [summary._fields.of.get(id(node)) for node in op.inputs]
     known = [state for state in before if isinstance(state, Field)]
-    after = summary._states()[row.index]
+    after = summary._fields.after[row.index]
     if window and known and isinstance(after, Field) and not window.transposed:
         sizes = zip(window.kernel_size, window.stride, window.dilation, strict=True)
         texts = dict.fromkeys(

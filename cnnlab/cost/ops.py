@@ -10,7 +10,6 @@ tensors, or NotImplemented for arguments that it leaves to torch's meta device.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from math import prod
@@ -28,6 +27,7 @@ from cnnlab.cost.trace import (
     ShapeTensor,
     Trace,
     dimensions,
+    in_order,
     inside,
     is_tensor,
     storage,
@@ -102,13 +102,13 @@ class Handler(How):
             guess = self._as_seen(trace, args, kwargs, tensors, outputs)
         nodes = [leaf.node for leaf in tree_leaves(guess) if type(leaf) is ShapeTensor]
         if self.in_place and nodes:
-            nodes[0].root = old.root
+            nodes[0].over = old.root
             old.root.role = old.root.role.replace("constant", "")
         for node, output in zip(nodes, outputs, strict=False):
             node.shape, node.dtype = output.shape, output.dtype
             trace.put(output, node)
         for op in trace.ops[written:]:
-            op.inputs = [node for node in op.inputs if node not in op.outputs]
+            op.inputs[:] = [node for node in op.inputs if node not in op.outputs]
         return result
 
     def _as_seen(self, trace, args, kwargs, tensors, outputs):
@@ -118,20 +118,14 @@ class Handler(How):
         for output in outputs:
             root = roots.get(output.untyped_storage()._cdata) if is_plain(output) else None
             made.append(trace.tensor(output.shape, output.dtype, output.device, root))
-        views = not self.in_place and all(t.node.root is not t.node for t in made)
-        geometry = None
-        if self.record.geometry is not None and len(made) == 1:
-            geometry = self.record.geometry(made[0], *args, **kwargs)
-        how, macs = self.as_(VIEW) if views else self, 0
+        views, macs = None, 0
+        if not self.in_place and all(t.node.over for t in made):
+            source = next(filter(is_plain, tensors))
+            views = [dimensions(source, t.stride(), t.shape) for t in outputs]
         if self.name in RECURRENT:  # every weight meets every element of the sequences once
             weights = [t for t in tensors if trace.node(t).root.number is not None and t.dim() == 2]
             macs = prod(tensors[0].shape[:-1]) * sum(weight.numel() for weight in weights)
-            how = self.as_(_COUNTED)
-        if views and geometry is None and is_plain(tensors[0]) and is_plain(outputs[0]):
-            geometry = Dims([dimensions(tensors[0], output) for output in outputs])
-        counted = views or macs > 0 or self.is_free()
-        fresh = not (views or self.in_place)
-        trace.emit(how, tensors, made, macs, geometry, counted, fresh)
+        _write_down(trace, self, args, kwargs, tensors, made, macs, views)
         return made
 
 
@@ -429,6 +423,31 @@ def dropout(trace, how, input, p=0.5, training=True, inplace=False):
     return output
 
 
+def reshaped(trace, how, input, *size, **kwargs):
+    """The same elements in another shape, where they lie in order; torch knows the rest."""
+    x = input.shape
+    if kwargs or type(input) is not ShapeTensor or input.strides or 0 in x or not x:
+        return NotImplemented
+    if how.name == "flatten":
+        start, end = (*size, *(0, -1)[len(size) :])
+        before, behind = x[:start], x[end:][1:]
+        if not -len(x) <= start < len(x) or start % len(x) > end % len(x):
+            return NotImplemented
+        size = *before, -1, *behind
+    elif len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    if not all(type(n) is int and (n > 0 or n == -1) for n in size) or [*size].count(-1) > 1:
+        return NotImplemented
+    rest = prod(x) // abs(prod(size))
+    shape = tuple(rest if n == -1 else n for n in size)
+    if prod(shape) != prod(x):
+        return NotImplemented
+    output = trace.tensor(shape, input.dtype, input.device, input.node.root)
+    geometry = Dims([dimensions(input, in_order(shape), shape)])
+    trace.emit(how.as_(VIEW), (input,), (output,), 0, geometry, fresh=False)
+    return output
+
+
 def elementwise(trace, how, input, other=None, *args, **kwargs):
     """Sums, products and the like of tensors that broadcast."""
     values = (input, other, *args)
@@ -673,7 +692,8 @@ _TABLE = (  # record, names of functions; {} stands for 1, 2 and 3
         logical_or logical_not and or xor invert fill zero bernoulli nan_to_num"""),
     (_SAME_PLACE, """pow lerp addcmul addcdiv float_power remainder fmod floor_divide frac exp2
         expm1 log2 log10 erfinv sinh cosh tan asin acos atan atan2 native_dropout"""),
-    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave reshape flatten vstack hstack
+    (_MOVED._replace(rule=reshaped), "view reshape flatten"),
+    (_MOVED, """flip fliplr flipud rot90 repeat tile repeat_interleave vstack hstack
         dstack column_stack gather scatter scatter_add index_select take take_along_dim embedding
         one_hot unfold im2col fold col2im new_zeros new_ones new_full new_empty new_tensor tril triu
         meshgrid diagonal diag_embed zeros ones full empty rand randn _pack_padded_sequence
@@ -784,9 +804,9 @@ def _property(trace, func, args, kwargs):
 
 def from_meta(trace, how, func, args, kwargs):
     """An operation without a rule: shape from the meta device, MACs from torch's counter."""
-    tensors, free = tensors_in((args, kwargs)), how.is_free()
+    tensors = tensors_in((args, kwargs))
     try:
-        result, outputs, views, macs = trace.run(func, args, kwargs, count=not free)
+        result, outputs, views, macs = trace.run(func, args, kwargs, count=not how.is_free())
     except Exception as error:
         if isinstance(error, (NotImplementedError, RecursionError)):
             raise _no_values(trace, how.label) from error
@@ -802,48 +822,67 @@ def from_meta(trace, how, func, args, kwargs):
         tensors = [before if tensor is args[0] else tensor for tensor in tensors]
         result, outputs, views = args[0], [args[0]], None
         args[0].shape = args[0].node.shape
-    geometry = None
+    _write_down(trace, how, args, kwargs, tensors, outputs, macs, views)
+    return result
+
+
+def _write_down(trace, how, args, kwargs, tensors, outputs, macs, views) -> None:
+    """Write down what has been run; ``views`` are the dimensions of outputs that are views."""
+    geometry, counted = None, bool(views or macs or how.is_free())
+    fresh = not (how.in_place or views)
     if how.record.geometry is not None and len(outputs) == 1:
         geometry = how.record.geometry(outputs[0], *args, **kwargs)
-    fresh = not (how.in_place or views)
     if views:
         how, geometry = how.as_(VIEW), geometry or Dims(views)
     elif macs:
         how = how.as_(_COUNTED)
-    trace.emit(how, tensors, outputs, macs, geometry, free or macs > 0 or bool(views), fresh)
-    return result
+    trace.emit(how, tensors, outputs, macs, geometry, counted, fresh)
 
 
 # --- modules ----------------------------------------------------------------------------------
 
 
-def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
-    """What a call of this module runs if its forward is one operation."""
+def leaf(trace: Trace, module: nn.Module, path: str, unread: bool) -> Callable | None:
+    """What a call of this module runs if its forward is one operation.
+
+    ``unread``: of a double that has no attributes yet, or None where it needs some.
+    """
     kind = type(module)
-    found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
-    if found is None:
+    found = LEAVES.get(kind)
+    if found is None and kind.__module__ == "cnnlab.layers.normalization":
+        found = LEAVES.get(kind.__name__)
+    own = module.__dict__
+    if found is None or (unread and _odd(own, found[2])):
         return None
-    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
+    return functools.partial(_run if unread else _leaf, trace, module, own, path, *found)
+
+
+def _odd(own: dict, weights: list[str]) -> bool:
+    """Whether a module does something else than its class says."""
+    return bool(
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or [*own["_parameters"]] != weights  # one comes from elsewhere
+        or "forward" in own
+        or own.get("padding_mode", "zeros") != "zeros"
+    )
 
 
 def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
     """One call of such a module, which is followed inside where anything about it is unusual."""
-    parameters = own["_parameters"]
-    if (
-        kwargs
-        or len(args) != 1
-        or type(args[0]) is not ShapeTensor
-        or own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or [*parameters] != weights  # one comes from elsewhere
-        or "forward" in own
-        or own.get("padding_mode", "zeros") != "zeros"
-    ):
+    if _odd(own, weights):
         return trace.call(module, path, *args, **kwargs)
+    return _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs)
+
+
+def _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
+    """One call that is what the class says."""
+    if kwargs or len(args) != 1 or type(args[0]) is not ShapeTensor:
+        return trace.call(trace.double.double_of(module), path, *args, **kwargs)
     how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
     if not weights:
         return rule(trace, how, args[0], *given)
-    (weight, bias), held = parameters.values(), trace.held_of
+    (weight, bias), held = own["_parameters"].values(), trace.held_of
     return rule(trace, how, args[0], held.get(id(weight), weight), held.get(id(bias), bias), *given)
 
 
@@ -873,7 +912,7 @@ _WEIGHTS = ["weight", "bias"]
 LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
     nn.Linear: ("linear", linear, _WEIGHTS, []),
     nn.Identity: ("to", _itself, [], []),
-    "cnnlab.layers.normalization.LocalResponseNorm": ("local_response_norm", activation, [], []),
+    "LocalResponseNorm": ("local_response_norm", activation, [], []),
     **{
         getattr(nn, kind): (function or kind.lower(), rule, weights, attributes.split())
         for kinds, function, rule, weights, attributes in (
@@ -898,17 +937,6 @@ LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
         for n in (1, 2, 3)
     },
 }  # fmt: skip
-
-
-def _attributes(kind: type) -> int:
-    """How many attributes a module of this class has."""
-    parameters = inspect.signature(kind).parameters.values()
-    needed = [1 for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    with torch.device("meta"):
-        return len(vars(kind(*needed)))
-
-
-KNOWN = {kind: _attributes(kind) for kind in LEAVES if isinstance(kind, type)}
 
 
 # --- words and small sums ---------------------------------------------------------------------

@@ -9,7 +9,8 @@ classes below.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from math import gcd, inf, lcm
 from typing import NamedTuple
 
@@ -186,23 +187,35 @@ def seen(state: State, last_map: bool = False):
     return math.inf if state == GLOBAL or isinstance(state, Pooled) else None
 
 
-def receptive_fields(inputs: Iterable, ops: Sequence) -> tuple[list[State], dict]:
-    """The state after each operation, and of every node by its id; ``inputs`` are nodes."""
-    states: dict[int, State] = {}
-    for node in inputs:
-        axes = len(node.shape) - 2
-        if axes > 0 and node.dtype.is_floating_point:
-            states[id(node)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
-    result = []
-    for op in ops:
-        before = [(node, states[id(node)]) for node in op.inputs if id(node) in states]
-        state = None
-        for index, output in enumerate(op.outputs):
-            state = _after(op, before, output, index) if before else None
-            if state is not None:
-                states[id(output)] = state
-        result.append(state)
-    return result, states
+class Fields:
+    """The states of a trace, worked out when one is asked for; ``inputs`` are nodes."""
+
+    def __init__(self, inputs: Sequence, ops: Sequence):
+        self.inputs, self.ops = inputs, ops
+
+    def __reduce__(self):
+        return Fields, (self.inputs, self.ops)
+
+    @cached_property
+    def after(self) -> list[State]:
+        """After each operation."""
+        return [self.of.get(id(op.outputs[-1])) for op in self.ops]
+
+    @cached_property
+    def of(self) -> dict[int, State]:
+        """Of each node that has one, by its id."""
+        states: dict[int, State] = {}
+        for node in self.inputs:
+            axes = len(node.shape) - 2
+            if axes > 0 and node.dtype.is_floating_point:
+                states[id(node)] = Field((Span((0,), (0,), 1),) * axes, tuple(range(-axes, 0)))
+        for op in self.ops:
+            before = [(node, states[id(node)]) for node in op.inputs if id(node) in states]
+            for index, output in enumerate(op.outputs if before else ()):
+                state = _after(op, before, output, index)
+                if state is not None:
+                    states[id(output)] = state
+        return states
 
 
 def _after(op, before: list, output, index: int) -> State:

@@ -184,22 +184,16 @@ class Table:
 
     def to_markdown(self, path=None) -> str:
         """Markdown table with the totals below it, written to ``path`` if it is given."""
-        columns = self._columns()
-        lines = [[column.heading() for column in columns]]
-        lines += [[c.show(row).replace("|", "\\|") for c in columns] for row in self.rows]
-        table = ["| " + " | ".join(line) + " |" for line in lines]
-        table.insert(
-            1, "|" + "|".join("--:" if c.side == "right" else ":--" for c in columns) + "|"
-        )
+        sides = ["--:" if column.side == "right" else ":--" for column in self._columns()]
+        lines = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in self._grid()]
+        table = [f"| {line} |" for line in lines]
+        table.insert(1, f"|{'|'.join(sides)}|")
         return _write("\n".join([*table, "", *(f"{line}  " for line in self._footer()), ""]), path)
 
     def to_latex(self, path=None) -> str:
         """LaTeX tabular (package booktabs), written to ``path`` if it is given."""
-        columns = self._columns()
-        lines = [[column.heading() for column in columns]]
-        lines += [[column.show(row) for column in columns] for row in self.rows]
-        table = [" & ".join(map(_tex, line)) + r" \\" for line in lines]
-        sides = "".join(column.side[0] for column in columns)
+        table = [" & ".join(map(_tex, line)) + r" \\" for line in self._grid()]
+        sides = "".join(column.side[0] for column in self._columns())
         table = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", table[0], r"\midrule", *table[1:]]
         footer = [f"% {line}" for line in self._footer()]
         return _write("\n".join([*table, r"\bottomrule", r"\end{tabular}", *footer, ""]), path)
@@ -207,6 +201,12 @@ class Table:
     def _columns(self) -> list[Column]:
         """The columns that say something about these rows."""
         return self.chosen or [c for c in COLUMNS if any(map(c.useful, self.rows))]
+
+    def _grid(self) -> list[list[str]]:
+        """The headings, and the cells of each row."""
+        columns = self._columns()
+        headings = [column.heading() for column in columns]
+        return [headings, *([column.show(row) for column in columns] for row in self.rows)]
 
     def _title(self) -> str:
         summary = self.summary

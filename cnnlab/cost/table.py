@@ -9,7 +9,7 @@ from functools import cached_property
 from cnnlab.cost import explain, memory, render
 from cnnlab.cost.inputs import mapped, shapes, tensors_in
 from cnnlab.cost.ops import COUNTED
-from cnnlab.cost.receptive import UNKNOWN, Window, receptive_fields, seen
+from cnnlab.cost.receptive import UNKNOWN, Fields, Window, seen
 from cnnlab.cost.trace import Op, Trace, is_tensor
 
 
@@ -50,7 +50,7 @@ class Row:
     __slots__ = ("_fields", "_op", "index", "name", "path", "type")
     operations = 1
 
-    def __init__(self, op: Op, name: str, label: str, index: int, fields):
+    def __init__(self, op: Op, name: str, label: str, index: int, fields: Fields):
         self._op, self.name, self.type, self.path = op, name, label, op.path
         self.index, self._fields = index, fields
 
@@ -88,7 +88,7 @@ class Row:
     @property
     def receptive_field(self) -> int | tuple[int, ...] | float | None:
         """Input pixels on a side that one output unit sees; inf: all of them, None: no image."""
-        return seen(self._fields()[self.index])
+        return seen(self._fields.after[self.index])
 
     def _window(self, place: int):
         geometry = self._op.geometry
@@ -176,6 +176,7 @@ class Summary(render.Table):
         self._ops, self._classes = trace.ops, trace.classes
         self._held, self._buffer_bytes = trace.held, trace.buffer_bytes
         self._inputs = [trace.node(leaf) for leaf in tensors_in(inputs)]
+        self._fields = Fields(self._inputs, self._ops)
         self._outputs = mapped(output, lambda leaf: trace.node(leaf) if is_tensor(leaf) else None)
         self.input_shape, self.output_shape = shapes(inputs), shapes(output)
         if isinstance(self.input_shape, list) and len(self.input_shape) == 1:
@@ -184,7 +185,7 @@ class Summary(render.Table):
 
     @cached_property
     def rows(self) -> list[Row]:
-        rows, times, fields = [], {}, self._states
+        rows, times, fields = [], {}, self._fields
         for index, op in enumerate(self._ops):
             name, label, frame = op.path, op.label, op.frame
             if frame is not None:
@@ -216,7 +217,7 @@ class Summary(render.Table):
     def receptive_field(self):
         if not self.complete:
             return self.rows[-1].receptive_field if self._ops else None
-        states = self._all_states[1]
+        states = self._fields.of
         return mapped(
             self._outputs,
             lambda node: None if node is None else seen(states.get(id(node)), last_map=True),
@@ -225,8 +226,8 @@ class Summary(render.Table):
     @property
     def lost_field(self) -> str | None:
         """The first row behind which the receptive field is not known."""
-        states = self._states()
-        return next((r.name for r, s in zip(self.rows, states, strict=True) if s == UNKNOWN), None)
+        pairs = zip(self.rows, self._fields.after, strict=True)
+        return next((row.name for row, state in pairs if state == UNKNOWN), None)
 
     def forward_memory(self) -> dict[str, int]:
         """Bytes of a forward pass without gradients: what is stored, and the peak of the rest."""
@@ -338,18 +339,6 @@ class Summary(render.Table):
     @cached_property
     def _by_name(self) -> dict[str, Row]:
         return {row.name: row for row in self.rows}
-
-    @cached_property
-    def _all_states(self):
-        return receptive_fields(self._inputs, self._ops)
-
-    def _states(self) -> list:
-        return self._all_states[0]
-
-    def __getstate__(self):
-        """Without what is worked out from the operations when it is asked for."""
-        derived = ("rows", "_by_name", "_all_states")
-        return {key: value for key, value in self.__dict__.items() if key not in derived}
 
 
 def _deep(depth) -> int:

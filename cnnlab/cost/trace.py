@@ -21,8 +21,9 @@ import random
 import sys
 import types
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,17 +54,21 @@ class NeedsValues(CostError):
 class Node:
     """What an operation knows of a tensor, and all that is left of it after the trace.
 
-    ``root`` is the node whose memory it shares (itself unless it is a view), ``op`` the place of
-    the operation that made it. Roots have a ``role``: "" for what is computed from the input,
-    "input", "held" for a parameter (``number`` is its place among the model's) and "constant".
+    ``root`` is the node whose memory it shares (itself unless it is a view of what it lies
+    ``over``), ``op`` the place of the operation that made it. Roots have a ``role``: "" for what is
+    computed from the input, "input", "held" for a parameter (``number`` is its place among the
+    model's) and "constant".
     """
 
-    __slots__ = ("dtype", "number", "op", "role", "root", "shape")
+    __slots__ = ("dtype", "number", "op", "over", "role", "shape")
 
-    def __init__(self, shape, dtype, root=None, role="", number=None):
-        self.shape, self.dtype = shape, dtype
-        self.root = self if root is None else root
+    def __init__(self, shape, dtype, over=None, role="", number=None):
+        self.shape, self.dtype, self.over = shape, dtype, over
         self.role, self.number, self.op = role, number, -1
+
+    @property
+    def root(self) -> Node:
+        return self.over or self
 
     @property
     def nbytes(self) -> int:
@@ -128,8 +133,7 @@ class ShapeTensor(torch.Tensor):
     __hash__ = object.__hash__
 
 
-@dataclass(slots=True, eq=False)
-class Op:
+class Op(NamedTuple):
     """One operation of the forward pass, as the rules write it down."""
 
     record: tuple  # what kind of operation it is (`cnnlab.cost.ops.Record`)
@@ -166,7 +170,7 @@ class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
     ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
-    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants.
+    one operation (see `cnnlab.cost.ops`).
     """
 
     def __init__(self, model: nn.Module, rules, dtype=None, values=False):
@@ -315,22 +319,25 @@ class Trace(TorchFunctionMode):
                 continue
             else:
                 node = operand if kind is Node else self.node(operand)
-            role = node.root.role
+            root = node.over or node
+            role = root.role
             if role == "" or role == "input":
                 inputs.append(node)
             elif role == "held":
-                held.append(self.held[node.root.number])
+                held.append(self.held[root.number])
         if held and how.record.kind != "view":
             for one in held:
                 if not one.used:
                     one.used = True
                     params += one.numel
-        ops, nodes = self.ops, [output.node for output in outputs]
-        for node in nodes:
-            node.op = len(ops)
-        op = Op(how.record, how.label, path, frame, inputs, nodes, macs, held, params, geometry,
-                counted, fresh)  # fmt: skip
-        ops.append(op)
+        ops, nodes = self.ops, []
+        place = len(ops)
+        for output in outputs:
+            node = output.node
+            node.op = place
+            nodes.append(node)
+        ops.append(_made(Op, (how.record, how.label, path, frame, inputs, nodes, macs, held, params,
+                              geometry, counted, fresh)))  # fmt: skip
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -415,7 +422,7 @@ class Trace(TorchFunctionMode):
             first = value if first is None else first
             if type(value) is not ShapeTensor:
                 return torch.empty_like(value, device="meta")
-            strides = value.strides or _in_order(value.shape)
+            strides = value.strides or in_order(value.shape)
             meta = torch.empty_strided(value.shape, strides, dtype=value.dtype, device="meta")
             shapes[meta.untyped_storage()._cdata] = value
             return meta
@@ -439,7 +446,7 @@ class Trace(TorchFunctionMode):
                 output.strides = value.stride()
             outputs.append(output)
             if source is not None:
-                views.append(dimensions(source, value))
+                views.append(dimensions(source, value.stride(), value.shape))
             return output
 
         result = tree_map(to_shape, result)
@@ -451,35 +458,34 @@ class Trace(TorchFunctionMode):
     @contextlib.contextmanager
     def following(self, model: nn.Module, training: bool | None = None):
         """The double of the model, whose calls come to this trace."""
-        known = {} if self.values else self.rules.KNOWN
-        double = Double(self._real if self.values else lambda tensor: tensor, known)
+        self.double = Double(self._real if self.values else lambda tensor: tensor, self._answer)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
-        copies, collects = [], gc.isenabled()
+        collects = gc.isenabled()
         gc.disable()  # thousands of small objects, which all go below: nothing to collect
         try:
-            modules = [module for _, module in self.modules]
-            doubles = double.modules(modules)
-            twin, leaf = doubles[0], self.rules.leaf
-            for (path, _), copy in zip(self.modules, doubles, strict=True):
-                call = None if self.values else leaf(self, copy, path)
-                if call is None:
-                    call = self.rules.wrapped(copy) or functools.partial(self.call, copy, path)
-                own = copy.__dict__
-                own["_compiled_call_impl"] = call
-                copies.append(own)
+            paths = [path for path, _ in self.modules]
+            doubles = self.double.modules([module for _, module in self.modules], paths)
+            twin = doubles[0]
             if training is not None:
                 twin.train(training)
             self.training, self.modules = twin.training, None
             with self, _eagerly():
                 yield twin
         finally:
-            for attributes in copies:
-                attributes.clear()
+            self.double.clear()
             if collects:
                 gc.enable()
             torch.set_rng_state(states[0])
             random.setstate(states[1])
             np.random.set_state(states[2])  # noqa: NPY002
+
+    def _answer(self, module: nn.Module, path: str, unread: bool) -> Callable | None:
+        """What a call of the double of this module, or this double itself, runs."""
+        leaf = None if self.values else self.rules.leaf(self, module, path, unread)
+        if leaf or unread:
+            return leaf
+        inside = self.rules.wrapped(module)
+        return functools.partial(self.call, module, path) if inside is None else inside
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
@@ -517,15 +523,15 @@ def storage(tensor) -> int | None:
         return None
 
 
-def dimensions(source, view: torch.Tensor) -> tuple[int | None, ...]:
+def dimensions(source, strides, shape) -> tuple[int | None, ...]:
     """For each dimension of a view the dimension of its source that it is, if any."""
-    strides = source.strides if type(source) is ShapeTensor else source.stride()
-    pairs = zip(strides or _in_order(source.shape), source.shape, strict=True)
+    before = source.strides if type(source) is ShapeTensor else source.stride()
+    pairs = zip(before or in_order(source.shape), source.shape, strict=True)
     found = {(stride, size): place for place, (stride, size) in enumerate(pairs) if size > 1}
-    return tuple(map(found.get, zip(view.stride(), view.shape, strict=True)))
+    return tuple(map(found.get, zip(strides, shape, strict=True)))
 
 
-def _in_order(shape) -> list[int]:
+def in_order(shape) -> list[int]:
     """Strides of elements that lie one behind the other."""
     return [prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape))]
 
@@ -548,3 +554,4 @@ _PLAIN = {ShapeTensor, int, float, bool, str, type(None), torch.Size, torch.dtyp
 _META = torch.device("meta")
 _LAZY = nn.parameter.UninitializedTensorMixin
 _new = torch.Tensor.__new__
+_made = tuple.__new__
