@@ -133,7 +133,10 @@ def _related(pairs: list[tuple]) -> str:
         numbers = [v for v in (expected, given) if isinstance(v, (int, float, torch.Tensor))]
         if len(numbers) < 2 or any(isinstance(v, bool) for v in numbers):
             return ""
-        tensors.append([torch.as_tensor(v).double() for v in numbers])
+        pair = [torch.as_tensor(v) for v in numbers]
+        if any(tensor.is_complex() for tensor in pair):
+            return ""
+        tensors.append([tensor.double() for tensor in pair])
     if all(_near(e, g) for e, g in tensors):
         return ""
     for holds, told in _RELATIONS:
