@@ -13,7 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
+import sqlalchemy.dialects.sqlite
+from nbgrader.api import Gradebook  # noqa: F401 (the classes of its tables)
+
 from cnnlab.grading import zygote
+
+# What a command compiles before it reads its first notebook and its first grade.
+for relaxed in (False, True):
+    nbformat.validate(nbformat.v4.new_notebook(), relax_add_props=relaxed)
+sqlalchemy.orm.configure_mappers()
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
@@ -23,6 +32,7 @@ _processes.set_forkserver_preload(
         "cnnlab.cli",
         "cnnlab.grading.coordinator",
         "nbgrader.apps.api",
+        "tests.warm",
     ]
 )
 
