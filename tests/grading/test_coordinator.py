@@ -162,9 +162,14 @@ def test_a_gradebook_that_does_not_fit_is_refused_and_left_alone(course, name):
 
 def test_a_busy_gradebook_is_said_in_a_sentence(course):
     submit(course, ada={})
+    code = (
+        "import functools, sys\nfrom sqlite3 import dbapi2\nfrom cnnlab.cli import main\n"
+        "dbapi2.connect = functools.partial(dbapi2.connect, timeout=1)  # else 5 s\n"
+        "sys.exit(main(['grade', 'a1']))"
+    )
     with sqlite3.connect(course.folder / "gradebook.db") as database:
         database.execute("BEGIN EXCLUSIVE")
-        printed = course.run("cnnlab", "grade", "a1", status=1)
+        printed = course.python("-c", code, status=1)
         database.rollback()
     assert "locked" in printed and "Traceback" not in printed
     course.run("cnnlab", "grade", "a1")
@@ -187,7 +192,12 @@ def test_a_full_disk_is_said_in_a_sentence(course):
 def test_no_scheduler_is_said_in_a_sentence(course):
     pytest.importorskip("distributed")
     submit(course, ada={})
-    printed = course.run("cnnlab", "grade", "a1", "--scheduler", "tcp://127.0.0.1:9", status=1)
+    code = (
+        "import sys, distributed\nfrom cnnlab.cli import main\nwaits = distributed.Client\n"
+        "distributed.Client = lambda *a, timeout, **k: waits(*a, timeout=timeout / 10, **k)\n"
+        "sys.exit(main(['grade', 'a1', '--scheduler', 'tcp://127.0.0.1:9']))"
+    )
+    printed = course.python("-c", code, status=1)
     assert "scheduler" in printed.lower() and "Traceback" not in printed
 
 
