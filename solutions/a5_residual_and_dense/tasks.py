@@ -1180,6 +1180,7 @@ def _resnet_cases(rng):
     # A low first norm, so that the first ReLU has something to cut off.
     low = {"state": {"bn1.bias": torch.tensor([-0.9, -0.2])}}
     yield Case("one stage", ([2], 2, 3), inputs=images(2, 9, 11), training=True, **low)
+    yield Case("several stages", ([1, 1], 2, 3), inputs=images(2, 16, 13), training=True)
     note = "one image"
     yield Case("several stages", ([1, 2, 1], 2, 4), inputs=images(1, 18, 12), note=note, **low)
 
