@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
@@ -399,7 +400,7 @@ def collect(
     taken = [] if taken is None else taken
     owners: dict[str, list[_Member]] = defaultdict(list)
     meant = list(releases or [assignment])
-    with _Members(Path(source), said) as members:
+    with _members(Path(source), said) as members:
         names: dict[str, set[str]] = defaultdict(set)  # as they stand in the archive
         for whose, student, member in _owned(list(members), assignment, meant, said, left_out):
             owners[student].append(member)
@@ -453,12 +454,12 @@ def _owned(members: list, assignment: str, meant: list, said: list, left_out: di
             name.removeprefix(f"{common}_") if "_attempt_" in name else name, meant
         ):
             told, rest = match.groupdict(), [match["file"]]
-        elif not member.unseen:
-            said.append(f"{name}: whose is it?")
-            if _is_work(name):
-                left_out[printable(name)] = "whose is it? Neither a folder nor its name says so."
-            continue
         else:
+            if not member.unseen:
+                said.append(f"{name}: whose is it?")
+            if member.unseen or _is_work(name):
+                asked = "whose is it? Neither a folder nor its name says so."
+                left_out[printable(name)] = member.unseen or asked
             continue
         member.parts = tuple(rest)
         if counted := re.sub(r"\D", "", told.get("attempt") or ""):
@@ -590,43 +591,36 @@ def _inner(member: _Member, said: list[str]) -> Iterator[_Member]:
         yield inner
 
 
-class _Members:
+@contextlib.contextmanager
+def _members(source: Path, said: list[str]) -> Iterator[Iterator[_Member]]:
     """The members of a folder or a zip; links, bombs and systems' litter are left out."""
+    if source.is_dir():
+        yield _walked(source, said)
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise SetAside(f"{source} is neither a folder nor a zip file ({error}).") from None
+    with archive:
+        yield _zipped(archive, said)
 
-    def __init__(self, source: Path, said: list[str]):
-        self._source, self._said, self._archive = source, said, None
-        if not source.is_dir():
-            try:
-                self._archive = zipfile.ZipFile(source)
-            except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-                raise SetAside(f"{source} is neither a folder nor a zip file ({error}).") from None
 
-    def __enter__(self) -> Iterator[_Member]:
-        if self._archive:
-            return _zipped(self._archive, self._said)
-        return self._walked()
-
-    def __exit__(self, *error) -> None:
-        if self._archive:
-            self._archive.close()
-
-    def _walked(self) -> Iterator[_Member]:
-        for where, folders, files in os.walk(self._source):
-            folders.sort()
-            if not folders and not files:
-                yield from _unseen(os.path.relpath(where, self._source) + "/")
-            for name in sorted([*files, *(f for f in folders if Path(where, f).is_symlink())]):
-                path = Path(where, name)
-                parts = _parts(shown := os.path.relpath(path, self._source))
-                if path.is_symlink():
-                    yield _refused(parts, f"{shown}: links are not followed", self._said)
-                elif parts and path.is_file():
-                    status = path.stat()
-                    yield _Member(
-                        parts, status.st_size, status.st_mtime, lambda p=path: read_text(p)
-                    )
-                else:
-                    yield from _unseen(shown)
+def _walked(source: Path, said: list[str]) -> Iterator[_Member]:
+    for entry in _walk(source):
+        shown = os.path.relpath(entry.path, source)
+        parts = _parts(shown)
+        if entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):  # a path of 4096 bytes
+                if not os.listdir(entry.path):
+                    yield from _unseen(f"{shown}/")
+        elif not parts:
+            yield from _unseen(shown)
+        elif entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            read = partial(read_text, entry.path)
+            yield _Member(parts, status.st_size, status.st_mtime, read)
+        else:
+            yield _refused(parts, f"{shown}: links are not followed", said)
 
 
 def _zipped(archive: zipfile.ZipFile, said: list[str]) -> Iterator[_Member]:
@@ -668,7 +662,7 @@ SYSTEMS = re.compile(r"(__MACOSX|__pycache__|\.(_.*|~.*|git|ipynb_checkpoints|vi
 
 def _refused(parts: tuple[str, ...], why: str, said: list[str]) -> _Member:
     said.append(why)
-    return _Member(parts or (why,), unseen=why)
+    return _Member(parts, unseen=why)
 
 
 def _unseen(name: str) -> Iterator[_Member]:

@@ -89,7 +89,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied(value, reason):
 def test_what_arrives_can_be_written_down():
     half = chr(0xD83D)
     for value in (half, [half], {half: half}):
-        repr(wire.unpack(wire.pack(value))).encode()
+        repr(wire.unpack(*wire.pack(value))).encode()
 
 
 def test_a_value_that_contains_itself_is_refused():
@@ -118,6 +118,18 @@ def test_reading_unpacks_no_pickle(tmp_path):
     np.savez(tmp_path / "p.npz", tree=np.array([{"is": "str"}], dtype=object), data=np.zeros(0))
     with pytest.raises(wire.WireError, match="cannot be read"):
         wire.load(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("descr", ["|V0", "|S0", "<U0", "<M8[s]", "<f8", [("a", "|V0")]])
+def test_reading_takes_bytes_alone(tmp_path, descr):
+    """A great many elements of no size are a file of 100 bytes, and copying them never ends."""
+    header = {"descr": descr, "fortran_order": False, "shape": (10**9, 10**6)}
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for name in ("tree", "data"):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(wire.WireError, match="not in the expected form|cannot be read"):
+        wire.load(tmp_path / "x.npz")
 
 
 def test_reading_unpacks_no_bomb(tmp_path):

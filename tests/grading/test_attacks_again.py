@@ -136,27 +136,15 @@ ANSWERS = {
     "38_000_000 + b'0]', np.uint8))",
     "300,000 members": "import zipfile\n    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z:\n"
     "        for i in range(300_000): z.writestr(str(i), b'')",
+    "elements of no size": "import zipfile\n    told = {'descr': '|V0', 'fortran_order': False, "
+    "'shape': (10**9, 10**6)}\n    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z:\n"
+    "        for name in ('tree.npy', 'data.npy'):\n"
+    "            with z.open(name, 'w') as f: np.lib.format.write_array_header_1_0(f, told)",
     "a size that changes": "import os, threading\n    threading.Thread(target=lambda: [os.truncate("
     "answers, i % 2 << 26) for i in range(10**5)], daemon=True).start()",
 }
 
 
-KINDS_OF_NUMPY = (
-    "odd = [np.zeros((), 'V0'), np.zeros((), 'M8[s]'), np.array('x' * 99), np.zeros((), 'i4,U5')]\n"
-    '    told = \',\'.join(\'{"dict":[["status","ok"],["value",{"array":"a%d"}]]}\' % (i % 4) '
-    'for i in range(99))\n    told = \'{"dict":[["status","answered"],["answers",[%s]]]}\' % told\n'
-    "    np.savez(open(answers, 'wb'), tree=np.frombuffer(told.encode(), np.uint8), "
-    "**{f'a{i}': a for i, a in enumerate(odd)})"
-)
-ANSWERS |= {
-    "kinds of NumPy's": KINDS_OF_NUMPY,
-    "a size that lies": "import io, zipfile\n    b = io.BytesIO(); np.save(b, np.zeros(3))\n"
-    "    b = b.getvalue().replace(b'(3,), }         ', b'(9999999999,), }')\n"
-    "    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z: z.writestr('tree.npy', b)",
-    "a pickle": "np.savez(open(answers, 'wb'), tree=np.array([print], dtype=object))",
-    "a dtype that is none": "np.savez(open(answers, 'wb'), a=np.zeros(3), tree=np.frombuffer("
-    'b\'{"tensor":"a","dtype":"load"}\', np.uint8))',
-}
 WRONG = {  # answers of the notebook's own
     "half a character raised": OUTPUT.format(f"raise ValueError({HALVES})"),
     "half a character told": OUTPUT.format(f"return {HALVES}"),

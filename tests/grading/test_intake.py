@@ -270,7 +270,7 @@ def test_everybody_in_an_archive_is_taken_or_told(tmp_path, name, packed):
 @pytest.mark.parametrize("packed", [True, False])
 def test_an_empty_folder_is_a_person_who_handed_in_nothing(tmp_path, packed):
     source = tmp_path / "in"
-    for name in ("ann", f"dee/{NAME}", "cy", ".eve"):
+    for name in ("ann", f"dee/{NAME}", "cy", ".eve", "__MACOSX"):
         (source / "x" / name).mkdir(parents=True)
     (source / "x/ann" / f"{NAME}.ipynb").write_bytes(MINE)
     (source / "x/ann/src").mkdir()
@@ -370,6 +370,31 @@ def test_what_is_printed_has_no_control_characters(text):
     shown = intake.printable(text)
     shown.encode()
     assert not re.search(r"[\x00-\x1f\x7f\u202a-\u202e]", shown)
+
+
+def test_who_is_a_link_or_lies_deep_has_a_row_and_the_others_are_taken(tmp_path):
+    source = tmp_path / "in"
+    for name in ("ann", "ben", ".git"):
+        (source / name).mkdir(parents=True)
+        (source / name / f"{NAME}.ipynb").write_bytes(MINE)
+    (source / "cy").symlink_to("/etc")
+    (source / ".git/link").symlink_to("/etc")
+    os.mkfifo(source / "dee.ipynb")
+    back = os.open(".", os.O_RDONLY)
+    os.chdir(source / "ben")
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+    os.fchdir(back)
+    os.close(back)
+    left_out: dict = {}
+    try:
+        intake.collect(source, NAME, tmp_path / "s", RELEASE, left_out)
+    finally:
+        subprocess.run(["rm", "-rf", source / "ben/d"], check=True)  # pytest could not
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"ann", "ben"}
+    told = {"cy": "cy: links are not followed", "dee.ipynb": "dee.ipynb: links are not followed"}
+    assert left_out == told
 
 
 def test_a_folder_as_the_exchange_has_it(tmp_path):
