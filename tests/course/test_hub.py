@@ -325,6 +325,9 @@ def test_a_hub_that_is_killed_while_a_student_submits_loses_nothing(hub, browser
             f"{A1}.ipynb", "timestamp.txt", "submission_secret.txt",
         }  # fmt: skip
     with hub.signed_in(browser, "instructor") as page:
+        (hub.folder / "exchange").chmod(0o555)
+        assert "its mode has to be 1777. Nothing was lost." in grade_now(page, hub)
+        (hub.folder / "exchange").chmod(0o1777)
         assert f"{A1}: ben: collected" in grade_now(page, hub)
     taken = hub.folder / "home/instructor/course/submitted/ben" / A1 / "timestamp.txt"
     assert taken.read_text() == handed_in[-1].name.split("+")[2]
