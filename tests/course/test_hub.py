@@ -237,11 +237,11 @@ def test_an_assignment_goes_all_the_way_and_nobody_sees_more_than_his_own(hub, b
         page.wait_for_selector("text=Needs a human")
         assert "ada" in page.inner_text("body")
         hub.look(page, "report")
-        for _ in range(2):  # the class's page and ada's
-            marking = page.locator("[data-formgrader]").first.get_attribute("href")
-            assert marking.startswith("/user/instructor/formgrader/")
-            page.get_by_role("link", name="ada").first.click()
-            page.wait_for_load_state()
+        page.get_by_role("link", name="ada").first.click()
+        page.wait_for_url("**/students/ada.html")
+        marking = page.locator("[data-formgrader]").first.get_attribute("href")
+        assert marking.startswith("/user/instructor/formgrader/")
+        assert page.goto(f"{hub.address}{marking}").ok
         page.goto(f"{hub.address}/user/instructor/formgrader/gradebook/{A1}/{A1}")
         page.get_by_role("link", name="Submission #1").click()
         score = page.locator("input#a1-explain")
@@ -321,9 +321,8 @@ def test_a_hub_that_is_killed_while_a_student_submits_loses_nothing(hub, browser
     handed_in = sorted(inbound.glob("ben+*"))
     assert len(handed_in) >= sum(accepted) + 1
     for folder in handed_in:
-        assert {p.name for p in folder.iterdir()} == {
-            f"{A1}.ipynb", "timestamp.txt", "submission_secret.txt",
-        }  # fmt: skip
+        whole = {f"{A1}.ipynb", "timestamp.txt", "submission_secret.txt"}
+        assert whole <= {path.name for path in folder.iterdir()}
     with hub.signed_in(browser, "instructor") as page:
         (hub.folder / "exchange").chmod(0o555)
         assert "its mode has to be 1777. Nothing was lost." in grade_now(page, hub)
