@@ -82,8 +82,8 @@ class Hub:
 
 
 def free_ports() -> int:
-    """The first of four ports in a row that nobody uses."""
-    for port in range(20_000, 30_000, 10):
+    """The first of four ports in a row that nobody uses, nor another of these tests soon."""
+    for port in range(20_000 + os.getpid() % 900 * 10, 30_000, 10):
         with socket.socket() as probe:
             if all(probe.connect_ex(("127.0.0.1", port + more)) for more in range(4)):
                 return port
