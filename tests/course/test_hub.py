@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -108,15 +108,26 @@ def hub():
         if hub.make.poll() is None:
             os.killpg(hub.make.pid, signal.SIGTERM)
         hub.make.wait(60)
-        for process in psutil.process_iter(["username", "cmdline"]):
-            theirs = AS_ROOT and process.info["username"] in ACCOUNTS
-            if theirs or str(folder) in " ".join(process.info["cmdline"] or ()):
-                process.kill()
+        wait_for(lambda: not ended(folder), 60)
         for name in ACCOUNTS * AS_ROOT:
-            subprocess.run(["userdel", name], capture_output=True)
+            left = subprocess.run(["userdel", name], capture_output=True, text=True)
+            assert left.returncode in (0, 6), left.stderr  # 6: it was never made
         if os.environ.get("CNNLAB_SCREENSHOTS"):
             shutil.copy(folder / "log", os.environ["CNNLAB_SCREENSHOTS"])
         shutil.rmtree(folder)
+
+
+def ended(folder: Path) -> list:
+    """Those of a hub's processes that were still there, and are killed now."""
+    found = []
+    for process in psutil.process_iter(["username", "cmdline", "status"]):
+        theirs = AS_ROOT and process.info["username"] in ACCOUNTS
+        theirs |= str(folder) in " ".join(process.info["cmdline"] or ())
+        if theirs and process.info["status"] != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+            found.append(process)
+    return found
 
 
 def tell(home: Path, name: str) -> None:
