@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["KEY_FILE", "course_key"]
@@ -12,14 +13,16 @@ KEY_FILE = ".cnnlab_key"
 def course_key(course: str | os.PathLike) -> bytes:
     """The key in the folder of the course, made on first use and readable by its owner alone."""
     path = Path(course) / KEY_FILE
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_text().strip()
-        if len(key) < 32:
-            raise ValueError(f"{path} holds no key: delete it and a new one is made.") from None
-        return key.encode()
-    with os.fdopen(handle, "w") as file:
-        key = secrets.token_hex(32)
-        file.write(key + "\n")
+    if not path.exists():  # as a whole or not at all, whoever else makes one at this moment
+        made = path.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}")
+        try:
+            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+            with suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            made.unlink(missing_ok=True)
+    key = path.read_text().strip()
+    if len(key) < 32:
+        raise ValueError(f"{path} holds no key: delete it and a new one is made.")
     return key.encode()

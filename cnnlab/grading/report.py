@@ -260,7 +260,8 @@ class _Class:
             )
             task["shares"].append(verdict["points"] / verdict["max_points"])
             if verdict["points"] < verdict["max_points"]:
-                task["wrong"][verdict["misconception"] or ""] += 1
+                blank = f"{name}-answer" in report.get("blank", ())
+                task["wrong"]["not written" if blank else verdict["misconception"] or "other"] += 1
             lost = [part["name"] for part in verdict["parts"] if part["earned"] < part["points"]]
             task["lost"].update(lost if len(verdict["parts"]) > 1 else [])
             if verdict.get("figures"):
@@ -367,11 +368,11 @@ class _Class:
         for name, task in self.tasks.items():
             share = mean(task["shares"])
             wrong = task["wrong"].most_common(4)
-            why = ", ".join(f"{escape(m or 'other')} ({n})" for m, n in wrong)
+            why = ", ".join(f"{escape(m)} ({n})" for m, n in wrong)
             parts = ", ".join(f"{escape(part)} ({n})" for part, n in task["lost"].items())
             rows.append(
                 f"<tr><th scope=row>{escape(name)}<td class=n>{task['max']:g}"
-                f"<td><meter value={share:.3f}></meter> {share:.0%}<td>{why}"
+                f"<td class=share><meter value={share:.3f}></meter> {share:.0%}<td>{why}"
                 + (f"<br><small>points lost at: {parts}</small>" if parts else "")
             )
         head = "<thead><tr><th>task<th class=n>points<th>earned<th>what was wrong</thead>"

@@ -1,9 +1,10 @@
 """A class on a JupyterHub: a service that grades by itself and shows its reports to instructors.
 
 Every few minutes, or when its button is pressed, it runs ``cnnlab collect``, ``cnnlab grade``
-where something has come in, and ``cnnlab feedback``, in the course's folder and as the account
-that owns it. Whom the hub gives the scope ``access:services!service=...`` sees what those commands
-said, and the pages in ``reports/`` and ``feedback/``.
+where something has come in, and ``cnnlab feedback``, and where that told anybody anything,
+``cnnlab grade`` once more for the reports; in the course's folder, as the account that owns it.
+Whom the hub gives the scope ``access:services!service=...`` sees what those commands said, and the
+pages in ``reports/`` and ``feedback/``.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from urllib.parse import quote, urlparse
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import web
 
+from cnnlab.grading.exchange import STATE
 from cnnlab.grading.report import FORMGRADER, STYLE
 
 __all__ = ["Rounds", "main"]
@@ -61,10 +63,14 @@ class Rounds:
 
     async def round(self) -> None:
         await self._run("collect")
+        await self._grade()
+        await self._run("feedback")
+        await self._grade()
+
+    async def _grade(self) -> None:
         for name in self.assignments():
             if self.is_waiting(name):
                 await self._run("grade", name)
-        await self._run("feedback")
 
     async def _run(self, *args: str) -> None:
         """Run a command to its end; what it has to say is kept for the page and the hub's log."""
@@ -86,9 +92,11 @@ class Rounds:
         return [p for p in (self.course / "submitted").glob(f"*/{name}") if p.is_dir()]
 
     def is_waiting(self, name: str) -> bool:
-        """Whether a submission came in after the last report, or was never reported on."""
-        report = self.course / "reports" / name / "class.html"
-        newest = max((p.stat().st_ctime for p in self.submissions(name)), default=0)
+        """Whether a submission came in, or feedback went out, that no report tells of."""
+        reports = self.course / "reports" / name
+        told = [p for p in (*self.submissions(name), reports / STATE) if p.exists()]
+        newest = max((p.stat().st_ctime for p in told), default=0)
+        report = reports / "class.html"
         return newest > (report.stat().st_mtime if report.is_file() else 0)
 
 
@@ -153,7 +161,7 @@ def _page(rounds: Rounds, xsrf: str) -> str:
         '<meta name=viewport content="width=device-width">'
         f"<title>Grading</title><style>{STYLE}{MORE}</style><h1>Grading</h1>{table}"
         f"<p>{state}<form method=post>{xsrf}<button>Collect and grade now</button></form>"
-        f"<h2>What was done</h2>{''.join(_said(rounds.said))}"
+        f"<h2>What was done</h2>{''.join(_said(rounds.said)) or 'Nothing yet.'}"
     )
 
 

@@ -117,6 +117,13 @@ def test_those_who_need_a_human_come_first(soup):
     assert counts["Alike"] == "1" and "<script>x" in needs.text
 
 
+def test_what_is_not_written_is_no_other_mistake(soup):
+    tasks = soup.find("h2", string="Tasks").parent
+    window = tasks.find("th", string="a1-window").parent
+    assert "the stride is forgotten (" in window.text and "not written (1)" in window.text
+    assert "square (" in window.text
+
+
 def test_points_count_marks_by_hand_and_lateness(soup):
     assert row(soup, "bob").find("td", {"data-th": "points"}).text == "0"
     assert row(soup, "student03").find("td", {"data-th": "points"}).text == "13"
