@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
-from cnnlab.cuda.findings import Array, Counter, Finding, merge
+from cnnlab.cuda.findings import RACES, Array, Counter, Finding, awaited, merge
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import strip_comments
 
@@ -68,12 +68,18 @@ def report_of(
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
     findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
+    findings = [f for f in findings if not _is_look(f)]
     flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
         for f in merge(flags)
     ]
+    if kernel.overlapping:
+        notes.append(
+            f"{' and '.join(kernel.overlapping)} are one array: every extern __shared__ array "
+            "begins at the same place. Where they are to be two, cut one of them into pieces."
+        )
     merged = merge([f for f in findings if f not in flags], flags)
     if not merged:
         notes += [
@@ -260,4 +266,15 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
 def _is_flag(f: Finding) -> bool:
     """Whether all stores of a race set a constant, as one sets a flag."""
     constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501
+    stores = {f.line} if f.write else set()
+    stores |= {f.other_line or f.line} if f.detail == "write" else set()
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in stores)
+
+
+def _is_look(f: Finding) -> bool:
+    """Whether a race is about a volatile flag that nobody waits for, as to end a search early."""
+    name = re.escape(f.array.name) if f.array else "-"
+    flag = rf"\bvolatile\b[^;,]*\b{name}\b"
+    both = all(re.search(flag, f.row(x)) for x in (f.line, f.other_line or f.line))
+    both |= bool(re.search(rf"\bvolatile\b[^;,()*]*\*?\s*{name}\b", f.source))
+    return f.kind in RACES and both and _is_flag(f) and not awaited(f)

@@ -84,7 +84,7 @@ void cnnlab_syncwarp(int line, unsigned mask);
 CnnlabWarp cnnlab_warp(const char* what, unsigned mask, unsigned long value, void* pc);
 unsigned cnnlab_activemask(void* pc);
 void cnnlab_bad_lane(const char* what, int lane, void* pc);
-void cnnlab_atomic(void* address, unsigned size, bool block, void* pc);  // block: for the threads of one block only
+void cnnlab_atomic(void* address, unsigned size, bool block, bool adds, void* pc);  // block: for one block's threads only
 void cnnlab_fence(bool block);
 void cnnlab_trap(const char* what, int line);
 long long cnnlab_clock();
@@ -185,31 +185,31 @@ template <class T> struct CnnlabWhole { static constexpr bool value = false; };
 #define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
 CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
 CNNLAB_WHOLE(unsigned long long)
-#define CNNLAB_ATOMIC1(name, block, whole, update)                                                 \
+#define CNNLAB_ATOMIC1(name, block, adds, whole, update)                                           \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
         static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
-        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
+        cnnlab_atomic((void*)p, sizeof *p, block, adds, CNNLAB_PC);                                \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
-#define CNNLAB_ATOMIC(name, whole, update)                                                         \
-    CNNLAB_ATOMIC1(name, false, whole, update) CNNLAB_ATOMIC1(name##_block, true, whole, update)   \
-    CNNLAB_ATOMIC1(name##_system, false, whole, update)
-CNNLAB_ATOMIC(atomicAdd, false, old + v)
-CNNLAB_ATOMIC(atomicSub, true, old - v)
-CNNLAB_ATOMIC(atomicExch, false, v)
-CNNLAB_ATOMIC(atomicMin, true, v < old ? v : old)
-CNNLAB_ATOMIC(atomicMax, true, v > old ? v : old)
-CNNLAB_ATOMIC(atomicAnd, true, old & v)
-CNNLAB_ATOMIC(atomicOr, true, old | v)
-CNNLAB_ATOMIC(atomicXor, true, old ^ v)
-CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
-CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
+#define CNNLAB_ATOMIC(name, adds, whole, update)                                                   \
+    CNNLAB_ATOMIC1(name, false, adds, whole, update) CNNLAB_ATOMIC1(name##_block, true, adds, whole, update) \
+    CNNLAB_ATOMIC1(name##_system, false, adds, whole, update)
+CNNLAB_ATOMIC(atomicAdd, true, false, old + v)
+CNNLAB_ATOMIC(atomicSub, true, true, old - v)
+CNNLAB_ATOMIC(atomicExch, false, false, v)
+CNNLAB_ATOMIC(atomicMin, false, true, v < old ? v : old)
+CNNLAB_ATOMIC(atomicMax, false, true, v > old ? v : old)
+CNNLAB_ATOMIC(atomicAnd, false, true, old & v)
+CNNLAB_ATOMIC(atomicOr, false, true, old | v)
+CNNLAB_ATOMIC(atomicXor, false, true, old ^ v)
+CNNLAB_ATOMIC(atomicInc, true, true, old >= v ? 0 : old + 1)
+CNNLAB_ATOMIC(atomicDec, true, true, old == 0 || old > v ? v : old - 1)
 #undef CNNLAB_ATOMIC
 #define CNNLAB_CAS(name, block)                                                                    \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
-        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
+        cnnlab_atomic((void*)p, sizeof *p, block, false, CNNLAB_PC);                               \
         T old = *p;                                                                                \
         if (old == expected) *p = v;                                                               \
         return old;                                                                                \
