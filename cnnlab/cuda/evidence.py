@@ -176,7 +176,8 @@ def _unset(source: str, line: int | None, name: str) -> Finding:
 def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:
     """The arrays that a thread has for itself and declares without a value."""
     code, index = strip_comments(source), r"(?:\s*\[[^\];]*\])+\s*"
-    plain = [part for part in re.split(r"[;{}]", code) if "__shared" not in part]
+    elsewhere = r"__(?:shared|constant|device|global)__"
+    plain = [part for part in re.split(r"[;{}]", code) if not re.search(elsewhere, part)]
     if not any(re.search(rf"\w>?[\s*,]+\w+{index}(?:,|$)", part) for part in plain):
         return []  # debug information takes a while to read
     rows = ["", *code.splitlines(), ""]
@@ -277,4 +278,5 @@ def _is_look(f: Finding) -> bool:
     flag = rf"\bvolatile\b[^;,]*\b{name}\b"
     both = all(re.search(flag, f.row(x)) for x in (f.line, f.other_line or f.line))
     both |= bool(re.search(rf"\bvolatile\b[^;,()*]*\*?\s*{name}\b", f.source))
-    return f.kind in RACES and both and _is_flag(f) and not awaited(f)
+    settled = f.same_value or not f.both_write
+    return f.kind in RACES and both and settled and _is_flag(f) and not awaited(f)

@@ -375,7 +375,8 @@ def _why_race(f: Finding) -> str:
         return (
             f"Line {changed} changes {name} by an atomic, while line {read} reads it without one. If the old value and the new one are both right there, "
             f"read it by an atomic too (atomicAdd with 0) or through a volatile pointer; if not, let it read an array that the launch before has left."
-            + " What atomicAdd returns is the old value, which no other thread gets." * ("atomicAdd" in f.row(changed))
+            + " What atomicAdd returns is the old value, which no other thread gets."
+            * ("atomicAdd" in f.row(changed))
         )
     if not f.both_write and awaited(f):
         return f"{name} is a flag that others wait for, and it lacks its fences: a __threadfence() (within a block __threadfence_block()) before it is set, and one behind the loop that waits."

@@ -230,6 +230,10 @@ WRONG = {
         "__global__ void k(const float* x, int* o) { __shared__ bool found; if (threadIdx.x == 0) found = false;\n if (x[threadIdx.x] > 0) found = true;\n __syncthreads(); if (threadIdx.x == 0) o[0] = found; }",
         (1, 64, torch.arange(64.0), INTS[:1]), "shared-race", ["A __syncthreads() is missing between line 1 and line 2"], [],
     ),
+    "a volatile flag, and its reset without a barrier": (
+        "__global__ void k(const float* x, int* o) { __shared__ volatile bool found; if (threadIdx.x == 0) found = false;\n if (x[threadIdx.x] > 0) found = true;\n __syncthreads(); if (threadIdx.x == 0) o[0] = found; }",
+        (1, 64, torch.arange(64.0), INTS[:1]), "shared-race", ["A __syncthreads() is missing between line 1 and line 2"], [],
+    ),
     "an index out of another array": (
         "__global__ void k(const int* x, int* o) { __shared__ int s[8]; s[threadIdx.x & 7] = 0; __syncthreads();\n atomicAdd(&s[x[threadIdx.x]], 1);\n __syncthreads(); o[threadIdx.x] = s[threadIdx.x & 7]; }",
         (1, 32, torch.arange(32, dtype=torch.int32), INTS), "out-of-bounds", ["comes out of another array"], ["guard"],
