@@ -68,19 +68,19 @@ def report_of(
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
     findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
-    findings = [f for f in findings if not _is_look(f)]
+    looks = [f for f in findings if _is_look(f)]
     flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
-        for f in merge(flags)
+        for f in merge([f for f in flags if f not in looks])
     ]
     if kernel.overlapping:
         notes.append(
             f"{' and '.join(kernel.overlapping)} are one array: every extern __shared__ array "
             "begins at the same place. Where they are to be two, cut one of them into pieces."
         )
-    merged = merge([f for f in findings if f not in flags], flags)
+    merged = merge([f for f in findings if f not in flags + looks], flags + looks)
     if not merged:
         notes += [
             f"{r['name']} was read before it was written: its old contents count."
