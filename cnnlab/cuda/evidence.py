@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
-from cnnlab.cuda.findings import Array, Counter, Finding, merge
+from cnnlab.cuda.findings import RACES, Array, Counter, Finding, awaited, merge
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import strip_comments
 
@@ -68,13 +68,19 @@ def report_of(
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
     findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
+    looks = [f for f in findings if _is_look(f)]
     flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
-        for f in merge(flags)
+        for f in merge([f for f in flags if f not in looks])
     ]
-    merged = merge([f for f in findings if f not in flags], flags)
+    if kernel.overlapping:
+        notes.append(
+            f"{' and '.join(kernel.overlapping)} are one array: every extern __shared__ array "
+            "begins at the same place. Where they are to be two, cut one of them into pieces."
+        )
+    merged = merge([f for f in findings if f not in flags + looks], flags + looks)
     if not merged:
         notes += [
             f"{r['name']} was read before it was written: its old contents count."
@@ -170,7 +176,8 @@ def _unset(source: str, line: int | None, name: str) -> Finding:
 def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:
     """The arrays that a thread has for itself and declares without a value."""
     code, index = strip_comments(source), r"(?:\s*\[[^\];]*\])+\s*"
-    plain = [part for part in re.split(r"[;{}]", code) if "__shared" not in part]
+    elsewhere = r"__(?:shared|constant|device|global)__"
+    plain = [part for part in re.split(r"[;{}]", code) if not re.search(elsewhere, part)]
     if not any(re.search(rf"\w>?[\s*,]+\w+{index}(?:,|$)", part) for part in plain):
         return []  # debug information takes a while to read
     rows = ["", *code.splitlines(), ""]
@@ -260,4 +267,16 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
 def _is_flag(f: Finding) -> bool:
     """Whether all stores of a race set a constant, as one sets a flag."""
     constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in {f.line, f.other_line})  # fmt: skip  # noqa: E501
+    stores = {f.line} if f.write else set()
+    stores |= {f.other_line or f.line} if f.detail == "write" else set()
+    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in stores)
+
+
+def _is_look(f: Finding) -> bool:
+    """Whether a race is about a volatile flag that nobody waits for, as to end a search early."""
+    name = re.escape(f.array.name) if f.array else "-"
+    flag = rf"\bvolatile\b[^;,]*\b{name}\b"
+    both = all(re.search(flag, f.row(x)) for x in (f.line, f.other_line or f.line))
+    both |= bool(re.search(rf"\bvolatile\b[^;,()*]*\*?\s*{name}\b", f.source))
+    settled = f.same_value or not f.both_write
+    return f.kind in RACES and both and settled and _is_flag(f) and not awaited(f)

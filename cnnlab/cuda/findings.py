@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cnnlab.cuda.source import strip_comments
 
-__all__ = ["CAUSES", "Array", "Counter", "Finding", "merge"]
+__all__ = ["CAUSES", "RACES", "Array", "Counter", "Finding", "awaited", "merge"]
 
 SHOWN = 5  # findings of a report in full; the others in a line
 RACES = ("shared-race", "global-race", "double-write")
@@ -236,6 +236,8 @@ def xyz(index) -> str:
 def _outside(f: Finding) -> str:
     if f.detail == "far":
         return f"{f.who}: {f.did} out of bounds, far outside every array"
+    if f.detail == "another's":
+        return f"{f.who} {f.did}s the local memory of another thread"
     if f.detail == "local":
         return f"{f.who} writes past the end of one of its local arrays"
     if f.wrong_index:
@@ -259,6 +261,8 @@ def _why_outside(f: Finding) -> str:
     name = f.array.name if f.array else ""
     if f.detail == "far":
         return "A product of indices may have left the range of int (compute it in size_t), or an index came out of memory and was never checked."
+    if f.detail == "another's":
+        return "The address of a local array was handed on, or an index is far beyond one's own array: what threads share lies in shared or global memory."
     if f.local:
         return "A local array belongs to one thread; behind it lie the thread's own variables, which are lost, on a GPU too. What went wrong after that is not shown."
     if f.detail == "wrapped":
@@ -338,7 +342,7 @@ def _looks_first(f: Finding) -> bool:
     return bool(f.array and _one_place(f) and re.search(test, f.source_line))
 
 
-def _awaited(f: Finding) -> bool:
+def awaited(f: Finding) -> bool:
     """Whether one side waits in a loop for a volatile variable that the other one sets."""
     name = re.escape(f.array.name) if f.array else ""
     reader = f.row(f.other_line if f.write else f.line)
@@ -371,8 +375,10 @@ def _why_race(f: Finding) -> str:
         return (
             f"Line {changed} changes {name} by an atomic, while line {read} reads it without one. If the old value and the new one are both right there, "
             f"read it by an atomic too (atomicAdd with 0) or through a volatile pointer; if not, let it read an array that the launch before has left."
+            + " What atomicAdd returns is the old value, which no other thread gets."
+            * ("atomicAdd" in f.row(changed))
         )
-    if not f.both_write and _awaited(f):
+    if not f.both_write and awaited(f):
         return f"{name} is a flag that others wait for, and it lacks its fences: a __threadfence() (within a block __threadfence_block()) before it is set, and one behind the loop that waits."
     if one_line and f.reach & TWO_WRITES and _updates(f):
         text = f"Each of these threads reads {name}, changes it and writes it back; a change that came in between is lost, and no barrier helps. "
@@ -400,7 +406,9 @@ def _why_race(f: Finding) -> str:
     if f.both_write and one_line:
         return f"Several threads store different values in one element, and any of them may be the last: look at how {name}'s index follows from threadIdx."
     if one_line:
+        loop = re.search(r"\b(?:for|while|do)\b", strip_comments(f.source))
         where = f"between one round of the loop and the next (line {f.line}), or between the reading and the writing in it"
+        where = where if loop else f"between the reading and the writing in line {f.line}"
         if f.array is not None and f.array.space == "global":
             where += "; or, where several threads may choose one element, an atomic (atomicCAS)"
     elif again := _again(f):

@@ -98,7 +98,12 @@ class Kernel:
     @property
     def dynamic(self) -> str:
         """The name of the dynamic shared array, if the source has one."""
-        return self._text.dynamic
+        return self._text.dynamic[0] if len(self._text.dynamic) == 1 else ""
+
+    @property
+    def overlapping(self) -> tuple[str, ...]:
+        """Names of dynamic shared arrays, where the one kernel has several: all are the same."""
+        return self._text.dynamic[1:] and self._text.dynamic * (len(self._text.kernels) == 1)
 
     def __call__(self, *args, **options):
         raise LaunchError(f"say where {self.name} runs: kernel[grid, block](...)")

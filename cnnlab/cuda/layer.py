@@ -1,17 +1,16 @@
 """A kernel as a layer: a student's own CUDA convolution inside a network that trains."""
 
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from cnnlab.cuda.kernel import Kernel, compile
+from cnnlab.cuda.ladder import reference_source
 from cnnlab.shapes import output_size
 
 __all__ = ["KernelConv2d"]
 
-_KERNELS = Path(__file__).parent / "kernels"
 _THREADS = 128
 _forward: dict[int, Kernel] = {}  # an operator takes tensors and numbers: kernels go by number
 
@@ -28,7 +27,7 @@ def _compile(source: str, name: str) -> Kernel:
 
 @cache
 def _backward(name: str) -> Kernel:
-    return _compile((_KERNELS / "backward.cu").read_text(), name)
+    return _compile(reference_source("backward.cu"), name)
 
 
 def _launch(kernel: Kernel, grid, *arguments, **options) -> None:
@@ -133,7 +132,7 @@ class KernelConv2d(nn.Module):
         )
         self.weight, self.bias = like.weight, like.bias
         self.steps = [stride, padding, dilation]
-        kernel = _compile(source or (_KERNELS / "channels.cu").read_text(), name)
+        kernel = _compile(source or reference_source("channels.cu"), name)
         self._kernel = id(kernel)
         _forward[self._kernel] = kernel
 

@@ -91,7 +91,7 @@ class Declaration:
 class Source:
     """The text for the host's compiler and for NVIDIA's, line for line the student's, and what is in it.
 
-    ``dynamic`` is the name of the dynamic shared array, if there is one; ``macros`` tells whether
+    ``dynamic`` are the names of dynamic shared arrays; ``macros`` tells whether
     kernels may be defined by macros, so that `kernels` is not all.
     """
 
@@ -99,7 +99,7 @@ class Source:
     host: str
     device: str
     kernels: tuple[Declaration, ...]
-    dynamic: str
+    dynamic: tuple[str, ...]
     macros: bool
 
 
@@ -240,9 +240,8 @@ def read(text: str) -> Source:
     host = re.sub(r"\bstatic\b(?=[^;{}()=]*\b__shared__\b)", "      ", host)
     host = re.sub(r"(\b__shared__\b[^;{}()=]*)\bstatic\b", r"\1      ", host)
     host = re.sub(_DYNAMIC, _pointer, host)
-    dynamic = {m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0]}
-    name = dynamic.pop() if len(dynamic) == 1 else ""
-    return Source(text, host, device, tuple(kernels), name, bool(macros))
+    dynamic = dict.fromkeys(m["name"] for m in re.finditer(_DYNAMIC, plain) if "extern" in m[0])
+    return Source(text, host, device, tuple(kernels), tuple(dynamic), bool(macros))
 
 
 _MARKED_LAMBDA = (

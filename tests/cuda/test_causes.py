@@ -202,6 +202,18 @@ WRONG = {
         "__global__ void k(const int* edge, int* level, int n) { int v = blockIdx.x * blockDim.x + threadIdx.x;\n if (v < n && level[v] == 0) {\n atomicCAS(&level[edge[v]], -1, 1); } }",
         (2, 2, torch.tensor([2, 3, 0, 0], dtype=torch.int32), torch.tensor([0, 0, -1, -1], dtype=torch.int32), 4), "global-race", ["Line 3 changes level by an atomic, while line 2 reads it", "volatile"], ["Blocks run", "__syncthreads"],
     ),
+    "a place in a list by a look": (
+        "__global__ void k(const int* x, int* o, int* n) { if (x[threadIdx.x] & 1) {\n int at = *n; atomicAdd(n, 1);\n o[at] = x[threadIdx.x]; } }",
+        (2, 32, torch.arange(32, dtype=torch.int32), INTS, INTS[:1]), "global-race", ["n[0]", "What atomicAdd returns"], ["__syncthreads"],
+    ),
+    "another thread's local array": (
+        "__global__ void k(float* o) { __shared__ float* p; float mine[4] = {1, 2, 3, 4}; if (threadIdx.x == 0) p = mine; __syncthreads();\n o[threadIdx.x] = p[threadIdx.x & 3]; }",
+        (1, 32, Z(32)), "out-of-bounds", ["reads the local memory of another thread", "was handed on"], ["past the end"],
+    ),
+    "a reduction by volatile, as before Volta": (
+        "__global__ void k(float* x) { __shared__ float s[64]; int t = threadIdx.x; s[t] = x[t]; __syncthreads(); if (t < 32) { volatile float* v = s;\n v[t] += v[t + 32]; v[t] += v[t + 16]; v[t] += v[t + 8];\n } if (t == 0) x[0] = s[0]; }",
+        (1, 64, Z(64)), "shared-race", ["A __syncwarp() is missing between the reading and the writing in line 2"], ["loop"],
+    ),
     "a look, then a store": (
         "__global__ void k(const float* x, float* best) { int t = threadIdx.x;\n if (x[t] > *best) *best = x[t]; }",
         (1, 64, torch.arange(64.0), Z(1)), "global-race", ["looks at best and then sets it", "atomicMax"], ["Blocks run", "__syncthreads"],
@@ -216,6 +228,10 @@ WRONG = {
     ),
     "a flag, and its reset without a barrier": (
         "__global__ void k(const float* x, int* o) { __shared__ bool found; if (threadIdx.x == 0) found = false;\n if (x[threadIdx.x] > 0) found = true;\n __syncthreads(); if (threadIdx.x == 0) o[0] = found; }",
+        (1, 64, torch.arange(64.0), INTS[:1]), "shared-race", ["A __syncthreads() is missing between line 1 and line 2"], [],
+    ),
+    "a volatile flag, and its reset without a barrier": (
+        "__global__ void k(const float* x, int* o) { __shared__ volatile bool found; if (threadIdx.x == 0) found = false;\n if (x[threadIdx.x] > 0) found = true;\n __syncthreads(); if (threadIdx.x == 0) o[0] = found; }",
         (1, 64, torch.arange(64.0), INTS[:1]), "shared-race", ["A __syncthreads() is missing between line 1 and line 2"], [],
     ),
     "an index out of another array": (
@@ -271,6 +287,14 @@ RIGHT = {
         (1, 64, Z(32), Z(32)),
     ),
     "a flag that all set": ("__global__ void k(int* f) { if (threadIdx.x > 3) *f = 1; }", (4, 64, INTS[:1])),
+    "a volatile flag that ends a search": (
+        "__global__ void k(const int* x, int* found) { for (int i = threadIdx.x; i < 64; i += 32) { if (*(volatile int*)found) return; if (x[i] == 0) *(volatile int*)found = 1; } }",
+        (4, 32, INTS, INTS[:1]),
+    ),
+    "a look before an atomicMax": (
+        "__global__ void k(const int* x, int* top) { int v = x[threadIdx.x]; if (v > *top) atomicMax(top, v); }",
+        (2, 64, torch.arange(64, dtype=torch.int32), INTS[:1]),
+    ),
     "a lock": (
         "__global__ void k(int* lock, float* s) { bool done = false; while (!done) if (atomicCAS(lock, 0, 1) == 0) { __threadfence(); s[0] += 1.0f; __threadfence(); atomicExch(lock, 0); done = true; } }",
         (4, 64, INTS[:1], Z(1)),
@@ -295,6 +319,14 @@ def test_what_is_right_has_no_finding(name):
     for reverse in (False, True):
         report = launch(source, *how, reverse=reverse)
         assert report.ok, report
+
+
+def test_two_dynamic_arrays_are_one():
+    source = "__global__ void k(float* o) { extern __shared__ float a[]; extern __shared__ int b[]; int t = threadIdx.x; a[t] = 1; b[t] = 2; o[t] = a[t]; }"
+    (note,) = launch(source, 1, 4, Z(4), shared_bytes=32).notes
+    assert "a and b are one array" in note
+    two = source + source.replace("k(", "l(").replace("a[", "c[").replace("b[", "d[")
+    assert not cuda.compile(two, "k", use_nvrtc=False)[1, 4, 32](Z(4)).notes
 
 
 def test_a_flag_is_a_note_and_so_are_old_contents():

@@ -84,7 +84,7 @@ void cnnlab_syncwarp(int line, unsigned mask);
 CnnlabWarp cnnlab_warp(const char* what, unsigned mask, unsigned long value, void* pc);
 unsigned cnnlab_activemask(void* pc);
 void cnnlab_bad_lane(const char* what, int lane, void* pc);
-void cnnlab_atomic(void* address, unsigned size, bool block, void* pc);  // block: for the threads of one block only
+void cnnlab_atomic(void* address, unsigned size, bool block, bool adds, void* pc);  // block: for one block's threads only
 void cnnlab_fence(bool block);
 void cnnlab_trap(const char* what, int line);
 long long cnnlab_clock();
@@ -139,7 +139,6 @@ CNNLAB_SHUFFLE(__shfl_sync, int, i, base + (i & (width - 1)))
 CNNLAB_SHUFFLE(__shfl_up_sync, unsigned, d, lane - (int)d < base ? lane : lane - (int)d)
 CNNLAB_SHUFFLE(__shfl_down_sync, unsigned, d, lane + (int)d)
 CNNLAB_SHUFFLE(__shfl_xor_sync, int, bits, lane ^ bits)
-#undef CNNLAB_SHUFFLE
 CNNLAB_HOOK unsigned cnnlab_ballot(CnnlabWarp w) {
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i) votes |= (unsigned)((w.lanes >> i & 1) && w.values[i]) << i;
@@ -171,7 +170,6 @@ CNNLAB_REDUCE(__reduce_max_sync, x > r ? x : r)
 CNNLAB_REDUCE(__reduce_and_sync, r & x)
 CNNLAB_REDUCE(__reduce_or_sync, r | x)
 CNNLAB_REDUCE(__reduce_xor_sync, r ^ x)
-#undef CNNLAB_REDUCE
 template <class T> CNNLAB_HOOK unsigned __match_all_sync(unsigned mask, T v, int* all) {
     CnnlabWarp w = cnnlab_warp("__match_all_sync", mask, cnnlab_bits(v), CNNLAB_PC);
     *all = 1;
@@ -185,31 +183,30 @@ template <class T> struct CnnlabWhole { static constexpr bool value = false; };
 #define CNNLAB_WHOLE(T) template <> struct CnnlabWhole<T> { static constexpr bool value = true; };
 CNNLAB_WHOLE(int) CNNLAB_WHOLE(unsigned) CNNLAB_WHOLE(long) CNNLAB_WHOLE(unsigned long) CNNLAB_WHOLE(long long)
 CNNLAB_WHOLE(unsigned long long)
-#define CNNLAB_ATOMIC1(name, block, whole, update)                                                 \
+#define CNNLAB_ATOMIC1(name, block, adds, whole, update)                                           \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type v) {                  \
         static_assert(!whole || CnnlabWhole<T>::value, #name " takes integers only");              \
-        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
+        cnnlab_atomic((void*)p, sizeof *p, block, adds, CNNLAB_PC);                                \
         T old = *p;                                                                                \
         *p = update;                                                                               \
         return old;                                                                                \
     }
-#define CNNLAB_ATOMIC(name, whole, update)                                                         \
-    CNNLAB_ATOMIC1(name, false, whole, update) CNNLAB_ATOMIC1(name##_block, true, whole, update)   \
-    CNNLAB_ATOMIC1(name##_system, false, whole, update)
-CNNLAB_ATOMIC(atomicAdd, false, old + v)
-CNNLAB_ATOMIC(atomicSub, true, old - v)
-CNNLAB_ATOMIC(atomicExch, false, v)
-CNNLAB_ATOMIC(atomicMin, true, v < old ? v : old)
-CNNLAB_ATOMIC(atomicMax, true, v > old ? v : old)
-CNNLAB_ATOMIC(atomicAnd, true, old & v)
-CNNLAB_ATOMIC(atomicOr, true, old | v)
-CNNLAB_ATOMIC(atomicXor, true, old ^ v)
-CNNLAB_ATOMIC(atomicInc, true, old >= v ? 0 : old + 1)
-CNNLAB_ATOMIC(atomicDec, true, old == 0 || old > v ? v : old - 1)
-#undef CNNLAB_ATOMIC
+#define CNNLAB_ATOMIC(name, adds, whole, update)                                                   \
+    CNNLAB_ATOMIC1(name, false, adds, whole, update) CNNLAB_ATOMIC1(name##_block, true, adds, whole, update) \
+    CNNLAB_ATOMIC1(name##_system, false, adds, whole, update)
+CNNLAB_ATOMIC(atomicAdd, true, false, old + v)
+CNNLAB_ATOMIC(atomicSub, true, true, old - v)
+CNNLAB_ATOMIC(atomicExch, false, false, v)
+CNNLAB_ATOMIC(atomicMin, false, true, v < old ? v : old)
+CNNLAB_ATOMIC(atomicMax, false, true, v > old ? v : old)
+CNNLAB_ATOMIC(atomicAnd, false, true, old & v)
+CNNLAB_ATOMIC(atomicOr, false, true, old | v)
+CNNLAB_ATOMIC(atomicXor, false, true, old ^ v)
+CNNLAB_ATOMIC(atomicInc, true, true, old >= v ? 0 : old + 1)
+CNNLAB_ATOMIC(atomicDec, true, true, old == 0 || old > v ? v : old - 1)
 #define CNNLAB_CAS(name, block)                                                                    \
     template <class T> CNNLAB_HOOK T name(T* p, typename CnnlabSame<T>::type expected, typename CnnlabSame<T>::type v) { \
-        cnnlab_atomic((void*)p, sizeof *p, block, CNNLAB_PC);                                      \
+        cnnlab_atomic((void*)p, sizeof *p, block, false, CNNLAB_PC);                               \
         T old = *p;                                                                                \
         if (old == expected) *p = v;                                                               \
         return old;                                                                                \
@@ -224,8 +221,6 @@ CNNLAB_CAS(atomicCAS, false) CNNLAB_CAS(atomicCAS_block, true) CNNLAB_CAS(atomic
 #define CNNLAB_LEASTS(S, U) CNNLAB_LEAST(S, S, S) CNNLAB_LEAST(U, U, U) CNNLAB_LEAST(U, U, S) CNNLAB_LEAST(U, S, U)
 CNNLAB_LEASTS(int, unsigned) CNNLAB_LEASTS(long, unsigned long) CNNLAB_LEASTS(long long, unsigned long long)
 CNNLAB_LEAST(float, float, float) CNNLAB_LEAST(double, double, double) CNNLAB_LEAST(double, double, float) CNNLAB_LEAST(double, float, double)
-#undef CNNLAB_LEASTS
-#undef CNNLAB_LEAST
 #define CNNLAB_MATH1(name)                                                                            \
     extern "C" double name(double) noexcept;                                                       \
     extern "C" float name##f(float) noexcept;                                                      \
@@ -236,14 +231,12 @@ CNNLAB_MATH1(log10) CNNLAB_MATH1(log1p) CNNLAB_MATH1(sin) CNNLAB_MATH1(cos) CNNL
 CNNLAB_MATH1(atan) CNNLAB_MATH1(sinh) CNNLAB_MATH1(cosh) CNNLAB_MATH1(tanh) CNNLAB_MATH1(erf) CNNLAB_MATH1(floor) CNNLAB_MATH1(ceil)
 CNNLAB_MATH1(trunc) CNNLAB_MATH1(round) CNNLAB_MATH1(rint) CNNLAB_MATH1(fabs) CNNLAB_MATH1(nearbyint) CNNLAB_MATH1(erfc)
 CNNLAB_MATH1(asinh) CNNLAB_MATH1(acosh) CNNLAB_MATH1(atanh) CNNLAB_MATH1(tgamma) CNNLAB_MATH1(lgamma) CNNLAB_MATH1(logb)
-#undef CNNLAB_MATH1
 #define CNNLAB_MATH2(name)                                                                            \
     extern "C" double name(double, double) noexcept;                                               \
     extern "C" float name##f(float, float) noexcept;                                               \
     CNNLAB_INLINE float name(float x, float y) { return __builtin_##name##f(x, y); }
 CNNLAB_MATH2(pow) CNNLAB_MATH2(fmod) CNNLAB_MATH2(atan2) CNNLAB_MATH2(hypot) CNNLAB_MATH2(fmax) CNNLAB_MATH2(fmin) CNNLAB_MATH2(copysign)
 CNNLAB_MATH2(fdim) CNNLAB_MATH2(remainder)
-#undef CNNLAB_MATH2
 extern "C" int abs(int) noexcept;
 CNNLAB_INLINE float abs(float x) { return __builtin_fabsf(x); }
 CNNLAB_INLINE double abs(double x) { return __builtin_fabs(x); }
@@ -281,7 +274,6 @@ CNNLAB_INLINE float fdividef(float x, float y) { return x / y; }
     CNNLAB_INLINE long long llround##f(T x) { return (long long)round(x); }                                    \
     CNNLAB_INLINE long long llrint##f(T x) { return (long long)rint(x); }
 CNNLAB_OWN(double, ) CNNLAB_OWN(float, f)
-#undef CNNLAB_OWN
 CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 #define isnan(x) __builtin_isnan(x)
 #define isinf(x) __builtin_isinf(x)
@@ -291,7 +283,6 @@ CNNLAB_INLINE float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0
 #define CNNLAB_QUICK(name) CNNLAB_INLINE float __##name##f(float x) { return __builtin_##name##f(x); }
 CNNLAB_QUICK(exp) CNNLAB_QUICK(exp10) CNNLAB_QUICK(log) CNNLAB_QUICK(log2) CNNLAB_QUICK(log10)
 CNNLAB_QUICK(sin) CNNLAB_QUICK(cos) CNNLAB_QUICK(tan) CNNLAB_QUICK(tanh)
-#undef CNNLAB_QUICK
 CNNLAB_INLINE float __powf(float x, float y) { return __builtin_powf(x, y); }
 CNNLAB_INLINE float __fdividef(float x, float y) { return x / y; }
 CNNLAB_INLINE void __sincosf(float x, float* s, float* c) { sincosf(x, s, c); }
@@ -304,7 +295,6 @@ CNNLAB_INLINE void __sincosf(float x, float* s, float* c) { sincosf(x, s, c); }
     CNNLAB_INLINE T __##k##sqrt_rn(T a) { return __builtin_sqrt##f(a); }                           \
     CNNLAB_INLINE T __fma##f##_rn(T a, T b, T c) { return __builtin_fma##f(a, b, c); }
 CNNLAB_NEAREST(f, float, f) CNNLAB_NEAREST(d, double, )
-#undef CNNLAB_NEAREST
 CNNLAB_INLINE float __frsqrt_rn(float a) { return 1 / __builtin_sqrtf(a); }
 #define __mul24(a, b) ((int)(a) * (int)(b))
 #define __umul24(a, b) ((unsigned)(a) * (unsigned)(b))
@@ -372,8 +362,6 @@ CNNLAB_INLINE float __uint_as_float(unsigned x) { return cnnlab_value<float>(cnn
     CNNLAB_INLINE float __##name##2float_rn(type x) { return (float)x; }                           \
     CNNLAB_INLINE double __##name##2double_rn(type x) { return (double)x; }
 CNNLAB_CONVERT(int, int) CNNLAB_CONVERT(uint, unsigned) CNNLAB_CONVERT(ll, long long) CNNLAB_CONVERT(ull, unsigned long long)
-#undef CNNLAB_CONVERT
-#undef CNNLAB_ROUND
 CNNLAB_INLINE float __double2float_rn(double x) { return (float)x; }
 CNNLAB_INLINE long long __double_as_longlong(double x) { return cnnlab_value<long long>(cnnlab_bits(x)); }
 CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<double>(cnnlab_bits(x)); }

@@ -117,5 +117,3 @@ typedef __half half; typedef __half2 half2; typedef __nv_bfloat16 nv_bfloat16; t
     CNNLAB_INLINE T2 __highs2##half2(T2 a, T2 b) { return {a.y, b.y}; }
 CNNLAB_CONVERT16(__half, __half2, half, half2, make_half2)
 CNNLAB_CONVERT16(__nv_bfloat16, __nv_bfloat162, bfloat16, bfloat162, make_bfloat162)
-#undef CNNLAB_CONVERT16
-#undef CNNLAB_REAL16

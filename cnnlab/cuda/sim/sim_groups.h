@@ -29,13 +29,12 @@ struct cnnlab_lanes {
         return cnnlab_shuffle(what, lanes, v, there ? lane_of(rank) : (int)cnnlab_lane(), pc);
     }
     // Not inlined, so that they return to the student's line.
-#define CNNLAB_SHUFFLE(name, type, x, rank)                                                                            \
+#define CNNLAB_GROUP_SHUFFLE(name, type, x, rank)                                                                            \
     template <class T> __attribute__((noinline)) T name(T v, type x) const { return from(#name, v, (int)(rank), CNNLAB_PC); }
-    CNNLAB_SHUFFLE(shfl, int, rank, rank % (int)size())
-    CNNLAB_SHUFFLE(shfl_down, unsigned, d, thread_rank() + d)
-    CNNLAB_SHUFFLE(shfl_up, unsigned, d, thread_rank() - d)
-    CNNLAB_SHUFFLE(shfl_xor, unsigned, d, thread_rank() ^ d)
-#undef CNNLAB_SHUFFLE
+    CNNLAB_GROUP_SHUFFLE(shfl, int, rank, rank % (int)size())
+    CNNLAB_GROUP_SHUFFLE(shfl_down, unsigned, d, thread_rank() + d)
+    CNNLAB_GROUP_SHUFFLE(shfl_up, unsigned, d, thread_rank() - d)
+    CNNLAB_GROUP_SHUFFLE(shfl_xor, unsigned, d, thread_rank() ^ d)
     unsigned votes(const char* what, int p, void* pc) const { return cnnlab_ballot(cnnlab_warp(what, lanes, p != 0, pc)); }
     __attribute__((noinline)) int any(int p) const { return votes("any", p, CNNLAB_PC) != 0; }
     __attribute__((noinline)) int all(int p) const { return votes("all", p, CNNLAB_PC) == lanes; }

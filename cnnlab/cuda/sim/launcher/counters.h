@@ -29,36 +29,35 @@ static __attribute__((noinline)) void record(Region* r, uintptr_t a, u32 size, u
 static void count_requests() {
     std::sort(accesses, accesses + access_count, [](const Access& a, const Access& b) { return a.group < b.group; });
     static std::vector<u64> at;
+    auto different = [] {
+        std::sort(at.begin(), at.end());
+        at.erase(std::unique(at.begin(), at.end()), at.end());
+        return at.size();
+    };
     for (size_t i = 0, j; i < access_count; i = j) {
         const Access& first = accesses[i];
         for (j = i; j < access_count && accesses[j].group == first.group;) ++j;
         Space space = regions[first.region & 0x7fffffff].space;
         u64 units = 0, least = 0, size = first.size;
         at.clear();
-        if (space == GLOBAL) {  // 32-byte sectors, against the fewest that hold as many bytes
-            for (size_t k = i; k < j; ++k)
-                for (u64 s = accesses[k].address >> 5; s <= (accesses[k].address + size - 1) >> 5; ++s) at.push_back(s);
-            std::sort(at.begin(), at.end());
-            units = std::unique(at.begin(), at.end()) - at.begin();
-            least = ((j - i) * size + 31) / 32;
-        } else if (space == SHARED) {  // passes through 32 banks; 8- and 16-byte accesses go by half and quarter warps
+        if (space == SHARED) {  // passes through 32 banks; 8- and 16-byte accesses go by half and quarter warps
             u32 lanes = size <= 4 ? 32 : size == 8 ? 16 : 8;
             for (u32 lo = 0; lo < 32; lo += lanes) {
                 at.clear();
                 for (size_t k = i; k < j; ++k)
                     if ((accesses[k].thread & 31) >= lo && (accesses[k].thread & 31) < lo + lanes)
                         for (u64 b = 0; b < size; b += 4) at.push_back((accesses[k].address + b) >> 2);
-                std::sort(at.begin(), at.end());
-                at.erase(std::unique(at.begin(), at.end()), at.end());
+                different();
                 u32 banks[32] = {}, ways = 0;
                 for (u64 word : at) ways = std::max(ways, ++banks[word & 31]);
                 units += ways, least += ways > 0;
             }
-        } else {  // different words of constant memory are fetched one after another
-            for (size_t k = i; k < j; ++k) at.push_back(accesses[k].address);
-            std::sort(at.begin(), at.end());
-            units = std::unique(at.begin(), at.end()) - at.begin();
-            least = 1;
+        } else {  // sectors of 32 bytes, or words of constant memory, which come one after another
+            u64 last = space == GLOBAL ? size - 1 : 0, shift = space == GLOBAL ? 5 : 0;
+            for (size_t k = i; k < j; ++k)
+                for (u64 s = accesses[k].address >> shift; s <= (accesses[k].address + last) >> shift; ++s) at.push_back(s);
+            units = different();
+            least = space == GLOBAL ? ((j - i) * size + 31) / 32 : 1;  // the fewest that hold as many bytes
         }
         bool write = first.region >> 31;
         u32 region = first.region & 0x7fffffff;

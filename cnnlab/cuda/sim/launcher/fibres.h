@@ -83,7 +83,8 @@ static bool on_stack(uintptr_t a, u32 size, bool write, u32 pc) {
         return true;
     }
     if (off % (STACK + GUARD) < GUARD && stack == fibres[running].stack) return true;  // a real stack overflow: let it trap
-    find("out-of-bounds", nullptr, pc, 0, 0, "local", 0, size, write);
+    bool another = stack != fibres[running].stack && off % (STACK + GUARD) >= GUARD;
+    find("out-of-bounds", nullptr, pc, 0, 0, another ? "another's" : "local", 0, size, write);
     finish(false);
 }
 EXPORT void __stack_chk_fail() {

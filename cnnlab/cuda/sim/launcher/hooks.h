@@ -126,12 +126,13 @@ EXPORT void __tsan_init() {}
 EXPORT void cnnlab_fence(bool block) { thread_fenced[running] = true, fenced |= !block; }
 static u32 spins;
 static void pause_thread();
-EXPORT void cnnlab_atomic(void* address, u32 size, bool block, void* from) {
+EXPORT void cnnlab_atomic(void* address, u32 size, bool block, bool adds, void* from) {
     if (++spins % 4096 == 0) pause_thread();  // perhaps it waits for a thread of its own block
     if (!checked) return;
     uintptr_t a = (uintptr_t)address;
     u32 pc = last_pc = (u32)((uintptr_t)from - object_base);
     if (late_store.r) settle(late_store);
+    if (adds) settle(late_load);  // a number that was read, and then counted on, may be another thread's as well
     if (late_load.r && late_load.a == a) excused.push_back(late_load.pc), late_load.r = nullptr;
     if (UNLIKELY(a & (size - 1))) misaligned(a, size, true, pc);
     Region* r = region_of(a);
@@ -161,7 +162,8 @@ EXPORT void cnnlab_atomic(void* address, u32 size, bool block, void* from) {
         bool known_value = r->space == SHARED ? block_of(c.write) == block_of(me) : c.write || r->initialised;
         if (!c.write && r->space != SHARED) r->old = true;
         if (!known_value) access("uninitialised", r, a, size, false, pc);
-        if (c.read1 && !((c.read1 ^ me) >> 30) && !is_excused(c.read1_pc)) excused.push_back(c.read1_pc);
+        for (auto [stamp, pc] : {std::pair(Stamp(c.read1), u32(c.read1_pc)), std::pair(Stamp(c.read2), u32(c.read2_pc))})
+            if (!adds && stamp && !((stamp ^ me) >> 30) && !is_excused(pc)) excused.push_back(pc);
         store(r, c, a, size, pc, true);
     }
 }
@@ -175,13 +177,14 @@ static void watch_volatile(void* address, u32 size, bool write, void* from) {
     if (!r->index || !r->cells || o >= r->size || o + size > r->size || a & (size - 1) || size < 1u << r->shift)
         return watch(address, size, write, from);
     if (++spins % 4096 == 0) pause_thread();
-    if (write) return thread_fenced[running] ? cnnlab_atomic(address, size, false, from) : watch(address, size, write, from);
+    if (write && thread_fenced[running]) return cnnlab_atomic(address, size, false, false, from);
+    if (write) return watch(address, size, true, from);
     Stamp last = r->cells[o >> r->shift].write;
     if (last & ATOMIC && (r->space != SHARED || block_of(last) == block_of(me))) {
         acquired = true, acquisitions[running] = releases, ++r->loads;
     } else {
         looking = ATOMIC;
-        watch(address, size, write, from);
+        watch(address, size, false, from);
         looking = 0;
     }
 }
