@@ -430,11 +430,11 @@ def reshaped(trace, how, input, *size, **kwargs):
     if kwargs or type(input) is not ShapeTensor or input.strides or 0 in x or not x:
         return NotImplemented
     if how.name == "flatten":
-        start, end = (*size, *(0, -1)[len(size) :])
-        before, behind = x[:start], x[end:][1:]
-        if not -len(x) <= start < len(x) or start % len(x) > end % len(x):
+        ends = (*size, *(0, -1)[len(size) :])
+        start, end = (n % len(x) for n in ends)
+        if start > end or not all(-len(x) <= n < len(x) for n in ends):
             return NotImplemented
-        size = *before, -1, *behind
+        size = *x[:start], -1, *x[end + 1 :]
     elif len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     if not all(type(n) is int and (n > 0 or n == -1) for n in size) or [*size].count(-1) > 1:
