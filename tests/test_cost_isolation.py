@@ -2,6 +2,7 @@
 # ruff: noqa: NPY002
 
 import copy
+import gc
 import random
 import threading
 from collections import OrderedDict, deque
@@ -13,8 +14,8 @@ import torch
 import torchvision
 from torch import nn
 
-from cnnlab.cost import summary
-from cnnlab.cost.trace import ShapeTensor
+from cnnlab.cost import Row, Summary, summary
+from cnnlab.cost.trace import Node, Op, ShapeTensor, Trace
 
 
 def conv():
@@ -310,6 +311,61 @@ def test_an_empty_list_that_modules_share_is_shared_in_the_double():
     model = Notes()
     result = summary(model, (3, 8, 8))
     assert result.output_shape == (1, 8, 8, 8) and model.notes == []
+
+
+def looked_at(m):
+    assert type(m) is nn.Conv2d
+    return copy.deepcopy(m)
+
+
+LOOKS = {
+    "attribute": (lambda m, x: m(x)[..., :: m.stride[0]], (6, 6)),
+    "weight": (lambda m, x: m(x) + m.weight.sum(), (6, 6)),
+    "changed": (lambda m, x: setattr(m, "stride", (2, 2)) or m(x), (3, 3)),
+    "removed": (lambda m, x: delattr(m, "bias") or m.register_parameter("bias", None) or m(x),
+                (6, 6)),
+    "variables": (lambda m, x: vars(m).update(stride=(3, 3)) or m(x), (2, 2)),
+    "copied": (lambda m, x: looked_at(m)(x), (6, 6)),
+    "hooked": (lambda m, x: m.register_forward_hook(lambda *a: a[2][..., 1:]) and m(x), (6, 5)),
+    "by name": (lambda m, x: m(input=x), (6, 6)),
+    "its forward": (lambda m, x: m.forward(x), (6, 6)),
+    "replaced": (lambda m, x: setattr(m, "forward", lambda x: x[..., 2:]) or m(x), (6, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_layer_is_what_it_is_however_it_is_looked_at(name):
+    look, size = LOOKS[name]
+
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x):
+            return look(self.conv, x)
+
+    model, twin = Looks(), conv()
+    twin.load_state_dict(model.conv.state_dict())
+    x = torch.ones(1, 3, 6, 6)
+    result = summary(model, x)
+    assert result.output_shape[2:] == size == tuple(copy.deepcopy(model)(x).shape[2:])
+    assert model.conv.stride == (1, 1) and "forward" not in vars(model.conv)
+    assert not model.conv._forward_hooks and type(model.conv) is nn.Conv2d
+    torch.testing.assert_close(model.conv(x), twin(x), rtol=0, atol=0)
+
+
+def test_a_summary_that_is_dropped_is_gone_at_once():
+    """Without the garbage collector: nothing of it refers to itself."""
+    model = nn.Sequential(conv(), nn.Sequential(nn.ReLU(), nn.Flatten()), nn.Linear(256, 2))
+    gc.collect()
+    gc.disable()
+    try:
+        summary(model, (3, 8, 8)).rows  # noqa: B018
+        left = [type(o) for o in gc.get_objects() if type(o) in (Node, Op, Row, Summary, Trace)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_hooks_run_as_in_a_forward_pass():

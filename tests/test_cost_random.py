@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnlab.cost import CostError, summary
+from cnnlab.cost import CostError, ops, summary
 from cnnlab.cost.receptive import Pooled
+from cnnlab.cost.trace import Trace
 
 small = st.integers(1, 4)
 
@@ -301,3 +302,38 @@ def test_receptive_field_of_a_decoder():
             return self.out(torch.cat([x, y], 1))
 
     assert summary(UNet(), (1, 32, 32)).receptive_field == 10
+
+
+# --- shortcuts: the same as torch's meta device says ------------------------------------------
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_new_shape_by_arithmetic_is_the_one_from_the_meta_device(shape, data):
+    trace = Trace(nn.Identity(), ops)
+    x = trace.tensor(shape, torch.float32, torch.device("cpu"), role="input")
+    name = data.draw(st.sampled_from(["view", "reshape", "flatten"]))
+    if name == "flatten":
+        size = data.draw(st.lists(st.integers(-6, 6), max_size=2))
+    else:
+        size = data.draw(st.permutations([*shape, 1]))
+        place = data.draw(st.integers(0, len(size) - 1))
+        size[place : place + 2] = [data.draw(st.sampled_from([-1, 3, math.prod(size[place:][:2])]))]
+    func = getattr(torch.Tensor, name)
+    how = ops.handler(func)
+    try:
+        expected = func(torch.empty(shape), *size).shape
+    except (RuntimeError, IndexError):
+        expected = None
+    got = ops.reshaped(trace, how, x, *size)
+    event(f"{name}, right: {got is not NotImplemented}")
+    if got is NotImplemented:
+        assert expected is None
+        return
+    assert got.shape == expected and got.node.root is x.node
+    ops.from_meta(trace, how, func, (x, *size), {})
+    short, long = trace.ops
+    assert short.geometry.sources == long.geometry.sources
+    assert (short.record, short.label, short.counted, short.fresh) == (
+        long.record, long.label, long.counted, long.fresh,
+    )  # fmt: skip

@@ -24,9 +24,9 @@ from cnnlab.cost import ops
 from cnnlab.cost.command import summary_text
 from cnnlab.cost.compare import Comparison, Fit, compare, fits
 from cnnlab.cost.explain import explain
-from cnnlab.cost.inputs import arguments, is_lost, mapped, short, tensors_in
+from cnnlab.cost.inputs import arguments, mapped, short, tensors_in
 from cnnlab.cost.table import Row, Summary
-from cnnlab.cost.trace import CostError, NeedsValues, Trace
+from cnnlab.cost.trace import CostError, NeedsValues, ShapeTensor, Trace
 
 __all__ = [
     "Comparison", "CostError", "CostWarning", "Fit", "Row", "Summary", "compare", "explain", "fits",
@@ -141,9 +141,10 @@ def _followed(
             raise trace.error("the forward pass", "returns None: is its return missing?")
         if not trace.values:
             output = mapped(output, trace.seen)
-            if not tensors_in(output):
+            tensors = tensors_in(output)
+            if not tensors:
                 raise trace.error("the forward pass", f"returns {short(output)}, and no tensor")
-            if is_lost(output):
+            if not any(type(tensor) is ShapeTensor for tensor in tensors):  # as after vmap
                 text = "does not come from the input: something that cannot be followed has lost it"
                 raise trace.error("the output", text, NeedsValues)
     except Exception as error:

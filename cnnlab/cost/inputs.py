@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.cost.trace import ShapeTensor, Trace
+from cnnlab.cost.trace import Trace
 
 _AS_IT_IS = (type(None), bool, str, float, complex, torch.dtype, torch.device)
 _TREES = (torch.Tensor, np.ndarray, Mapping, set)  # no sizes, whatever is in them
@@ -46,7 +46,9 @@ class _Maker:
     def __init__(self, trace: Trace, batch_size: int):
         self.trace, self.batch_size = trace, batch_size
         held = next((held for held in trace.held if held.dtype.is_floating_point), None)
-        self.device = held.device if held else _buffer_device(trace)
+        tensors = (b for _, module in trace.modules for b in module._buffers.values())
+        found = held or next((tensor for tensor in tensors if tensor is not None), None)
+        self.device = torch.get_default_device() if found is None else found.device
         self.dtype = held.dtype if held else trace.dtype or torch.get_default_dtype()
         self.random = torch.Generator().manual_seed(0) if trace.values else None
 
@@ -225,21 +227,7 @@ def is_whole(value) -> bool:
     return not isinstance(value, (bool, torch.Tensor)) and hasattr(type(value), "__index__")
 
 
-def _buffer_device(trace: Trace) -> torch.device:
-    for _, module in trace.modules:
-        for buffer in module._buffers.values():
-            if buffer is not None:
-                return buffer.device
-    return torch.get_default_device()
-
-
 def short(value) -> str:
     """A value in a message."""
     text = f"{value!r}"
     return text if len(text) < 80 else f"{text[:60]}… of type {type(value).__name__}"
-
-
-def is_lost(output) -> bool:
-    """Whether only ordinary tensors came out, as after vmap, which hides what it does."""
-    leaves = tensors_in(output)
-    return bool(leaves) and not any(type(leaf) is ShapeTensor for leaf in leaves)

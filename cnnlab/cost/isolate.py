@@ -36,58 +36,22 @@ _HOOKS = (
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )  # fmt: skip
-_set = object.__setattr__
 _hooks = operator.itemgetter(*_HOOKS)
 _CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
 
 
-class _Unread(type):
-    """The class of a double without attributes as yet, which passes for the one it doubles."""
-
-    def __eq__(cls, other):
-        return cls.__base__ is other or cls is other
-
-    def __hash__(cls):
-        return hash(cls.__base__)
-
-
-@functools.cache  # for a few classes of torch.nn
-def _unread(kind: type) -> _Unread:
-    def read(method):
-        def after(self, *args):
-            _read(self)
-            return method(self, *args)
-
-        return after
-
-    methods = {f"__{name}attr__": read(method) for name, method in
-               (("get", getattr), ("set", setattr), ("del", delattr))}  # fmt: skip
-    methods["__reduce_ex__"] = read(lambda self, protocol: self.__reduce_ex__(protocol))
-    known = {"__dict__": property(read(vars)), "__class__": property(lambda self: kind)}
-    return _Unread(kind.__name__, (kind,), {"__module__": kind.__module__, **methods, **known})
-
-
-def _read(double: nn.Module) -> None:
-    """Give a double the attributes of its module, of which somebody wants one."""
-    owner, module, path = double._double
-    object.__dict__["__class__"].__set__(double, type(module))
-    owner._fill(module, double, path)
-
-
 class Double:
     """Copies values; a value that was copied before comes out as the same copy.
 
-    ``answer`` says what a call of a module's double runs: before the double has any attributes,
-    which it does without until somebody wants one, or None; and when it has them.
+    ``known`` is the number of attributes of modules that hold plain numbers beside their tensors.
     """
 
-    def __init__(self, tensor: Callable, answer: Callable):
-        self.tensor, self.answer = tensor, answer
+    def __init__(self, tensor: Callable, known: dict[type, int]):
+        self.tensor, self.known = tensor, known
         self._copies: dict[int, object] = {}
         self._shared = {name: OrderedDict() for name in _HOOKS}
         self._alive: list = []  # so that no id is used twice
-        self._filled: list[dict] = []
 
     def __call__(self, value):
         kind = type(value)
@@ -99,50 +63,34 @@ class Double:
             return self._copies[id(value)]
         self._alive.append(value)
         if isinstance(value, nn.Module):
-            double = self._keep(value, object.__new__(kind))
-            self._fill(value, double)
-            return double
+            return self.modules([value])[0]
         if isinstance(value, torch.Tensor):
             return self._keep(value, self.tensor(value))
         copier = next((_COPIERS[base] for base in kind.__mro__ if base in _COPIERS), None)
         return copier(self, value) if copier else self._plain(value)
 
-    def modules(self, modules: Sequence[nn.Module], paths: Sequence[str]) -> list[nn.Module]:
+    def modules(self, modules: Sequence[nn.Module]) -> list[nn.Module]:
         """Doubles of the modules: of the same classes, with their own attributes."""
         self._alive += modules
-        copies, doubles, full = self._copies, [], []
-        for module, path in zip(modules, paths, strict=True):
-            kind = type(module)
-            call = self.answer(module, path, True)
-            if call is None:
-                double = object.__new__(kind)
-                full.append((module, double, path))
-            else:
-                double = object.__new__(_unread(kind))
-                _set(double, "_compiled_call_impl", call)
-                _set(double, "_double", (self, module, path))
-            copies[id(module)] = double
-            doubles.append(double)
-        for each in full:
-            self._fill(*each)
+        doubles = [object.__new__(type(module)) for module in modules]
+        self._copies.update(zip(map(id, modules), doubles, strict=True))
+        for module, double in zip(modules, doubles, strict=True):
+            self._fill(module, double)
         return doubles
 
-    def double_of(self, module: nn.Module) -> nn.Module:
-        """The double of a module, or this double itself, with its attributes."""
-        double = self._copies.get(id(module), module)
-        if type(type(double)) is _Unread:
-            _read(double)
-        return double
-
-    def _fill(self, module: nn.Module, double: nn.Module, path: str | None = None) -> None:
+    def _fill(self, module: nn.Module, double: nn.Module) -> None:
         own = module.__dict__
         free = {} if any(_hooks(own)) else self._shared  # hooks go by numbers that are given once
         attributes = own | free
-        _set(double, "__dict__", attributes)
-        self._filled.append(attributes)
+        object.__setattr__(double, "__dict__", attributes)
         if free:
             attributes["_forward_hooks"] = OrderedDict()
             attributes["_forward_pre_hooks"] = OrderedDict()
+            if len(own) == self.known.get(type(module)) and not own["_modules"]:
+                attributes["_modules"] = {}
+                for name in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
+                    attributes[name] = own[name].copy()
+                return
         copies = self._copies
         for name, value in own.items():
             kind = type(value)
@@ -159,14 +107,6 @@ class Double:
         for name, value in _class_containers(type(module)):
             if name not in attributes:
                 attributes[name] = self(value)
-        if path is not None:
-            attributes["_compiled_call_impl"] = self.answer(double, path, False)
-
-    def clear(self) -> None:
-        """Let go of everything: doubles refer to each other, and to this."""
-        for attributes in self._filled:
-            attributes.clear()
-        self._copies = {}
 
     def _keep(self, value, double):
         self._copies[id(value)] = double

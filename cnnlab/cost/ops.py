@@ -10,6 +10,7 @@ tensors, or NotImplemented for arguments that it leaves to torch's meta device.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from math import prod
@@ -429,11 +430,11 @@ def reshaped(trace, how, input, *size, **kwargs):
     if kwargs or type(input) is not ShapeTensor or input.strides or 0 in x or not x:
         return NotImplemented
     if how.name == "flatten":
-        start, end = (*size, *(0, -1)[len(size) :])
-        before, behind = x[:start], x[end:][1:]
-        if not -len(x) <= start < len(x) or start % len(x) > end % len(x):
+        ends = (*size, *(0, -1)[len(size) :])
+        start, end = (n % len(x) for n in ends)
+        if start > end or not all(-len(x) <= n < len(x) for n in ends):
             return NotImplemented
-        size = *before, -1, *behind
+        size = *x[:start], -1, *x[end + 1 :]
     elif len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     if not all(type(n) is int and (n > 0 or n == -1) for n in size) or [*size].count(-1) > 1:
@@ -842,47 +843,33 @@ def _write_down(trace, how, args, kwargs, tensors, outputs, macs, views) -> None
 # --- modules ----------------------------------------------------------------------------------
 
 
-def leaf(trace: Trace, module: nn.Module, path: str, unread: bool) -> Callable | None:
-    """What a call of this module runs if its forward is one operation.
-
-    ``unread``: of a double that has no attributes yet, or None where it needs some.
-    """
+def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
+    """What a call of this module runs if its forward is one operation."""
     kind = type(module)
-    found = LEAVES.get(kind)
-    if found is None and kind.__module__ == "cnnlab.layers.normalization":
-        found = LEAVES.get(kind.__name__)
-    own = module.__dict__
-    if found is None or (unread and _odd(own, found[2])):
+    found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
+    if found is None:
         return None
-    return functools.partial(_run if unread else _leaf, trace, module, own, path, *found)
-
-
-def _odd(own: dict, weights: list[str]) -> bool:
-    """Whether a module does something else than its class says."""
-    return bool(
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or [*own["_parameters"]] != weights  # one comes from elsewhere
-        or "forward" in own
-        or own.get("padding_mode", "zeros") != "zeros"
-    )
+    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
 
 
 def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
     """One call of such a module, which is followed inside where anything about it is unusual."""
-    if _odd(own, weights):
+    parameters = own["_parameters"]
+    if (
+        kwargs
+        or len(args) != 1
+        or type(args[0]) is not ShapeTensor
+        or own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or [*parameters] != weights  # one comes from elsewhere
+        or "forward" in own
+        or own.get("padding_mode", "zeros") != "zeros"
+    ):
         return trace.call(module, path, *args, **kwargs)
-    return _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs)
-
-
-def _run(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
-    """One call that is what the class says."""
-    if kwargs or len(args) != 1 or type(args[0]) is not ShapeTensor:
-        return trace.call(trace.double.double_of(module), path, *args, **kwargs)
     how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
     if not weights:
         return rule(trace, how, args[0], *given)
-    (weight, bias), held = own["_parameters"].values(), trace.held_of
+    (weight, bias), held = parameters.values(), trace.held_of
     return rule(trace, how, args[0], held.get(id(weight), weight), held.get(id(bias), bias), *given)
 
 
@@ -912,7 +899,7 @@ _WEIGHTS = ["weight", "bias"]
 LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
     nn.Linear: ("linear", linear, _WEIGHTS, []),
     nn.Identity: ("to", _itself, [], []),
-    "LocalResponseNorm": ("local_response_norm", activation, [], []),
+    "cnnlab.layers.normalization.LocalResponseNorm": ("local_response_norm", activation, [], []),
     **{
         getattr(nn, kind): (function or kind.lower(), rule, weights, attributes.split())
         for kinds, function, rule, weights, attributes in (
@@ -937,6 +924,17 @@ LEAVES: dict[type | str, tuple[str, Callable, list[str], list[str]]] = {
         for n in (1, 2, 3)
     },
 }  # fmt: skip
+
+
+def _attributes(kind: type) -> int:
+    """How many attributes a module of this class has."""
+    parameters = inspect.signature(kind).parameters.values()
+    needed = [1 for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    with torch.device("meta"):
+        return len(vars(kind(*needed)))
+
+
+KNOWN = {kind: _attributes(kind) for kind in LEAVES if isinstance(kind, type)}
 
 
 # --- words and small sums ---------------------------------------------------------------------

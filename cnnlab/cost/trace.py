@@ -21,7 +21,6 @@ import random
 import sys
 import types
 import weakref
-from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
@@ -170,7 +169,7 @@ class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
     ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
-    one operation (see `cnnlab.cost.ops`).
+    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants.
     """
 
     def __init__(self, model: nn.Module, rules, dtype=None, values=False):
@@ -458,34 +457,37 @@ class Trace(TorchFunctionMode):
     @contextlib.contextmanager
     def following(self, model: nn.Module, training: bool | None = None):
         """The double of the model, whose calls come to this trace."""
-        self.double = Double(self._real if self.values else lambda tensor: tensor, self._answer)
+        known = {} if self.values else self.rules.KNOWN
+        double = Double(self._real if self.values else lambda tensor: tensor, known)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
-        collects = gc.isenabled()
+        copies, collects = [], gc.isenabled()
         gc.disable()  # thousands of small objects, which all go below: nothing to collect
         try:
-            paths = [path for path, _ in self.modules]
-            doubles = self.double.modules([module for _, module in self.modules], paths)
-            twin = doubles[0]
+            modules = [module for _, module in self.modules]
+            doubles = double.modules(modules)
+            twin, leaf = doubles[0], self.rules.leaf
+            for (path, _), copy in zip(self.modules, doubles, strict=True):
+                call = None if self.values else leaf(self, copy, path)
+                if call is None:
+                    call = self.rules.wrapped(copy)
+                if call is None:
+                    call = functools.partial(self.call, copy, path)
+                own = copy.__dict__
+                own["_compiled_call_impl"] = call
+                copies.append(own)
             if training is not None:
                 twin.train(training)
             self.training, self.modules = twin.training, None
             with self, _eagerly():
                 yield twin
         finally:
-            self.double.clear()
+            for attributes in copies:
+                attributes.clear()
             if collects:
                 gc.enable()
             torch.set_rng_state(states[0])
             random.setstate(states[1])
             np.random.set_state(states[2])  # noqa: NPY002
-
-    def _answer(self, module: nn.Module, path: str, unread: bool) -> Callable | None:
-        """What a call of the double of this module, or this double itself, runs."""
-        leaf = None if self.values else self.rules.leaf(self, module, path, unread)
-        if leaf or unread:
-            return leaf
-        inside = self.rules.wrapped(module)
-        return functools.partial(self.call, module, path) if inside is None else inside
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
