@@ -30,7 +30,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from cnnlab import sandbox
-from cnnlab.grading import UNUSED
 
 __all__ = ["ADDRESS", "PASSED_ON", "folder", "fork_kernel", "readable", "start"]
 
@@ -195,7 +194,6 @@ def serve(listener_handle: int, folder: str) -> None:
     listener = socket.socket(fileno=listener_handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # hardly any of what is imported ever goes
-    sys.modules.setdefault(*UNUSED)
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
