@@ -39,11 +39,14 @@ def interleaved(
     rounds: int = 15,
     warmup: int = 2,
     synchronize: Callable[[], object] | None = None,
+    least: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds of each call, every candidate once a round, each round starting with another one.
 
     Parameters
     ----------
+    least : float
+        Seconds that a candidate has in a round: a call that takes less is repeated.
     synchronize : callable, optional
         Called before and after each timed call, such as ``torch.cuda.synchronize``.
     """
@@ -57,14 +60,15 @@ def interleaved(
             gc.disable()
             try:
                 wait()
-                start = perf_counter()
-                candidates[name]()
-                wait()
-                elapsed = perf_counter() - start
+                start, elapsed, calls = perf_counter(), 0.0, 0
+                while not calls or elapsed < least:
+                    candidates[name]()
+                    wait()
+                    calls, elapsed = calls + 1, perf_counter() - start
             finally:
                 gc.enable()
             if round_ >= 0:
-                seconds[name].append(elapsed)
+                seconds[name].append(elapsed / calls)
     return seconds
 
 

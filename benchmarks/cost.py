@@ -19,6 +19,7 @@ NETWORKS = (
     "mobilenet_v2",
 )  # fmt: skip
 SIZE = (3, 224, 224)
+SAMPLE = 0.2  # seconds
 
 
 def count_with_cnnlab(model) -> int:
@@ -72,13 +73,15 @@ def main() -> None:
             "fvcore": partial(count_with_fvcore, model),
         }
         counts = {tool: run() for tool, run in tools.items()}
-        seconds = interleaved(tools)
+        seconds = interleaved(tools, least=SAMPLE)
         ours, *peers = tools
         fastest = min(peers, key=lambda peer: statistics.median(seconds[peer]))
         speed = ratio(seconds[fastest], seconds[ours])
+        single = interleaved({tool: tools[tool] for tool in (ours, fastest)})
+        single = ratio(single[fastest], single[ours])
         print(f"{name}: {speed['times']:.1f} times as fast as {fastest}", flush=True)
         rows.append(
-            [name, *map(time, seconds.values()), speed, fastest, counts[ours]]
+            [name, *map(time, seconds.values()), speed, single, fastest, counts[ours]]
             + [counts[peer] - counts[ours] for peer in peers]
         )
         printers = {
@@ -119,7 +122,8 @@ def main() -> None:
         question="How long does it take to count one of torchvision's networks for a 224×224 "
         "image, and what is counted?",
         columns=[
-            "network", *tools, "fastest other / cnnlab", "which is", "MACs by cnnlab",
+            "network", *tools, "fastest other / cnnlab", "single calls", "which is",
+            "MACs by cnnlab",
             *(f"{peer} - cnnlab" for peer in peers),
         ],
         rows=rows,
@@ -127,6 +131,9 @@ def main() -> None:
         notes=[
             "cnnlab, FlopCounterMode and torchinfo on the meta device; fvcore cannot trace there "
             "and computes on the CPU. cnnlab makes its rows and totals; nothing is printed.",
+            f"A time is the mean of as many calls in a row as take {SAMPLE} s. Single calls come "
+            "each after a garbage collection and a call of the other tool: what a tool reads is "
+            "not in the processor's caches then.",
             "MACs are multiply-adds of convolutions and linear layers without biases. torchinfo "
             "adds biases and one for each parameter of a batch norm, fvcore two for each output "
             "element of a batch norm and one for each input element of an adaptive pool.",
