@@ -2,7 +2,6 @@
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["KEY_FILE", "course_key"]
@@ -18,8 +17,12 @@ def course_key(course: str | os.PathLike) -> bytes:
         try:
             with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32) + "\n")
-            with suppress(FileExistsError):
+            try:
                 os.link(made, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                os.replace(made, path)
         finally:
             made.unlink(missing_ok=True)
     key = path.read_text().strip()
