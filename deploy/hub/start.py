@@ -71,7 +71,6 @@ def students_edition(parts: list[str]) -> None:
         for source, target in ((ROOT / part, COURSE / part), (ROOT / "handout" / part, None)):
             target = target or COURSE / part
             if source.is_dir():
-                litter = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.pyc")
                 shutil.copytree(source, target, dirs_exist_ok=True, ignore=litter)
             elif source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +95,12 @@ def students_edition(parts: list[str]) -> None:
     for folder, _, files in os.walk(COURSE, followlinks=False):
         if ".venv/lib" not in folder:  # installed readable for all
             open_up(folder, *(os.path.join(folder, name) for name in files))
+
+
+def litter(folder: str, names: list[str]) -> set[str]:
+    """What of a folder in use is not the course's: caches, and sockets of running kernels."""
+    caches = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.pyc")(folder, names)
+    return caches | {name for name in names if Path(folder, name).is_socket()}
 
 
 def open_up(*paths: str) -> None:
@@ -150,9 +155,10 @@ def account(name: str) -> None:
 
 def instructors_home(home: Path) -> None:
     """The course with its solutions, and formgrader, which students' servers do not show."""
-    litter = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in ("solutions", "assignments"):
         shutil.copytree(ROOT / name, home / "course" / name, ignore=litter)
+    for made in (home / "course/assignments").glob("*/*.checks"):
+        made.unlink()  # it is made anew, and the gradebook is told
     shutil.copy(ROOT / "nbgrader_config.py", home / "course")
     (home / "course/students.csv").write_text("\n".join(("id", *STUDENTS, "")))
     extensions = {"nbgrader.server_extensions.formgrader": True}
