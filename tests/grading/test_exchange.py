@@ -214,7 +214,7 @@ def small_disk(folder: Path, mib: int):
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", folder]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("not allowed to mount a disk here")
+        pytest.skip("only root can mount a disk, where the machine lets it")
     try:
         yield
     finally:

@@ -188,6 +188,15 @@ def test_the_kernel_sees_no_secret_of_the_environment(tmp_path, monkeypatch):
     assert "got 'clean'" in grade(tmp_path, output_size=asks)["output-size"][1]
 
 
+def test_a_kernel_has_one_thread_unless_told_otherwise(tmp_path, monkeypatch):
+    """As many submissions are graded at once as there are cores."""
+    asks = WRONG.format("__import__('torch').get_num_threads() * 'thread '")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "got 'thread '" in grade(tmp_path, output_size=asks)["output-size"][1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert "got 'thread thread '" in grade(tmp_path, output_size=asks)["output-size"][1]
+
+
 def test_the_network_that_reads_the_digits_is_not_there_to_be_imported(tmp_path):
     solution = next(SOLUTION.parents[1].glob("a3_*/*.ipynb"))
     notebook = nbformat.read(solution, 4)
