@@ -135,37 +135,42 @@ class Handler(How):
 
 def conv(trace, how, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *extra):
     """A convolution; with ``extra``, the output padding, a transposed one."""
-    x, w = tuple(input.shape), weight.shape
-    axes = len(w) - 2
-    channels, out_channels = (w[0], w[1] * groups) if extra else (w[1] * groups, w[0])
-    if len(x) - axes not in (1, 2) or x[-axes - 1] != channels:
-        raise _wrong_map(trace, how, input, channels, axes)
+    x, w = input.shape, weight.shape
+    given = x, w, stride, padding, dilation, groups, *extra
+    if list in map(type, given):
+        given = [tuple(n) if type(n) is list else n for n in given]
     try:
-        out, geometry = _slid(
-            x[-axes:], w[2:], _each(stride, axes), _each(padding, axes), _each(dilation, axes),
-            groups, *extra,
-        )  # fmt: skip
+        made = _convolved(*given)
     except (ValueError, ZeroDivisionError) as error:
         raise trace.error(how, f"cannot slide over {brackets(x)}: {error}") from None
-    shape = (*x[: -axes - 1], out_channels, *out)
-    macs = prod(x if extra else shape) * w[1] * prod(geometry.kernel_size)
+    if made is None:
+        raise _wrong_map(trace, how, input, w[0] if extra else w[1] * groups, len(w) - 2)
+    shape, macs, geometry = made
     dtype = _multiplied(trace, how, input, weight)
     return trace.new(how, (input, weight, bias), shape, input, macs, geometry, dtype)
 
 
 @functools.lru_cache(4096)  # a network has few that differ
-def _slid(sizes, kernel, stride, padding, dilation, groups, *extra) -> tuple[tuple, Window]:
-    """Sizes after a convolution (with ``extra``, a transposed one), and its geometry."""
-    kernel, left = tuple(kernel), padding
+def _convolved(x, w, stride, padding, dilation, groups, *extra):
+    """Shape, MACs and geometry of a convolution; None when it has other channels than the map."""
+    axes = len(w) - 2
+    channels, out_channels = (w[0], w[1] * groups) if extra else (w[1] * groups, w[0])
+    if len(x) - axes not in (1, 2) or x[-axes - 1] != channels:
+        return None
+    sizes, kernel = tuple(x[-axes:]), tuple(w[2:])
+    stride, padding, dilation = (_each(n, axes) for n in (stride, padding, dilation))
     if extra:
-        extra = _each(*extra, len(sizes))
-        out = shapes.conv_transpose_output_size(sizes, kernel, stride, left, extra, dilation)
+        extra, left = _each(*extra, axes), padding
+        out = shapes.conv_transpose_output_size(sizes, kernel, stride, padding, extra, dilation)
     else:
         if isinstance(padding[0], str):
-            padding, each = padding[0], zip(kernel, stride, dilation, strict=True)
-            left = tuple(shapes._sides(k, s, padding, d)[0] for k, s, d in each)
+            padding = padding[0]
+        sides = zip(kernel, stride, _each(padding, axes), dilation, strict=True)
+        left = tuple(shapes._sides(*axis)[0] for axis in sides)
         out = shapes.output_size(sizes, kernel, stride, padding, dilation)
-    return out, Window(kernel, stride, left, dilation, groups, bool(extra))
+    shape = torch.Size((*x[: -axes - 1], out_channels, *out))
+    macs = prod(x if extra else shape) * w[1] * prod(kernel)
+    return shape, macs, Window(kernel, stride, left, dilation, groups, bool(extra))
 
 
 def conv_transpose(
@@ -475,27 +480,28 @@ def concat(trace, how, tensors, dim=0, **kwargs):
     if (0,) in sizes:  # torch leaves these out
         tensors = [tensor for tensor in tensors if tensor.shape != (0,)] or list(tensors)
         sizes = [tensor.shape for tensor in tensors]
-    first = sizes[0]
-    dim, axes = kwargs.pop("axis", dim), len(first)
-    if kwargs or not isinstance(dim, int) or not -axes <= dim < axes:
+    first, count = sizes[0], len(sizes)
+    dim, axes = kwargs.pop("axis", dim) if kwargs else dim, len(first)
+    if kwargs or type(dim) is not int or not -axes <= dim < axes:
         return NotImplemented
-    dim, each = dim % axes, list(zip(*sizes))  # noqa: B905 - other lengths are found below
-    alike = list(map(_are_one, each))
-    alike[dim : dim + 1] = [_are_one(list(map(len, sizes)))]
-    if not all(alike):
+    shape, dim = list(first), dim % axes
+    alike = [*map(len, sizes)].count(axes) == count
+    for place, each in enumerate(zip(*sizes)):  # noqa: B905 - other lengths are told below
+        if place == dim:
+            shape[dim] = sum(each)
+        elif each.count(each[0]) != count:
+            alike = False
+    if not alike:
         other = next(s for s in sizes if (s[:dim], s[dim + 1 :]) != (first[:dim], first[dim + 1 :]))
         both = f"{brackets(first)} and {brackets(other)} along dimension {dim}"
         raise trace.error(how, f"cannot join {both}: {_disagreement(first, other, dim)}")
-    if not _are_one([tensor.dtype for tensor in tensors]):
-        return NotImplemented
-    if not _are_one([tensor.device for tensor in tensors]):
-        _same_devices(trace, how, tensors)
-    shape = (*first[:dim], sum(each[dim]), *first[dim + 1 :])
+    dtype, device = tensors[0].dtype, tensors[0].device
+    for tensor in tensors:
+        if tensor.dtype is not dtype:
+            return NotImplemented
+        if tensor.device is not device:
+            _same_devices(trace, how, tensors)
     return trace.new(how, tensors, shape, _first(*tensors))
-
-
-def _are_one(values) -> bool:
-    return values.count(values[0]) == len(values)
 
 
 def to(trace, how, input, *args, **kwargs):
