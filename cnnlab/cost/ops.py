@@ -53,14 +53,15 @@ class Record(NamedTuple):
     single: bool = False  # autocast runs it in float32
 
 
-class How:
+class How(NamedTuple):
     """A record with the words under which an operation is written down."""
 
-    __slots__ = ("label", "name", "path", "record")
-    in_place = makes = False
-
-    def __init__(self, record: Record, name: str, label: str, path: str | None = None):
-        self.record, self.name, self.label, self.path = record, name, label, path
+    record: Record
+    name: str
+    label: str
+    path: str | None = None
+    in_place: bool = False
+    makes: bool = False  # a tensor out of nothing
 
     def as_(self, record: Record) -> How:
         return How(record, self.name, self.label, self.path)
@@ -73,12 +74,7 @@ class How:
 class Handler(How):
     """What runs for a function of torch."""
 
-    __slots__ = ("in_place", "makes")
-
-    def __init__(self, record: Record, name: str, label: str):
-        super().__init__(record, name, label)
-        self.in_place = name.endswith("_") and not name.startswith("_")
-        self.makes = name in FACTORIES
+    __slots__ = ()
 
     def __call__(self, trace: Trace, func, args, kwargs):
         """What the function returns for shape tensors."""
@@ -457,18 +453,22 @@ def reshaped(trace, how, input, *size, **kwargs):
 def elementwise(trace, how, input, other=None, *args, **kwargs):
     """Sums, products and the like of tensors that broadcast."""
     values = (input, other, *args)
-    tensors = [v for v in values if is_tensor(v)]
-    if kwargs.keys() - {"alpha"} or len({tensor.dtype for tensor in tensors}) > 1:
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    first, *others = tensors
+    shape, dtype = first.shape, first.dtype
+    if kwargs and kwargs.keys() - {"alpha"} or any([one.dtype is not dtype for one in others]):
         return NotImplemented
-    floats = "div" in how.name or any(isinstance(v, float) for v in values)
-    if floats and not tensors[0].dtype.is_floating_point:
+    if not dtype.is_floating_point and (
+        "div" in how.name or any(isinstance(value, float) for value in values)
+    ):
         return NotImplemented
-    shape = tensors[0].shape
-    if len(tensors) > 1 and any(tensor.shape != shape for tensor in tensors):
-        shape = _broadcast(trace, how, [tensor.shape for tensor in tensors])
-    _same_devices(trace, how, tensors)
+    for one in others:
+        if one.shape != shape:
+            shape = _broadcast(trace, how, [tensor.shape for tensor in tensors])
+        if one.device != first.device:
+            _same_devices(trace, how, tensors)
     if how.in_place:
-        if tuple(shape) != tuple(input.shape):
+        if shape is not input.shape and tuple(shape) != tuple(input.shape):
             text = f"cannot write {brackets(shape)} in place into {brackets(input.shape)}"
             raise trace.error(how, text)
         return _alike(trace, how, input, True, input.dtype, tensors)
@@ -743,7 +743,8 @@ def handler(func):
         "torch.nn.functional", "torch.functional", "torch._jit_internal",
     ) and hasattr(func, "__globals__"):  # fmt: skip
         return _Special(_followed, _followed)
-    return Handler(record or UNKNOWN, name, label)
+    in_place = name.endswith("_") and not name.startswith("_")
+    return Handler(record or UNKNOWN, name, label, None, in_place, name in FACTORIES)
 
 
 class _Special:
@@ -852,14 +853,20 @@ def _write_down(trace, how, args, kwargs, tensors, outputs, macs, views) -> None
 def leaf(trace: Trace, module: nn.Module, path: str) -> Callable | None:
     """What a call of this module runs if its forward is one operation."""
     kind = type(module)
-    found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}")
+    found = trace.leaves.get(kind)
     if found is None:
+        found = LEAVES.get(kind) or LEAVES.get(f"{kind.__module__}.{kind.__name__}", ())
+        trace.leaves[kind] = found
+    if not found:
         return None
-    return functools.partial(_leaf, trace, module, module.__dict__, path, *found)
+    name, rule, weights, attributes = found
+    how = tuple.__new__(How, (RECORDS[name], name, kind.__name__, path, False, False))
+    return functools.partial(_leaf, trace, module, how, rule, weights, attributes)
 
 
-def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kwargs):
+def _leaf(trace, module, how, rule, weights, attributes, *args, **kwargs):
     """One call of such a module, which is followed inside where anything about it is unusual."""
+    own = module.__dict__
     parameters = own["_parameters"]
     if (
         kwargs
@@ -871,8 +878,8 @@ def _leaf(trace, module, own, path, name, rule, weights, attributes, *args, **kw
         or "forward" in own
         or own.get("padding_mode", "zeros") != "zeros"
     ):
-        return trace.call(module, path, *args, **kwargs)
-    how, given = How(RECORDS[name], name, type(module).__name__, path), map(own.get, attributes)
+        return trace.call(module, how.path, *args, **kwargs)
+    given = map(own.get, attributes)
     if not weights:
         return rule(trace, how, args[0], *given)
     (weight, bias), held = parameters.values(), trace.held_of

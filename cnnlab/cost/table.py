@@ -175,6 +175,7 @@ class Summary(render.Table):
         self.complete, self.with_values = complete, why
         self._ops, self._classes = trace.ops, trace.classes
         self._held, self._buffer_bytes = trace.held, trace.buffer_bytes
+        self._unused = trace.unused
         self._inputs = [trace.node(leaf) for leaf in tensors_in(inputs)]
         self._fields = Fields(self._inputs, self._ops)
         self._outputs = mapped(output, lambda leaf: trace.node(leaf) if is_tensor(leaf) else None)
@@ -201,7 +202,7 @@ class Summary(render.Table):
 
     total_params = property(lambda self: sum([held.numel for held in self._held]))
     trainable_params = property(lambda self: sum([h.numel for h in self._held if h.trained]))
-    unused_params = property(lambda self: sum([h.numel for h in self._held if not h.used]))
+    unused_params = property(lambda self: sum([self._held[n].numel for n in self._unused]))
     total_macs = property(lambda self: self._total("macs", COUNTED))
     total_flops = property(lambda self: 2 * self.total_macs)
     total_memory = property(lambda self: self._total("nbytes", COUNTED))

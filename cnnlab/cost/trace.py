@@ -74,18 +74,15 @@ class Node:
         return prod(self.shape) * self.dtype.itemsize
 
 
-class Held:
+class Held(NamedTuple):
     """A parameter of the model, as its rows and totals know it."""
 
-    __slots__ = ("device", "dtype", "number", "numel", "shape", "trained", "used")
-
-    def __init__(self, tensor: torch.Tensor, number: int, dtype: torch.dtype | None):
-        self.shape = shape = tuple(tensor.shape)
-        self.dtype = tensor.dtype
-        if dtype is not None and tensor.is_floating_point():
-            self.dtype = dtype
-        self.device, self.number, self.numel = tensor.device, number, prod(shape)
-        self.trained, self.used = tensor.requires_grad, False
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+    number: int  # its place among the model's
+    numel: int
+    trained: bool
 
     @property
     def nbytes(self) -> int:
@@ -98,7 +95,7 @@ class ShapeTensor(torch.Tensor):
     ``node`` is what the operations write down, ``strides`` are None when its elements lie in order.
     """
 
-    shape = dtype = device = node = None  # set on each instance by `Trace.tensor`
+    __slots__ = ("device", "dtype", "node", "shape")  # which `Trace.tensor` sets
     strides = None
     requires_grad = is_sparse = is_quantized = is_nested = False
     grad = grad_fn = None
@@ -181,6 +178,7 @@ class Trace(TorchFunctionMode):
         self.frame = Frame("", model)
         self.failed: Frame | None = None  # the innermost call that raised
         self.classes: dict[str, str] = {}  # of the modules by path
+        self.leaves: dict = {}  # what runs for modules of a class (see `rules.leaf`)
         self.held: list[Held] = []
         self.held_of: dict[int, Held] = {}  # by the id of the parameter
         self.buffer_bytes = 0
@@ -190,21 +188,26 @@ class Trace(TorchFunctionMode):
         self._made: dict = {}  # storages of what the forward pass makes by itself
         self.modules: list[tuple[str, nn.Module]] = []  # each once with its first path
         self._read(model)
+        self.unused = set(range(len(self.held)))  # numbers of parameters
 
     def _read(self, model: nn.Module) -> None:
         """What the model holds, parents first; raises for modules that nobody can follow."""
-        held_of, buffers, seen, script = self.held_of, {}, set(), torch.jit.ScriptModule
+        held, held_of, modules, classes = self.held, self.held_of, self.modules, self.classes
+        buffers, seen, kinds = {}, set(), {}
         stack = [("", model)]
         while stack:
-            path, module = stack.pop()
+            path, module = one = stack.pop()
             if id(module) in seen:
                 continue
             seen.add(id(module))
+            modules.append(one)
             kind, own = type(module), module.__dict__
-            self.modules.append((path, module))
-            self.classes[path] = kind.__name__
-            if isinstance(module, script):
-                raise self.error(Frame(path, module), "is TorchScript, give its source")
+            label = kinds.get(kind)
+            if label is None:
+                if issubclass(kind, torch.jit.ScriptModule):
+                    raise self.error(Frame(path, module), "is TorchScript, give its source")
+                label = kinds[kind] = kind.__name__
+            classes[path] = label
             if "_parameters" not in own or "_buffers" not in own:
                 text = "was not set up: call super().__init__() first"
                 raise self.error(Frame(path, module), text)
@@ -213,7 +216,13 @@ class Trace(TorchFunctionMode):
                     if type(tensor) is not nn.Parameter and isinstance(tensor, _LAZY):
                         text = "cannot be followed: it is lazy and has no weights before its first"
                         raise self.error(Frame(path, module), f"{text} call")
-                    held_of[id(tensor)] = Held(tensor, len(held_of), self.dtype)
+                    shape, dtype = tensor.shape, tensor.dtype
+                    if self.dtype is not None and dtype.is_floating_point:
+                        dtype = self.dtype
+                    held_of[id(tensor)] = one = _made(Held, (
+                        shape, dtype, tensor.device, len(held), prod(shape), tensor.requires_grad,
+                    ))  # fmt: skip
+                    held.append(one)
             for tensor in own["_buffers"].values():
                 if tensor is not None:
                     buffers[id(tensor)] = tensor
@@ -222,7 +231,6 @@ class Trace(TorchFunctionMode):
                 prefix = path + "." if path else ""
                 stack += [(prefix + name, child) for name, child in reversed(children.items())
                           if child is not None]  # fmt: skip
-        self.held = list(held_of.values())
         for tensor in buffers.values():
             cast = self.dtype is not None and tensor.is_floating_point()
             self.buffer_bytes += tensor.numel() * self.dtype.itemsize if cast else tensor.nbytes
@@ -231,10 +239,10 @@ class Trace(TorchFunctionMode):
 
     def tensor(self, shape, dtype, device, root=None, role="", number=None) -> ShapeTensor:
         tensor = _new(ShapeTensor)  # an empty one
-        tensor.shape = shape if type(shape) is torch.Size else torch.Size(shape)
+        tensor.shape = shape = shape if type(shape) is _Size else _Size(shape)
         tensor.dtype = dtype
         tensor.device = device
-        tensor.node = Node(tensor.shape, dtype, root, role, number)
+        tensor.node = Node(shape, dtype, root, role, number)
         return tensor
 
     def node(self, tensor) -> Node:
@@ -325,9 +333,10 @@ class Trace(TorchFunctionMode):
             elif role == "held":
                 held.append(self.held[root.number])
         if held and how.record.kind != "view":
+            unused = self.unused
             for one in held:
-                if not one.used:
-                    one.used = True
+                if one.number in unused:
+                    unused.remove(one.number)
                     params += one.numel
         ops, nodes = self.ops, []
         place = len(ops)
@@ -555,5 +564,6 @@ _HANDLERS: dict = {}
 _PLAIN = {ShapeTensor, int, float, bool, str, type(None), torch.Size, torch.dtype, torch.device}
 _META = torch.device("meta")
 _LAZY = nn.parameter.UninitializedTensorMixin
+_Size = torch.Size
 _new = torch.Tensor.__new__
 _made = tuple.__new__
