@@ -37,6 +37,7 @@ _HOOKS = (
     "_load_state_dict_post_hooks",
 )  # fmt: skip
 _hooks = operator.itemgetter(*_HOOKS)
+_new, _set = object.__new__, object.__setattr__
 _CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
 
@@ -72,25 +73,30 @@ class Double:
     def modules(self, modules: Sequence[nn.Module]) -> list[nn.Module]:
         """Doubles of the modules: of the same classes, with their own attributes."""
         self._alive += modules
-        doubles = [object.__new__(type(module)) for module in modules]
+        doubles = [_new(type(module)) for module in modules]
         self._copies.update(zip(map(id, modules), doubles, strict=True))
+        known, shared = self.known, self._shared
         for module, double in zip(modules, doubles, strict=True):
-            self._fill(module, double)
+            own = module.__dict__
+            free = {} if any(_hooks(own)) else shared  # hooks go by numbers that are given once
+            attributes = own | free
+            if free:
+                attributes["_forward_hooks"] = OrderedDict()
+                attributes["_forward_pre_hooks"] = OrderedDict()
+            if free and len(own) == known.get(type(module)) and not own["_modules"]:
+                attributes["_modules"] = {}
+                attributes["_parameters"] = own["_parameters"].copy()
+                attributes["_buffers"] = own["_buffers"].copy()
+                name = "_non_persistent_buffers_set"
+                attributes[name] = own[name].copy()
+            else:
+                self._fill(module, attributes, free)
+            _set(double, "__dict__", attributes)
         return doubles
 
-    def _fill(self, module: nn.Module, double: nn.Module) -> None:
+    def _fill(self, module: nn.Module, attributes: dict, free: dict) -> None:
+        """Put doubles in the place of the module's attributes, but for those that are free."""
         own = module.__dict__
-        free = {} if any(_hooks(own)) else self._shared  # hooks go by numbers that are given once
-        attributes = own | free
-        object.__setattr__(double, "__dict__", attributes)
-        if free:
-            attributes["_forward_hooks"] = OrderedDict()
-            attributes["_forward_pre_hooks"] = OrderedDict()
-            if len(own) == self.known.get(type(module)) and not own["_modules"]:
-                attributes["_modules"] = {}
-                for name in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
-                    attributes[name] = own[name].copy()
-                return
         copies = self._copies
         for name, value in own.items():
             kind = type(value)

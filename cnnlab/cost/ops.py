@@ -456,7 +456,7 @@ def elementwise(trace, how, input, other=None, *args, **kwargs):
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     first, *others = tensors
     shape, dtype = first.shape, first.dtype
-    if kwargs and kwargs.keys() - {"alpha"} or any([one.dtype is not dtype for one in others]):
+    if (kwargs and kwargs.keys() - {"alpha"}) or any(one.dtype is not dtype for one in others):
         return NotImplemented
     if not dtype.is_floating_point and (
         "div" in how.name or any(isinstance(value, float) for value in values)
