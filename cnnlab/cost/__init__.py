@@ -26,7 +26,7 @@ from cnnlab.cost.compare import Comparison, Fit, compare, fits
 from cnnlab.cost.explain import explain
 from cnnlab.cost.inputs import arguments, mapped, short, tensors_in
 from cnnlab.cost.table import Row, Summary
-from cnnlab.cost.trace import CostError, NeedsValues, ShapeTensor, Trace
+from cnnlab.cost.trace import CostError, NeedsValues, Rearranged, ShapeTensor, Trace
 
 __all__ = [
     "Comparison", "CostError", "CostWarning", "Fit", "Row", "Summary", "compare", "explain", "fits",
@@ -128,10 +128,10 @@ def check_model(model, what: str) -> None:
 
 
 def _followed(
-    model, input_size, batch_size, dtype, forward, why="", training: bool | None = None
+    model, input_size, batch_size, dtype, forward, why="", training: bool | None = None, direct=True
 ) -> Summary:
     floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
-    trace = Trace(model, ops, dtype if floating else None, values=bool(why))
+    trace = Trace(model, ops, dtype if floating else None, bool(why), direct)
     args, named = arguments(trace, model, input_size, batch_size, dtype, forward)
     inputs = [*args, named] if args and named else named or args
     try:
@@ -147,6 +147,8 @@ def _followed(
             if not any(type(tensor) is ShapeTensor for tensor in tensors):  # as after vmap
                 text = "does not come from the input: something that cannot be followed has lost it"
                 raise trace.error("the output", text, NeedsValues)
+    except Rearranged:
+        return _followed(model, input_size, batch_size, dtype, forward, why, training, False)
     except Exception as error:
         raise _explained(error, model, trace, inputs) from (
             error.__cause__ if isinstance(error, CostError) else error

@@ -39,17 +39,20 @@ _HOOKS = (
 _hooks = operator.itemgetter(*_HOOKS)
 _new, _set = object.__new__, object.__setattr__
 _CONTAINERS = (list, dict, set, collections.deque, bytearray, np.ndarray)
-_shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # class: containers it has
+_LOOKUP = ("__getattribute__", "__getattr__", "__setattr__", "__delattr__")
+_classes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # what `_of_class` has found
 
 
 class Double:
     """Copies values; a value that was copied before comes out as the same copy.
 
     ``known`` is the number of attributes of modules that hold plain numbers beside their tensors.
+    ``direct``: children are attributes, too, which Python finds without asking the module for them.
     """
 
-    def __init__(self, tensor: Callable, known: dict[type, int]):
-        self.tensor, self.known = tensor, known
+    def __init__(self, tensor: Callable, known: dict[type, int], direct: bool = False):
+        self.tensor, self.known, self.direct = tensor, known, direct
+        self._direct: list[tuple[dict, list[str]]] = []  # attributes, and those that are children
         self._copies: dict[int, object] = {}
         self._shared = {name: OrderedDict() for name in _HOOKS}
         self._alive: list = []  # so that no id is used twice
@@ -110,9 +113,22 @@ class Double:
                     children[place] = copies[id(child)] if id(child) in copies else self(child)
             else:
                 attributes[name] = self(value)
-        for name, value in _class_containers(type(module)):
+        shared, taken = _of_class(type(module))
+        for name, value in shared:
             if name not in attributes:
                 attributes[name] = self(value)
+        if self.direct and taken is not None:
+            children = attributes["_modules"]
+            if taken.isdisjoint(children):
+                attributes.update(children)
+                self._direct.append((attributes, [*children]))
+
+    def rearranged(self) -> bool:
+        """Whether a module has other children than its attributes say."""
+        return any(
+            [*map(attributes.get, names)] != [*attributes["_modules"].values()]
+            for attributes, names in self._direct
+        )
 
     def _keep(self, value, double):
         self._copies[id(value)] = double
@@ -227,15 +243,23 @@ _COPIERS = {
 }  # fmt: skip
 
 
-def _class_containers(kind: type) -> list[tuple[str, object]]:
-    """Lists, dicts and the like that all instances of a class share."""
-    found = _shared.get(kind)
+def _of_class(kind: type) -> tuple[list[tuple[str, object]], set[str] | None]:
+    """Containers that all instances of a class share, and names that its children must not have.
+
+    None in their place where the class looks children up in its own way, or not by name.
+    """
+    found = _classes.get(kind)
     if found is None:
-        found = _shared[kind] = [
+        containers = [
             name
             for base in kind.__mro__
             if base.__module__.split(".")[0] != "torch"
             for name, value in vars(base).items()
             if isinstance(value, _CONTAINERS) and not name.startswith("__")
         ]
-    return [(name, getattr(kind, name)) for name in found]
+        own = any(getattr(kind, name) is not getattr(nn.Module, name) for name in _LOOKUP)
+        listed = issubclass(kind, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+        found = containers, None if own or listed else set(dir(kind))
+        _classes[kind] = found
+    containers, taken = found
+    return [(name, getattr(kind, name)) for name in containers], taken

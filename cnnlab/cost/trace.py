@@ -50,6 +50,10 @@ class NeedsValues(CostError):
     """An operation whose result depends on the values of the input."""
 
 
+class Rearranged(Exception):
+    """A forward pass has exchanged modules, and may have met some that were no longer there."""
+
+
 class Node:
     """What an operation knows of a tensor, and all that is left of it after the trace.
 
@@ -166,12 +170,13 @@ class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
     ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
-    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants.
+    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants, and
+    ``direct`` is its.
     """
 
-    def __init__(self, model: nn.Module, rules, dtype=None, values=False):
+    def __init__(self, model: nn.Module, rules, dtype=None, values=False, direct=False):
         super().__init__()
-        self.rules = rules
+        self.rules, self.direct = rules, direct
         self.dtype = dtype  # of floating-point parameters, None: as they are
         self.values, self.training = values, model.training
         self.ops: list[Op] = []
@@ -467,7 +472,8 @@ class Trace(TorchFunctionMode):
     def following(self, model: nn.Module, training: bool | None = None):
         """The double of the model, whose calls come to this trace."""
         known = {} if self.values else self.rules.KNOWN
-        double = Double(self._real if self.values else lambda tensor: tensor, known)
+        tensor = self._real if self.values else lambda tensor: tensor
+        double = Double(tensor, known, direct=self.direct)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
         copies, collects = [], gc.isenabled()
         gc.disable()  # thousands of small objects, which all go below: nothing to collect
@@ -490,6 +496,7 @@ class Trace(TorchFunctionMode):
             with self, _eagerly():
                 yield twin
         finally:
+            rearranged = double.rearranged()
             for attributes in copies:
                 attributes.clear()
             if collects:
@@ -497,6 +504,8 @@ class Trace(TorchFunctionMode):
             torch.set_rng_state(states[0])
             random.setstate(states[1])
             np.random.set_state(states[2])  # noqa: NPY002
+            if rearranged:
+                raise Rearranged
 
     def _real(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the double, with values; from the meta device it gets small random ones."""
