@@ -439,3 +439,50 @@ def test_a_tensor_that_outlives_its_trace_says_so():
 
 
 GLOBAL: list = []
+
+
+class Exchanging(nn.Module):
+    """Exchanges children while it runs, in the way that ``exchange`` says, and asks for them."""
+
+    def __init__(self, exchange):
+        super().__init__()
+        self.exchange = exchange
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        self.exchange(self)
+        y = getattr(self, "first", None)
+        y = x if y is None else y(x)
+        return self.second(y[:, :3])
+
+
+class Hidden(Exchanging):
+    """Python finds an attribute of the class before a child of that name."""
+
+    first = None
+
+
+EXCHANGES = {
+    "deleted": lambda net: delattr(net, "first"),
+    "none": lambda net: setattr(net, "first", None),
+    "another": lambda net: setattr(net, "first", nn.Conv2d(3, 6, 5, device="meta")),
+    "in the dictionary": lambda net: net._modules.update(first=net.second),
+    "taken out": lambda net: net._modules.pop("first"),
+    "a new dictionary": lambda net: setattr(net, "_modules", {"second": net.second}),
+    "an attribute": lambda net: net.__dict__.update(first=nn.Identity()),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_children_that_a_forward_pass_exchanges(name):
+    net = Exchanging(EXCHANGES[name]).to("meta")
+    twin = copy.deepcopy(net)
+    result = summary(net, (3, 8, 8))
+    y = twin(torch.empty(1, 3, 8, 8, device="meta"))
+    assert result.output_shape == tuple(y.shape)
+    assert list(net._modules) == ["first", "second"] and "first" not in vars(net)
+
+
+def test_an_attribute_of_the_class_hides_a_child():
+    net = Hidden(lambda net: None).to("meta")
+    assert summary(net, (3, 8, 8)).output_shape == (1, 8, 8, 8)
