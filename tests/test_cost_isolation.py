@@ -15,7 +15,7 @@ import torchvision
 from torch import nn
 
 from cnnlab.cost import Row, Summary, summary
-from cnnlab.cost.trace import Node, Op, ShapeTensor, Trace
+from cnnlab.tracing.trace import Node, Op, ShapeTensor, Trace
 
 
 def conv():
@@ -481,6 +481,17 @@ def test_children_that_a_forward_pass_exchanges(name):
     y = twin(torch.empty(1, 3, 8, 8, device="meta"))
     assert result.output_shape == tuple(y.shape)
     assert list(net._modules) == ["first", "second"] and "first" not in vars(net)
+
+
+class ReadsItself(Exchanging):
+    def forward(self, x):
+        assert not [value for value in vars(self).values() if isinstance(value, nn.Module)]
+        return super().forward(x)
+
+
+def test_children_are_no_attributes_for_who_looks():
+    net = ReadsItself(lambda net: None).to("meta")
+    assert summary(net, (3, 8, 8)).output_shape == (1, 8, 6, 6)
 
 
 def test_an_attribute_of_the_class_hides_a_child():

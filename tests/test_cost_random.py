@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.cost import CostError, ops, summary
-from cnnlab.cost.receptive import Pooled
-from cnnlab.cost.trace import Trace
+from cnnlab.tracing.receptive import Pooled
+from cnnlab.tracing.trace import Trace
 
 small = st.integers(1, 4)
 

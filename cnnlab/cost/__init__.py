@@ -20,13 +20,13 @@ import warnings
 import torch
 from torch import nn
 
-from cnnlab.cost import ops
 from cnnlab.cost.command import summary_text
 from cnnlab.cost.compare import Comparison, Fit, compare, fits
 from cnnlab.cost.explain import explain
-from cnnlab.cost.inputs import arguments, mapped, short, tensors_in
 from cnnlab.cost.table import Row, Summary
-from cnnlab.cost.trace import CostError, NeedsValues, Rearranged, ShapeTensor, Trace
+from cnnlab.tracing import ops
+from cnnlab.tracing.inputs import arguments, mapped, short, tensors_in
+from cnnlab.tracing.trace import CostError, NeedsValues, Rearranged, ShapeTensor, Trace
 
 __all__ = [
     "Comparison", "CostError", "CostWarning", "Fit", "Row", "Summary", "compare", "explain", "fits",

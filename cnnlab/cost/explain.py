@@ -6,10 +6,10 @@ import math
 from math import prod
 
 from cnnlab import shapes
-from cnnlab.cost.ops import COUNTED
-from cnnlab.cost.receptive import Field, Window
 from cnnlab.cost.render import by, pixels
 from cnnlab.shapes import Explanation
+from cnnlab.tracing.ops import COUNTED
+from cnnlab.tracing.receptive import Field, Window
 
 
 def explain(summary, name: str | int) -> Explanation:

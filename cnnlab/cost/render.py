@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnlab.cost.inputs import is_whole
+from cnnlab.tracing.inputs import is_whole
 
 if TYPE_CHECKING:
     from cnnlab.cost.table import Row, Summary

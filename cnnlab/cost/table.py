@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from cnnlab.cost import explain, memory, render
-from cnnlab.cost.inputs import mapped, shapes, tensors_in
-from cnnlab.cost.ops import COUNTED
-from cnnlab.cost.receptive import UNKNOWN, Fields, Window, seen
-from cnnlab.cost.trace import Op, Trace, is_tensor
+from cnnlab.tracing.inputs import mapped, shapes, tensors_in
+from cnnlab.tracing.ops import COUNTED
+from cnnlab.tracing.receptive import UNKNOWN, Fields, Window, seen
+from cnnlab.tracing.trace import Op, Trace, is_tensor
 
 
 class Row:

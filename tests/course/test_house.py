@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"shapes", "data", "device", "progress", "sandbox"},
-    {"models", "layers", "cost"},
+    {"models", "layers", "cost", "tracing"},
     {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
     {"cli", "__main__", "doctor", "grading", "checks", "answers", "assignments"},
 ]

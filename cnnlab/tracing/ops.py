@@ -21,8 +21,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from cnnlab import shapes
-from cnnlab.cost.receptive import Dims, Over, Placed, Resize, Slice, Window
-from cnnlab.cost.trace import (
+from cnnlab.tracing.receptive import Dims, Over, Placed, Resize, Slice, Window
+from cnnlab.tracing.trace import (
     CostError,
     NeedsValues,
     ShapeTensor,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.cost.trace import Trace
+from cnnlab.tracing.trace import Trace
 
 _AS_IT_IS = (type(None), bool, str, float, complex, torch.dtype, torch.device)
 _TREES = (torch.Tensor, np.ndarray, Mapping, set)  # no sizes, whatever is in them

@@ -1,7 +1,7 @@
 """Following a forward pass with tensors that have a shape and nothing else.
 
 A `Trace` sends a `ShapeTensor`, a tensor subclass without elements, through a double of the model
-(`cnnlab.cost.isolate`). It is a mode of torch's for its own thread: every operation comes to it,
+(`cnnlab.tracing.isolate`). It is a mode of torch's for its own thread: every operation comes to it,
 which works out the shape of the result, what it costs, and writes one `Op` down. Nothing is
 computed and nothing allocated, and the model, its hooks and whoever uses them meanwhile never meet
 anything of the trace.
@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnlab.cost.isolate import Double
+from cnnlab.tracing.isolate import Double
 
 _MOST = 2**20  # elements of a tensor that is made without the input and computed
 
@@ -136,7 +136,7 @@ class ShapeTensor(torch.Tensor):
 class Op(NamedTuple):
     """One operation of the forward pass, as the rules write it down."""
 
-    record: tuple  # what kind of operation it is (`cnnlab.cost.ops.Record`)
+    record: tuple  # what kind of operation it is (`cnnlab.tracing.ops.Record`)
     label: str  # "Conv2d", "add", ...
     path: str  # of the module, "layer1.0.conv1"
     frame: Frame | None  # the call it belongs to; None when it is all that a leaf module does
@@ -145,7 +145,7 @@ class Op(NamedTuple):
     macs: int
     held: tuple[Held, ...]  # the parameters among its operands
     params: int  # numbers in those that no earlier operation has used
-    geometry: object  # how positions move (see `cnnlab.cost.receptive`)
+    geometry: object  # how positions move (see `cnnlab.tracing.receptive`)
     counted: bool  # False: the operation has MACs or may have, and no rule
     fresh: bool  # False: the output takes no new memory, it is a view or in place
 
@@ -170,8 +170,8 @@ class Trace(TorchFunctionMode):
     """Follows one forward pass and collects its operations.
 
     ``handler`` says what runs for a function and ``leaf`` what runs for a module whose forward is
-    one operation (see `cnnlab.cost.ops`); ``known`` are the sizes that `isolate.Double` wants, and
-    ``direct`` is its.
+    one operation (see `cnnlab.tracing.ops`); ``known`` are the sizes that `isolate.Double` wants,
+    and ``direct`` is its.
     """
 
     def __init__(self, model: nn.Module, rules, dtype=None, values=False, direct=False):

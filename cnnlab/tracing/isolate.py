@@ -246,20 +246,23 @@ _COPIERS = {
 def _of_class(kind: type) -> tuple[list[tuple[str, object]], set[str] | None]:
     """Containers that all instances of a class share, and names that its children must not have.
 
-    None in their place where the class looks children up in its own way, or not by name.
+    None in their place where the class looks children up in its own way, reads its own attributes,
+    or has its children by number.
     """
     found = _classes.get(kind)
     if found is None:
+        bases = [base for base in kind.__mro__ if base.__module__.split(".")[0] != "torch"]
+        items = [item for base in bases for item in vars(base).items()]
         containers = [
-            name
-            for base in kind.__mro__
-            if base.__module__.split(".")[0] != "torch"
-            for name, value in vars(base).items()
+            name for name, value in items
             if isinstance(value, _CONTAINERS) and not name.startswith("__")
-        ]
-        own = any(getattr(kind, name) is not getattr(nn.Module, name) for name in _LOOKUP)
-        listed = issubclass(kind, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
-        found = containers, None if own or listed else set(dir(kind))
-        _classes[kind] = found
+        ]  # fmt: skip
+        codes = [value.__code__ for _, value in items if isinstance(value, types.FunctionType)]
+        own = (
+            issubclass(kind, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+            or any(getattr(kind, name) is not getattr(nn.Module, name) for name in _LOOKUP)
+            or any("vars" in code.co_names or "__dict__" in code.co_names for code in codes)
+        )
+        found = _classes[kind] = containers, None if own else set(dir(kind))
     containers, taken = found
     return [(name, getattr(kind, name)) for name in containers], taken
