@@ -143,7 +143,7 @@ class Op(NamedTuple):
     inputs: list[Node]  # without parameters and constants
     outputs: list[Node]
     macs: int
-    held: tuple[Held, ...]  # the parameters among its operands
+    held: list[Held]  # the parameters among its operands
     params: int  # numbers in those that no earlier operation has used
     geometry: object  # how positions move (see `cnnlab.tracing.receptive`)
     counted: bool  # False: the operation has MACs or may have, and no rule
@@ -319,13 +319,13 @@ class Trace(TorchFunctionMode):
             frame = self.frame
             frame.ops += 1
             path = frame.path
-        inputs, held, params = [], (), 0
+        inputs, held, params = [], [], 0
         for operand in operands:
             kind = type(operand)
             if kind is ShapeTensor:
                 node = operand.node
             elif kind is Held:
-                held += (operand,)
+                held.append(operand)
                 continue
             elif operand is None:
                 continue
@@ -336,7 +336,7 @@ class Trace(TorchFunctionMode):
             if role == "" or role == "input":
                 inputs.append(node)
             elif role == "held":
-                held += (self.held[root.number],)
+                held.append(self.held[root.number])
         if held and how.record.kind != "view":
             unused = self.unused
             for one in held:
