@@ -142,8 +142,9 @@ def main(name: str, *wanted: str) -> None:
         outcome = {"points": points, "of": worst.max_points, "hint": hint}
         with FileLock(HERE / ".found.lock"):
             now = found(name) | {f"{given.task}: {given.name}": outcome}
-            text = json.dumps(now, indent=0, sort_keys=True, ensure_ascii=False)
-            (HERE / f"found_{name}.json").write_text(text + "\n")
+            lines = [json.dumps({title: now[title]}, ensure_ascii=False) for title in sorted(now)]
+            text = ",\n".join(line[1:-1] for line in lines)
+            (HERE / f"found_{name}.json").write_text(f"{{\n{text}\n}}\n")
         if not all(full) if given.right else any(full):
             print(f"{given.right} {given.task} [{given.name}] {points} of {worst.max_points:g}")
             print(f"      {given.why}\n      {worst.problem}", flush=True)
