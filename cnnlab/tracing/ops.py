@@ -499,7 +499,7 @@ def concat(trace, how, tensors, dim=0, **kwargs):
     for tensor in tensors:
         if tensor.dtype is not dtype:
             return NotImplemented
-        if tensor.device is not device:
+        if tensor.device is not device and tensor.device != device:
             _same_devices(trace, how, tensors)
     return trace.new(how, tensors, shape, _first(*tensors))
 
