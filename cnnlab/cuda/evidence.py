@@ -2,14 +2,15 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from cnnlab import sandbox
 from cnnlab.cuda import debuginfo
-from cnnlab.cuda.findings import RACES, Array, Counter, Finding, awaited, merge
+from cnnlab.cuda.causes import is_flag, is_look
+from cnnlab.cuda.findings import Array, Counter, Finding, merge
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import strip_comments
 
@@ -49,7 +50,7 @@ def report_of(
     # An input that happens to be full of NaN: it was read, and never written.
     inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
     raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
-    chosen = [r for r in raw if r.get("text") == "chosen"]  # by an atomic: a list of what was found
+    chosen = [r for r in raw if r.get("detail") == "chosen"]
     raw = [r for r in raw if r not in chosen]
     known = debuginfo.variables(made.path) if raw else ()
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
@@ -68,8 +69,8 @@ def report_of(
         findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
     launched = launch.blocks * launch.threads
     findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
-    looks = [f for f in findings if _is_look(f)]
-    flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
+    looks = [f for f in findings if is_look(f)]
+    flags = [f for f in findings if f.same_value and f.both_write and is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
@@ -88,7 +89,7 @@ def report_of(
             if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
         ]
         notes += [
-            f"{r['count']:,} of {r['of']:,} elements of {arrays[r['region']].name} were not "
+            f"{r['count']:,} of {r['total']:,} elements of {arrays[r['region']].name} were not "
             "written; where all of them should be, name it in outputs=."
             for r in chosen
         ]
@@ -118,6 +119,7 @@ def report_of(
 
 
 _OF_OUTPUTS = ("unwritten", "uninitialised")
+_FIELDS = {f.name for f in fields(Finding)}
 
 
 def _array(r: dict, tensors: dict, known) -> Array:
@@ -134,38 +136,28 @@ def _array(r: dict, tensors: dict, known) -> Array:
 
 def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
-    text, refused = r.get("text", ""), r["finding"] == "index"
+    refused = r["finding"] == "index"
     line, other_line = (lines.get(r.get(pc, 0) - 1) for pc in ("pc", "other_pc"))
-    if "other" not in r:  # not in the student's lines: the last access before it
+    if "other_block" not in r:  # not in the student's lines: the last access before it
         line, other_line = line or other_line, None
     line = r.get("line") or line
-    array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
+    array, wrong, write = arrays.get(r["region"]), None, r.get("write", False)
     if refused:
-        array, wrong, write = _refused(text, array, r, line, source, known)
-    places = {}
-    for who, name in (("who", ""), ("other", "other_")):
-        if who in r:
-            places |= zip((f"{name}block", f"{name}thread"), map(tuple, r[who]), strict=True)
-    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
+        array, wrong, write = _refused(array, r, line, source, known)
+    same = {k: tuple(v) if isinstance(v, list) else v for k, v in r.items() if k in _FIELDS}
     return Finding(
-        kind="out-of-bounds" if refused else r["finding"],
-        line=line,
-        array=array,
-        offset=r.get("index") if not refused or r["region"] else None,
-        size=r.get("size", 0),
-        write=write,
-        **places,
-        other_line=other_line,
-        count=r["count"],
-        total=r.get("of"),
-        runs=tuple(map(tuple, r.get("runs", ()))),
-        cell=r.get("cell", 1),
-        threads=tuple(i for i in range(1024) if mask >> i & 1),
-        detail=text,
-        raw=r["finding"],
-        wrong_index=wrong,
-        reach=r.get("reach", 0),
-        source=source,
+        **same
+        | {
+            "kind": "out-of-bounds" if refused else r["finding"],
+            "raw": r["finding"],
+            "line": line,
+            "other_line": other_line,
+            "array": array,
+            "offset": r.get("offset") if not refused or r["region"] else None,
+            "write": write,
+            "wrong_index": wrong,
+            "source": source,
+        }
     )
 
 
@@ -215,10 +207,10 @@ def _declared(known, region) -> debuginfo.Variable | None:
     return next((v for v in named if (v.space, v.address) == wanted), None)
 
 
-def _refused(text: str, array, record, line, source: str, known):
+def _refused(array, record, line, source: str, known):
     """Array, index and direction of an access whose index its compiled check refused."""
-    write = bool(record.get("write"))
-    found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
+    write = record["write"]
+    found = re.match(r"(-?\d+) is outside '(.*?)((?: ?\[\d+\])+)'", record["detail"])
     if not found:
         return array, None, write
     value, base = int(found[1]), found[2].strip()
@@ -228,7 +220,7 @@ def _refused(text: str, array, record, line, source: str, known):
     if not array.shape:
         return array, None, write
     axis = len(array.shape) - len(dims)
-    rest = record["index"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
+    rest = record["offset"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
     index = np.unravel_index(rest % math.prod(array.shape), array.shape)  # the other indices
     return array, tuple(value if i == axis else int(n) for i, n in enumerate(index)), write
 
@@ -262,21 +254,3 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
         ended = launch.threads - done.get("threads_left", 0)
         got = f"{ended} of {launch.threads} threads of the first block done"
     return "timeout", f"stopped after {timeout:g} s of processor time with {got}"
-
-
-def _is_flag(f: Finding) -> bool:
-    """Whether all stores of a race set a constant, as one sets a flag."""
-    constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    stores = {f.line} if f.write else set()
-    stores |= {f.other_line or f.line} if f.detail == "write" else set()
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in stores)
-
-
-def _is_look(f: Finding) -> bool:
-    """Whether a race is about a volatile flag that nobody waits for, as to end a search early."""
-    name = re.escape(f.array.name) if f.array else "-"
-    flag = rf"\bvolatile\b[^;,]*\b{name}\b"
-    both = all(re.search(flag, f.row(x)) for x in (f.line, f.other_line or f.line))
-    both |= bool(re.search(rf"\bvolatile\b[^;,()*]*\*?\s*{name}\b", f.source))
-    settled = f.same_value or not f.both_write
-    return f.kind in RACES and both and settled and _is_flag(f) and not awaited(f)

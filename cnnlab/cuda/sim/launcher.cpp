@@ -41,8 +41,10 @@
 #endif
 
 #include <algorithm>
+#include <bitset>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 typedef uint64_t u64;

@@ -14,7 +14,7 @@ static __attribute__((noinline)) bool was_refused(Region* r, uintptr_t a, u32 si
         long start = (offset - x.index * stride) % whole;
         if ((start < 0 ? start + whole : start) >= stride) continue;
         if (x.finding && !x.finding->region)
-            x.finding->region = r->index, x.finding->index = offset, x.finding->size = size, x.finding->write = write;
+            x.finding->region = r->index, x.finding->offset = offset, x.finding->size = size, x.finding->write = write;
         x = refused[--refused_count];
         return true;
     }
@@ -206,9 +206,8 @@ static long ub_value(const UbType* t, uintptr_t v) {
 EXPORT void __ubsan_handle_out_of_bounds(const void* data, uintptr_t index) {
     struct Data { UbPlace place; UbType *array, *index; };
     const Data* d = (const Data*)data;
-    char text[160];
-    snprintf(text, sizeof text, "%ld of %s", ub_value(d->index, index), d->array->name);
-    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line, text);
+    std::string text = std::to_string(ub_value(d->index, index)) + " is outside " + d->array->name;
+    Finding* f = find("index", nullptr, 0, (u32)((uintptr_t)PC - object_base), (int)d->place.line, text.c_str());
     Refused x = {f ? f : repeated, ub_value(d->index, index), 0, 1, 0};
     const char* dims = strchr(d->array->name, '[');
     for (const char* p = dims; p && *p == '['; p = strchr(p, ']') + 1) (x.count ? x.inner : x.count) = (x.count ? x.inner : 1) * atol(p + 1);

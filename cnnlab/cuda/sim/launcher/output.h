@@ -17,10 +17,9 @@ __attribute__((format(printf, 1, 2))) static void put(const char* format, ...) {
     va_end(list);
     out_used += std::min(n, 2047);
 }
-static void put_text(const char* s, size_t n) {  // as a JSON string
+static void put_text(std::string_view text) {  // as a JSON string
     put("\"");
-    for (size_t i = 0; i < n; ++i) {
-        unsigned char c = s[i];
+    for (unsigned char c : text) {
         if (c == '"' || c == '\\') put("\\%c", c);
         else if (c < 32 || c > 126) put("\\u%04x", c);
         else put("%c", c);

@@ -7,10 +7,10 @@ static bool stuck;  // nothing came to its end in the second half of the time
 static bool waits;  // and of late it looked at atomics or volatile variables again and again
 static double kernel_ms;
 
-static void put_stamp(const char* name, Stamp s) {
+static void put_stamp(const char* whose, Stamp s) {
     Dim b = checked ? place_in(cnnlab_gridDim, block_of(s) - 1) : cnnlab_blockIdx;  // else a stamp is too short
     Dim t = place_in(cnnlab_blockDim, thread_of(s));
-    put(", \"%s\": [[%u, %u, %u], [%u, %u, %u]]", name, b.x, b.y, b.z, t.x, t.y, t.z);
+    put(", \"%sblock\": [%u, %u, %u], \"%sthread\": [%u, %u, %u]", whose, b.x, b.y, b.z, whose, t.x, t.y, t.z);
 }
 static void put_unwritten() {
     bool atomics = std::any_of(regions + 1, regions + region_count + 1, [](Region& r) { return r.space == GLOBAL && r.atomics; });
@@ -23,7 +23,7 @@ static void put_unwritten() {
         u64 missing = 0, cells = r.size >> r.shift, runs = 0;
         for (u64 c = 0; c < cells; ++c) missing += !r.cells[c].write;
         if (!missing) continue;
-        put("{\"finding\": \"unwritten\", \"region\": %u, \"count\": %lu, \"of\": %lu, \"cell\": %d, \"text\": \"%s\", \"runs\": [", i,
+        put("{\"finding\": \"unwritten\", \"region\": %u, \"count\": %lu, \"total\": %lu, \"cell\": %d, \"detail\": \"%s\", \"runs\": [", i,
             missing, cells, 1 << r.shift, !r.initialised ? "" : atomics ? "chosen" : "guessed");
         for (u64 c = 0; c < cells && runs < 256; ++c) {
             if (r.cells[c].write) continue;
@@ -44,26 +44,27 @@ static void finish(bool whole) {
     if (checked && whole) put_unwritten();
     for (u32 i = 0; i < finding_count; ++i) {
         Finding& f = findings[i];
-        put("{\"finding\": \"%s\", \"region\": %u, \"pc\": %u, \"other_pc\": %u, \"line\": %d, \"index\": %ld, "
-            "\"size\": %u, \"write\": %d, \"count\": %lu, \"reach\": %d, \"text\": ", f.kind, f.region, f.pc, f.other_pc, f.line,
-            f.index, f.size, f.write, f.count, f.reach);
-        put_text(f.text, strnlen(f.text, sizeof f.text));
-        put_stamp("who", f.who);
-        if (f.other) put_stamp("other", f.other);
+        put("{\"finding\": \"%s\", \"region\": %u, \"pc\": %u, \"other_pc\": %u, \"line\": %d, \"offset\": %ld, "
+            "\"size\": %u, \"write\": %s, \"count\": %lu, \"reach\": %d, \"detail\": ", f.kind, f.region, f.pc, f.other_pc, f.line,
+            f.offset, f.size, f.write ? "true" : "false", f.count, f.reach);
+        put_text(f.detail);
+        put_stamp("", f.who);
+        if (f.other) put_stamp("other_", f.other);
         put(", \"threads\": [");
-        for (int k = 0; k < 16; ++k) put("%s%lu", k ? ", " : "", f.mask[k]);
+        for (u32 t = 0, n = 0; t < threads; ++t)
+            if (f.threads[t]) put("%s%u", n++ ? ", " : "", t);
         put("]}\n");
     }
     if (printed_bytes || printed_lost) {
         put("{\"printed\": ");
-        put_text(printed, printed_bytes);
+        put_text({printed, printed_bytes});
         put(", \"lost\": %zu}\n", printed_lost);
     }
     for (u32 i = 1; i <= region_count; ++i) {
         Region& r = regions[i];
         if (r.name.empty()) continue;
         put("{\"region\": %u, \"name\": ", i);
-        put_text(r.name.data(), r.name.size());
+        put_text(r.name);
         put(", \"space\": \"%s\", \"bytes\": %zu, \"argument\": %d, \"loads\": %lu, \"stores\": %lu, "
             "\"old\": %d, \"address\": %lu}\n",
             r.space == GLOBAL ? "global" : r.space == SHARED ? "shared" : "constant", r.size, r.argument, r.loads,
