@@ -6,6 +6,8 @@ import json
 import mmap
 import os
 import signal
+from collections.abc import Sequence
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
 from cnnlab.cuda.evidence import bare_arrays, report_of, without_value
-from cnnlab.cuda.launching import LaunchError
+from cnnlab.cuda.launching import LaunchError, Part
 from cnnlab.cuda.report import Report
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
 
@@ -42,7 +44,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             f"{launch.blocks:,}; mode='fast' takes any"
         )
     made = kernel.built("checked" if checked else "fast")
-    words, buffers, size = [], [], 0
+    buffer_words, buffers, size = [], [], 0
 
     def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
         nonlocal size
@@ -51,33 +53,31 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
         return offset
 
     guessed = set()  # tensors taken for outputs because they hold nothing but NaN
-    for i, (p, a) in enumerate(zip(launch.parameters, launch.arguments, strict=True)):
-        if not isinstance(a, torch.Tensor):
-            data = bytes(8) if p.pointer else launch.value_bytes(i)
-            pointers = [n for pair in launch.inside.get(i, ()) for n in pair]
-            words.append(" ".join(map(str, ["s", data.hex(), len(pointers) // 2, *pointers])))
-            continue
-        same = _same_memory(kernel.name, launch, i)
-        if same[0] < i:  # the same tensor twice is one buffer, seen by both
-            words.append(f"a {same[0]}")
-            continue
-        name = "=".join(launch.parameters[j].name.replace(" ", "_") for j in same)
-        writable = any(not launch.parameters[j].const for j in same)
-        undefined = launch.outputs is not None and i in launch.outputs
+    together = _together(kernel.name, launch.tensors)  # the same tensor twice is one buffer
+    for same in together:
+        (p, a), fields = launch.tensors[same[0]][1:], [launch.tensors[i].field for i in same]
+        name = "=".join(field.name.replace(" ", "_") for field in fields)
+        writable = not all(field.const for field in fields)
+        undefined = launch.outputs is not None and p.name in launch.outputs
         whole = undefined or (launch.outputs is None and writable)
         if launch.outputs is None and writable and len(same) == 1 and _all_nan(a):
             undefined = True
             guessed.add(name)
         shift = min(a.element_size(), 8).bit_length() - 1
         offset = add(a, name, writable)
-        words.append(f"b {name} {a.nbytes} {offset} {shift} {int(not undefined)} {int(whole)}")
+        buffer_words.append(f"{name} {a.nbytes} {offset} {shift} {+(not undefined)} {+whole}")
+    number = iter(sorted((i, n) for n, same in enumerate(together) for i in same))
+    value_words = []
+    for p, parts in zip(launch.parameters, launch.arguments, strict=True):
+        places = [f"{part.at} {next(number)[1]}" for part in parts if part.tensor]
+        value_words.append(" ".join([p.packed(parts).hex(), str(len(places)), *places]))
     constant_words = [
         f"{name} {value.nbytes} {add(value, '', True)}" for name, value in launch.constants.items()
     ]
     spec = [
         int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
         *launch.grid, *launch.block, launch.shared_bytes, kernel.dynamic or "-",
-        len(words), *words, len(constant_words), *constant_words,
+        *chain(*([len(words), *words] for words in (buffer_words, value_words, constant_words))),
     ]  # fmt: skip
     fd = os.memfd_create("cnnlab-cuda", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -124,19 +124,17 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
     )
 
 
-def _same_memory(kernel: str, launch, i: int) -> list[int]:
-    """Positions of the arguments that are the very tensor of argument ``i``."""
-    start, size = launch.arguments[i].data_ptr(), launch.arguments[i].nbytes
-    same = []
-    for j, other in enumerate(launch.arguments):
-        if not isinstance(other, torch.Tensor) or not (size and other.nbytes):
-            continue
-        if (other.data_ptr(), other.nbytes) == (start, size):
-            same.append(j)
-        elif other.data_ptr() < start + size and start < other.data_ptr() + other.nbytes:
-            a, b = launch.parameters[i].name, launch.parameters[j].name
-            raise LaunchError(f"{kernel}: the tensors {a} and {b} overlap in part")
-    return same or [i]
+def _together(kernel: str, tensors: Sequence[Part]) -> list[list[int]]:
+    """Positions of the tensors, those of one and the same in one list."""
+    spans: dict[tuple[int, int], list[int]] = {}
+    for i, (_, _, tensor) in enumerate(tensors):
+        start = tensor.data_ptr() if tensor.nbytes else i
+        spans.setdefault((start, start + tensor.nbytes), []).append(i)
+    for ((a, end), (i, *_)), ((b, stop), (j, *_)) in combinations(spans.items(), 2):
+        if a < stop and b < end:
+            names = f"{tensors[i].field.name} and {tensors[j].field.name}"
+            raise LaunchError(f"{kernel}: the tensors {names} overlap in part")
+    return list(spans.values())
 
 
 def _strange(memory, offset: int, before: torch.Tensor, name: str, writable: bool) -> bool:

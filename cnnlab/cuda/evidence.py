@@ -196,8 +196,7 @@ def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...
 
 def _null_arguments(launch) -> str:
     """Which pointers the launch gave as None."""
-    pairs = zip(launch.parameters, launch.arguments, strict=True)
-    names = " and ".join(p.name for p, a in pairs if p.pointer and a is None)
+    names = " and ".join(part.field.name for part in launch.pointers if part.value is None)
     return f"null pointer; the launch gave None for {names}" if names else ""
 
 

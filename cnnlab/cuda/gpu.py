@@ -136,7 +136,7 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
     GpuError
         For what the launch or the kernel did wrong, with CUDA's own words.
     """
-    device = next(a.device for a in launch.arguments if isinstance(a, torch.Tensor))
+    device = launch.tensors[0].value.device
     with torch.cuda.device(device):
         made = kernel.nvidia_for("sm_{}{}".format(*torch.cuda.get_device_capability(device)))
         if structures := [p.name for p in launch.parameters if p.structure]:
@@ -145,7 +145,7 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
             )
         arguments = [
             a if p.pointer else torch.empty(0, dtype=p.dtype).numpy().dtype.type(a)
-            for p, a in zip(launch.parameters, launch.arguments, strict=True)
+            for ((_, p, a),) in launch.arguments
         ]
         work = (
             made.cubin,

@@ -193,8 +193,7 @@ class Kernel:
         if self.nvidia is None:
             self._build(mode)  # it tells the parameters, too
         launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
-        tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
-        if tensors and tensors[0].is_cuda:
+        if launch.tensors and launch.tensors[0].value.is_cuda:
             from cnnlab.cuda import gpu
 
             return gpu.launch(self, launch, mode == "checked", timeout)

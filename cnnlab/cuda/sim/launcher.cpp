@@ -77,12 +77,14 @@ static char* next_word() {
 }
 static long next_number() { return strtol(next_word(), nullptr, 10); }
 
-struct Argument { bool buffer; long alias; std::string name; size_t bytes, offset; int shift; bool initialised, output; std::string hex; std::vector<std::pair<size_t, size_t>> pointers; };
+struct Buffer { std::string name; size_t bytes, offset; int shift; bool initialised, output; };
+struct Argument { std::string hex; std::vector<std::pair<size_t, size_t>> pointers; };  // where in it lies which buffer's address
 struct Constant { std::string name; size_t bytes, offset; void* data; };
 struct Launch {
     long limit_ms, samples;
     size_t dynamic_bytes;
     std::string dynamic_name;
+    std::vector<Buffer> buffers;
     std::vector<Argument> arguments;
     std::vector<Constant> constants;
 };
@@ -96,19 +98,16 @@ static Launch read_launch() {  // as cpu.py writes it
     if (launch.dynamic_name == "-") launch.dynamic_name = "dynamic shared memory";
     threads = cnnlab_blockDim.x * cnnlab_blockDim.y * cnnlab_blockDim.z;
     grid_blocks = (u64)cnnlab_gridDim.x * cnnlab_gridDim.y * cnnlab_gridDim.z;
+    launch.buffers.resize(next_number());
+    for (Buffer& b : launch.buffers) {
+        b.name = next_word(), b.bytes = next_number(), b.offset = next_number();
+        b.shift = next_number(), b.initialised = next_number(), b.output = next_number();
+    }
     launch.arguments.resize(next_number());
     for (Argument& a : launch.arguments) {
-        a = {};
-        char kind = *next_word();
-        a.alias = kind == 'a' ? next_number() : -1;
-        if ((a.buffer = kind == 'b')) {
-            a.name = next_word(), a.bytes = next_number(), a.offset = next_number();
-            a.shift = next_number(), a.initialised = next_number(), a.output = next_number();
-        } else if (kind == 's') {
-            a.hex = next_word();
-            a.pointers.resize(next_number());
-            for (auto& [at, argument] : a.pointers) at = next_number(), argument = next_number();
-        }
+        a.hex = next_word();
+        a.pointers.resize(next_number());
+        for (auto& [at, buffer] : a.pointers) at = next_number(), buffer = next_number();
     }
     launch.constants.resize(next_number());
     for (Constant& c : launch.constants) {
@@ -135,34 +134,32 @@ static void lay_out(const Launch& launch, const std::vector<Symbol>& symbols) {
         die("%zu bytes of shared memory; a block has at most %zu", shared + launch.dynamic_bytes, DYNAMIC - 1024);
     for (char* p = nullptr; !p; far_room /= 2) {  // where address space is limited, less of it between the arrays
         arena_size = ROOM;
-        for (const Argument& a : launch.arguments) arena_size += a.buffer ? room(a.bytes) : 0;
+        for (const Buffer& b : launch.buffers) arena_size += room(b.bytes);
         for (const Symbol& s : symbols) arena_size += s.tls ? room(s.size) : 0;
         p = (char*)(far_room > ROOM ? try_reserve(arena_size + CHUNK, PROT_NONE) : reserve(arena_size + CHUNK));
         arena = (char*)up((size_t)p);
         if (p) break;
     }
     chunk_owner = (unsigned char*)calloc(arena_size / CHUNK + 1, 1);
+    std::vector<char*> bases;
+    for (const Buffer& b : launch.buffers) {
+        Region* r = place(b.name.c_str(), b.bytes, GLOBAL);
+        r->shift = b.shift, r->initialised = b.initialised, r->output = b.output, r->argument = true;
+        if (b.bytes && mmap(r->base, b.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared_fd, b.offset) == MAP_FAILED)
+            die("!a tensor cannot be mapped");
+        give_cells(r);
+        bases.push_back(r->base);
+    }
     static std::vector<Value> values(launch.arguments.size());
     static std::vector<void*> pointers(launch.arguments.size());
     for (size_t i = 0; i < launch.arguments.size(); ++i) {
         const Argument& a = launch.arguments[i];
         pointers[i] = &values[i];
-        if (a.alias >= 0) values[i] = values[a.alias];
-        if (!a.buffer) {
-            for (size_t k = 0; k < a.hex.size() / 2 && k < sizeof(Value); ++k)
-                values[i].bytes[k] = (unsigned char)strtol(a.hex.substr(2 * k, 2).c_str(), nullptr, 16);
-            continue;
-        }
-        Region* r = place(a.name.c_str(), a.bytes, GLOBAL);
-        r->shift = a.shift, r->initialised = a.initialised, r->output = a.output, r->argument = true;
-        if (a.bytes && mmap(r->base, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared_fd, a.offset) == MAP_FAILED)
-            die("!a tensor cannot be mapped");
-        give_cells(r);
-        memcpy(&values[i], &r->base, sizeof r->base);
+        for (size_t k = 0; k < a.hex.size() / 2 && k < sizeof(Value); ++k)
+            values[i].bytes[k] = (unsigned char)strtol(a.hex.substr(2 * k, 2).c_str(), nullptr, 16);
+        for (auto [at, buffer] : a.pointers)
+            if (at + sizeof(char*) <= sizeof(Value)) memcpy(values[i].bytes + at, &bases[buffer], sizeof(char*));
     }
-    for (size_t i = 0; i < launch.arguments.size(); ++i)
-        for (auto [at, argument] : launch.arguments[i].pointers)
-            if (at + sizeof(void*) <= sizeof(Value)) memcpy(values[i].bytes + at, &values[argument], sizeof(void*));
     dynamic_region = new_region(launch.dynamic_name.c_str(), cnnlab_dynamic_shared, launch.dynamic_bytes, SHARED);
     give_cells(dynamic_region);
     for (const Symbol& s : symbols) {
