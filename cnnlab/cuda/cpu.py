@@ -6,9 +6,11 @@ import json
 import mmap
 import os
 import signal
+import struct
 from collections.abc import Sequence
-from itertools import chain, combinations
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
 _MAX_ANSWER = 8 << 20  # bytes
+# What the launcher reads: `Launch` and `Buffer` in sim/launcher.cpp.
+_HEAD, _BUFFER = struct.Struct("<6IQ9I12x"), struct.Struct("<QQ3I4x")
 
 
 class KernelFailed(RuntimeError):
@@ -36,6 +40,56 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
     return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0, np.uint8)
 
 
+class Buffer(NamedTuple):
+    """A tensor, and its place in the memory that the launcher shares."""
+
+    name: str
+    tensor: torch.Tensor
+    offset: int
+    writable: bool
+    guessed: bool = False  # it is taken for an output because it holds nothing but NaN
+
+    @property
+    def end(self) -> int:
+        return self.offset + -(-max(self.tensor.nbytes, 1) // _PAGE) * _PAGE
+
+
+def _packed(kernel, launch, checked: bool, reverse: bool, timeout: float):
+    """The launch as the launcher reads it (`sim/launcher.cpp`), and the buffers of its tensors."""
+    buffers, rows, numbers, free = [], b"", {}, 0
+    for same in _together(kernel.name, launch.tensors):  # one and the same tensor is one buffer
+        numbers |= dict.fromkeys(same, len(buffers))
+        fields, tensor = [launch.tensors[i].field for i in same], launch.tensors[same[0]].value
+        writable = not all(field.const for field in fields)
+        guessed = launch.outputs is None and writable and len(same) == 1 and _all_nan(tensor)
+        undefined = guessed or fields[0].name in (launch.outputs or ())
+        whole = undefined or (launch.outputs is None and writable)
+        shift = min(tensor.element_size(), 8).bit_length() - 1
+        rows += _BUFFER.pack(tensor.nbytes, free, shift, not undefined, whole)
+        name = "=".join(field.name for field in fields)
+        buffers.append(Buffer(name, tensor, free, writable, guessed))
+        free = buffers[-1].end
+    for name, tensor in launch.constants.items():
+        rows += _BUFFER.pack(tensor.nbytes, free, 0, 0, 0)
+        buffers.append(Buffer(name, tensor, free, True))
+        free = buffers[-1].end
+    block, places, pointers, number = b"", [], [], iter(sorted(numbers.items()))
+    for p, parts in zip(launch.parameters, launch.arguments, strict=True):
+        for part in parts:
+            pointers += [len(block) + part.at, next(number)[1]] if part.tensor else []
+        places.append(len(block))
+        block += p.packed(parts)
+        block += bytes(-len(block) % 16)
+    head = _HEAD.pack(
+        *launch.grid, *launch.block, int(timeout * 1000), checked, reverse, _SAMPLED_BLOCKS,
+        launch.shared_bytes, len(block), len(buffers) - len(launch.constants),
+        len(launch.constants), len(pointers) // 2, len(places),
+    )  # fmt: skip
+    lists = struct.pack(f"<{len(pointers) + len(places)}I", *pointers, *places)
+    names = b"".join(name.encode() + b"\0" for name in launch.constants)
+    return head + block + rows + lists + names, buffers
+
+
 def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolation: str) -> Report:
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
     if checked and launch.blocks > _MAX_BLOCKS:
@@ -44,51 +98,18 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             f"{launch.blocks:,}; mode='fast' takes any"
         )
     made = kernel.built("checked" if checked else "fast")
-    buffer_words, buffers, size = [], [], 0
-
-    def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
-        nonlocal size
-        buffers.append((size, tensor, name, writable))
-        offset, size = size, size + -(-max(tensor.nbytes, 1) // _PAGE) * _PAGE
-        return offset
-
-    guessed = set()  # tensors taken for outputs because they hold nothing but NaN
-    together = _together(kernel.name, launch.tensors)  # the same tensor twice is one buffer
-    for same in together:
-        (p, a), fields = launch.tensors[same[0]][1:], [launch.tensors[i].field for i in same]
-        name = "=".join(field.name.replace(" ", "_") for field in fields)
-        writable = not all(field.const for field in fields)
-        undefined = launch.outputs is not None and p.name in launch.outputs
-        whole = undefined or (launch.outputs is None and writable)
-        if launch.outputs is None and writable and len(same) == 1 and _all_nan(a):
-            undefined = True
-            guessed.add(name)
-        shift = min(a.element_size(), 8).bit_length() - 1
-        offset = add(a, name, writable)
-        buffer_words.append(f"{name} {a.nbytes} {offset} {shift} {+(not undefined)} {+whole}")
-    number = iter(sorted((i, n) for n, same in enumerate(together) for i in same))
-    value_words = []
-    for p, parts in zip(launch.parameters, launch.arguments, strict=True):
-        places = [f"{part.at} {next(number)[1]}" for part in parts if part.tensor]
-        value_words.append(" ".join([p.packed(parts).hex(), str(len(places)), *places]))
-    constant_words = [
-        f"{name} {value.nbytes} {add(value, '', True)}" for name, value in launch.constants.items()
-    ]
-    spec = [
-        int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
-        *launch.grid, *launch.block, launch.shared_bytes, kernel.dynamic or "-",
-        *chain(*([len(words), *words] for words in (buffer_words, value_words, constant_words))),
-    ]  # fmt: skip
+    spec, buffers = _packed(kernel, launch, checked, reverse, timeout)
+    size = max([_PAGE, *(b.end for b in buffers)])
     fd = os.memfd_create("cnnlab-cuda", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(fd, max(size, _PAGE))
+        os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        with mmap.mmap(fd, max(size, _PAGE)) as memory:
+        with mmap.mmap(fd, size) as memory:
 
             def run(built: Path):
-                for offset, tensor, _, _ in buffers:
-                    data = _bytes(tensor)
-                    np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
+                for buffer in buffers:
+                    data = _bytes(buffer.tensor)
+                    np.frombuffer(memory, np.uint8, len(data), buffer.offset)[:] = data
                 return _run(fd, spec, built, timeout, isolation)
 
             records, failure = run(made.path)
@@ -99,7 +120,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
                 checked
                 and not found
                 and (
-                    any(_strange(memory, *b) for b in buffers)
+                    any(_strange(memory, b) for b in buffers)
                     or bare_arrays(made.path, kernel.source)
                 )
             )
@@ -112,16 +133,13 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
                     if memory[:] == results:
                         unset = made.suspects or without_value(made.path, kernel.source)
                 memory[:] = results
-            for offset, tensor, _, writable in buffers:
-                if writable:
-                    data = _bytes(tensor)
-                    data[:] = np.frombuffer(memory, np.uint8, len(data), offset)
+            for buffer in buffers:
+                if buffer.writable:
+                    data = _bytes(buffer.tensor)
+                    data[:] = np.frombuffer(memory, np.uint8, len(data), buffer.offset)
     finally:
         os.close(fd)
-    tensors = {name: tensor for _, tensor, name, _ in buffers}
-    return report_of(
-        kernel, launch, made, records, failure, tensors, guessed, unset, checked, timeout
-    )
+    return report_of(kernel, launch, made, records, failure, buffers, unset, checked, timeout)
 
 
 def _together(kernel: str, tensors: Sequence[Part]) -> list[list[int]]:
@@ -137,12 +155,13 @@ def _together(kernel: str, tensors: Sequence[Part]) -> list[list[int]]:
     return list(spans.values())
 
 
-def _strange(memory, offset: int, before: torch.Tensor, name: str, writable: bool) -> bool:
+def _strange(memory, buffer: Buffer) -> bool:
     """Whether an array now holds what comes of the number that stands for "no value" (0xFE...)."""
-    if not writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
+    before = buffer.tensor
+    if not buffer.writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
         return False
     kind = before.reshape(-1).numpy()
-    now = np.frombuffer(memory, kind.dtype, kind.size, offset)
+    now = np.frombuffer(memory, kind.dtype, kind.size, buffer.offset)
     if before.is_floating_point():
         large = np.finfo(kind.dtype).max / 4
         return bool((~(np.abs(now) < large)).any())
@@ -169,7 +188,7 @@ def _server(isolation: str, program: str) -> Worker:
 _servers = Pool(_server)
 
 
-def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
+def _run(fd: int, spec: bytes, built: Path, timeout: float, isolation: str):
     """The launcher's records, and what ended the kernel's process, if it did not end by itself.
 
     Raises
@@ -181,8 +200,7 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     try:
         # The launcher counts processor time; this is for a machine that gives it none.
         with _servers.take(isolation, str(compiler.launcher())) as server:
-            words = "\n".join(map(str, spec)).encode()
-            out, stopped = server(words, (fd, object_fd), 20 * timeout + 20, _MAX_ANSWER)
+            out, stopped = server(spec, (fd, object_fd), 20 * timeout + 20, _MAX_ANSWER)
     finally:
         os.close(object_fd)
     records = []

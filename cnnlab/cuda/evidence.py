@@ -33,28 +33,28 @@ def _lines(built: Path, addresses: set[int]) -> dict[int, int]:
     return lines
 
 
-def report_of(
-    kernel, launch, made, records, failure, tensors, guessed, unset, checked, timeout
-) -> Report:
+def report_of(kernel, launch, made, records, failure, buffers, unset, checked, timeout) -> Report:
     """The report of one launch.
 
     Parameters
     ----------
     made, records, failure : the build that ran, the launcher's JSON lines, and (kind, text) where
         the kernel's process came to a bad end
-    tensors, guessed : the launch's tensors by name, and those taken for outputs as they hold NaN
+    buffers : the launch's tensors; the launcher numbers its regions as these, from 1 on
     unset : lines and names of local variables on whose missing value the result depends
     """
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
+    given = dict(enumerate(buffers, 1))
+    given = {n: given[n] for n, r in regions.items() if r["argument"]}
     raw = [r for r in records if "finding" in r]
     # An input that happens to be full of NaN: it was read, and never written.
-    inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
+    inputs = {n for n, buffer in given.items() if buffer.guessed and not regions[n]["stores"]}
     raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
     chosen = [r for r in raw if r.get("detail") == "chosen"]
     raw = [r for r in raw if r not in chosen]
     known = debuginfo.variables(made.path) if raw else ()
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
-    arrays = {n: _array(r, tensors, known) for n, r in regions.items()}
+    arrays = {n: _array(r, given.get(n), known, kernel) for n, r in regions.items()}
     done = next((r for r in records if "done" in r), {})
     findings = []
     for r in raw:
@@ -84,9 +84,9 @@ def report_of(
     merged = merge([f for f in findings if f not in flags + looks], flags + looks)
     if not merged:
         notes += [
-            f"{r['name']} was read before it was written: its old contents count."
-            for r in regions.values()
-            if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
+            f"{given[n].name} was read before it was written: its old contents count."
+            for n, r in regions.items()
+            if n in given and r["old"] and r["stores"]
         ]
         notes += [
             f"{r['count']:,} of {r['total']:,} elements of {arrays[r['region']].name} were not "
@@ -122,16 +122,18 @@ _OF_OUTPUTS = ("unwritten", "uninitialised")
 _FIELDS = {f.name for f in fields(Finding)}
 
 
-def _array(r: dict, tensors: dict, known) -> Array:
+def _array(r: dict, buffer, known, kernel) -> Array:
     """An array as its tensor has it, or as it is declared."""
-    shape = itemsize = None
-    if r["argument"] and r["name"] in tensors:
-        tensor = tensors[r["name"]]
-        shape, itemsize = tuple(tensor.shape), tensor.element_size()
+    name, shape, itemsize = r["name"], None, None
+    if name == "dynamic shared memory":
+        name = kernel.dynamic or name
+    if buffer:
+        name, shape = buffer.name, tuple(buffer.tensor.shape)
+        itemsize = buffer.tensor.element_size()
     elif v := _declared(known, r):
         shape, itemsize = v.shape or (1,), v.itemsize
     used = r["loads"], r["stores"]
-    return Array(r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]), *used)
+    return Array(name, r["space"], r["bytes"], shape, itemsize, bool(buffer), *used)
 
 
 def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
