@@ -58,12 +58,8 @@ def enqueue(
         if value.nbytes > size:
             raise GpuError(f"{name!r} holds {size} bytes, {value.nbytes} were given")
         _driver(*driver.cuMemcpyHtoDAsync(place, value.data_ptr(), value.nbytes, handle))
-    plain = [
-        (a.data_ptr() if isinstance(a, torch.Tensor) else 0)
-        if a is None or isinstance(a, torch.Tensor)
-        else a
-        for a in arguments
-    ]
+    plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+    plain = [0 if a is None else a for a in plain]  # a null pointer
     config = LaunchConfig(grid=grid, block=block, shmem_size=shared_bytes)
     cuda_launch(Stream.from_handle(handle), config, kernel, *plain)
 
@@ -147,15 +143,8 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
             a if p.pointer else torch.empty(0, dtype=p.dtype).numpy().dtype.type(a)
             for ((_, p, a),) in launch.arguments
         ]
-        work = (
-            made.cubin,
-            made.symbol,
-            launch.grid,
-            launch.block,
-            launch.shared_bytes,
-            arguments,
-            launch.constants,
-        )
+        shape = launch.grid, launch.block, launch.shared_bytes
+        work = made.cubin, made.symbol, *shape, arguments, launch.constants
         milliseconds = None
         if contained:
             torch.cuda.current_stream().synchronize()
