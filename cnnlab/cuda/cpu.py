@@ -17,10 +17,10 @@ import torch
 
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
-from cnnlab.cuda.evidence import bare_arrays, report_of, without_value
 from cnnlab.cuda.launching import LaunchError, Part
-from cnnlab.cuda.report import Report
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
+from cnnlab.simulator.evidence import bare_arrays, report_of, without_value
+from cnnlab.simulator.report import Report
 
 __all__ = ["KernelFailed", "launch"]
 
@@ -28,7 +28,7 @@ _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
 _MAX_ANSWER = 8 << 20  # bytes
-# What the launcher reads: `Launch` and `Buffer` in sim/launcher.cpp.
+# What the launcher reads: `Head` and `Buffer` in simulator/launcher/launcher.cpp.
 _HEAD, _BUFFER = struct.Struct("<6IQ9I12x"), struct.Struct("<QQ3I4x")
 
 
@@ -53,9 +53,13 @@ class Buffer(NamedTuple):
     def end(self) -> int:
         return self.offset + -(-max(self.tensor.nbytes, 1) // _PAGE) * _PAGE
 
+    def there(self, memory) -> np.ndarray:
+        """The tensor's bytes in that memory."""
+        return np.frombuffer(memory, np.uint8, self.tensor.nbytes, self.offset)
+
 
 def _packed(kernel, launch, checked: bool, reverse: bool, timeout: float):
-    """The launch as the launcher reads it (`sim/launcher.cpp`), and the buffers of its tensors."""
+    """The launch as the launcher reads it, and the buffers of its tensors."""
     buffers, rows, numbers, free = [], b"", {}, 0
     for same in _together(kernel.name, launch.tensors):  # one and the same tensor is one buffer
         numbers |= dict.fromkeys(same, len(buffers))
@@ -108,22 +112,16 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
 
             def run(built: Path):
                 for buffer in buffers:
-                    data = _bytes(buffer.tensor)
-                    np.frombuffer(memory, np.uint8, len(data), buffer.offset)[:] = data
+                    buffer.there(memory)[:] = _bytes(buffer.tensor)
                 return _run(fd, spec, built, timeout, isolation)
 
             records, failure = run(made.path)
             unset = ()
             slow = any(r.get("finding") == "timeout" for r in records)
             found = any(r.get("finding", "unwritten") != "unwritten" for r in records)
-            doubtful = made.suspects or (
-                checked
-                and not found
-                and (
-                    any(_strange(memory, b) for b in buffers)
-                    or bare_arrays(made.path, kernel.source)
-                )
-            )
+            clean = checked and not found
+            doubtful = made.suspects or (clean and any(_strange(memory, b) for b in buffers))
+            doubtful = doubtful or (clean and bare_arrays(made.path, kernel.source))
             if doubtful and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
                 results = memory[:]
@@ -135,8 +133,7 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
                 memory[:] = results
             for buffer in buffers:
                 if buffer.writable:
-                    data = _bytes(buffer.tensor)
-                    data[:] = np.frombuffer(memory, np.uint8, len(data), buffer.offset)
+                    _bytes(buffer.tensor)[:] = buffer.there(memory)
     finally:
         os.close(fd)
     return report_of(kernel, launch, made, records, failure, buffers, unset, checked, timeout)

@@ -10,7 +10,7 @@ import functools
 import torch
 import torch.multiprocessing as multiprocessing
 
-from cnnlab.cuda.report import Report
+from cnnlab.simulator.report import Report
 
 __all__ = ["GpuError", "launch"]
 

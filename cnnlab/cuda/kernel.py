@@ -11,10 +11,11 @@ from threading import Thread
 
 import torch
 
-from cnnlab.cuda import compiler, cpu, debuginfo, launching, nvrtc
+from cnnlab.cuda import compiler, cpu, launching, nvrtc
 from cnnlab.cuda.launching import LaunchError, Parameter
-from cnnlab.cuda.report import Report
 from cnnlab.cuda.source import CompileError, Source, read, split
+from cnnlab.simulator import debuginfo
+from cnnlab.simulator.report import Report
 
 __all__ = ["Kernel", "LaunchError", "compile"]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from cnnlab.cuda.debuginfo import Variable
+from cnnlab.simulator.debuginfo import Variable
 
 __all__ = ["Launch", "LaunchError", "Parameter", "checked", "constants"]
 

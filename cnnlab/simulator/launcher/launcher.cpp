@@ -60,16 +60,16 @@ template <class N> static Dim place_in(Dim whole, N i) {  // of the i-th block i
     return {(u32)(i % whole.x), (u32)(i / whole.x % whole.y), (u32)(i / whole.x / whole.y)};
 }
 
-#include "launcher/memory.h"
-#include "launcher/output.h"
-#include "launcher/findings.h"
-#include "launcher/races.h"
-#include "launcher/counters.h"
-#include "launcher/hooks.h"
-#include "launcher/fibres.h"
-#include "launcher/report.h"
-#include "launcher/confine.h"
-#include "launcher/object.h"
+#include "memory.h"
+#include "output.h"
+#include "findings.h"
+#include "races.h"
+#include "counters.h"
+#include "hooks.h"
+#include "fibres.h"
+#include "report.h"
+#include "confine.h"
+#include "object.h"
 
 // A launch as cpu.py packs it: this head; a block that holds the arguments; so many buffers and constants, pointers into
 // the block, and places of arguments in it; and the constants' names.

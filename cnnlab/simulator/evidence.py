@@ -2,17 +2,17 @@
 
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from cnnlab import sandbox
-from cnnlab.cuda import debuginfo
-from cnnlab.cuda.causes import is_flag, is_look
-from cnnlab.cuda.findings import Array, Counter, Finding, merge
-from cnnlab.cuda.report import Report
-from cnnlab.cuda.source import strip_comments
+from cnnlab.simulator import debuginfo
+from cnnlab.simulator.causes import is_flag, is_look
+from cnnlab.simulator.findings import Array, Counter, Finding, merge
+from cnnlab.simulator.report import Report
+from cnnlab.simulator.text import strip_comments
 
 __all__ = ["bare_arrays", "report_of", "without_value"]
 
@@ -44,11 +44,10 @@ def report_of(kernel, launch, made, records, failure, buffers, unset, checked, t
     unset : lines and names of local variables on whose missing value the result depends
     """
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
-    given = dict(enumerate(buffers, 1))
-    given = {n: given[n] for n, r in regions.items() if r["argument"]}
+    given = {n: b for n, b in enumerate(buffers, 1) if regions.get(n, {}).get("argument")}
     raw = [r for r in records if "finding" in r]
     # An input that happens to be full of NaN: it was read, and never written.
-    inputs = {n for n, buffer in given.items() if buffer.guessed and not regions[n]["stores"]}
+    inputs = {n for n, b in given.items() if b.guessed and not regions[n]["stores"]}
     raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
     chosen = [r for r in raw if r.get("detail") == "chosen"]
     raw = [r for r in raw if r not in chosen]
@@ -56,19 +55,16 @@ def report_of(kernel, launch, made, records, failure, buffers, unset, checked, t
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
     arrays = {n: _array(r, given.get(n), known, kernel) for n, r in regions.items()}
     done = next((r for r in records if "done" in r), {})
-    findings = []
     for r in raw:
-        f = _finding(r, arrays, lines, known, kernel.source)
-        if f.kind == "timeout":
-            kind, text = _stopped(done, launch, timeout)
-            f = replace(f, kind=kind, raw=kind, detail=text)
-        if f.kind == "null-pointer":
-            f = replace(f, detail=_null_arguments(launch))
-        findings.append(f)
-    if failure:
-        findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
+        if r["finding"] == "timeout":
+            r["finding"], r["detail"] = _stopped(done, launch, timeout)
+        if r["finding"] == "null-pointer":
+            r["detail"] = _null_arguments(launch)
     launched = launch.blocks * launch.threads
-    findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
+    of_all = {"source": kernel.source, "block_shape": launch.block, "launched": launched}
+    findings = [Finding(**_facts(r, arrays, lines, known, kernel.source), **of_all) for r in raw]
+    if failure:
+        findings.append(Finding(failure[0], detail=failure[1], raw="failure", **of_all))
     looks = [f for f in findings if is_look(f)]
     flags = [f for f in findings if f.same_value and f.both_write and is_flag(f)]
     notes = [
@@ -93,6 +89,9 @@ def report_of(kernel, launch, made, records, failure, buffers, unset, checked, t
             "written; where all of them should be, name it in outputs=."
             for r in chosen
         ]
+    missing = [
+        Finding("uninitialised", line, detail=name, raw="local", **of_all) for line, name in unset
+    ]
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
@@ -106,7 +105,7 @@ def report_of(kernel, launch, made, records, failure, buffers, unset, checked, t
         device="cpu, checked" if checked else "cpu",
         grid=launch.grid,
         block=launch.block,
-        findings=[*(_unset(kernel.source, *where) for where in unset), *merged],
+        findings=[*missing, *merged],
         notes=notes,
         arrays=list(arrays.values()),
         counters=counters,
@@ -136,7 +135,7 @@ def _array(r: dict, buffer, known, kernel) -> Array:
     return Array(name, r["space"], r["bytes"], shape, itemsize, bool(buffer), *used)
 
 
-def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
+def _facts(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source: str) -> dict:
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
     refused = r["finding"] == "index"
     line, other_line = (lines.get(r.get(pc, 0) - 1) for pc in ("pc", "other_pc"))
@@ -147,24 +146,16 @@ def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, so
     if refused:
         array, wrong, write = _refused(array, r, line, source, known)
     same = {k: tuple(v) if isinstance(v, list) else v for k, v in r.items() if k in _FIELDS}
-    return Finding(
-        **same
-        | {
-            "kind": "out-of-bounds" if refused else r["finding"],
-            "raw": r["finding"],
-            "line": line,
-            "other_line": other_line,
-            "array": array,
-            "offset": r.get("offset") if not refused or r["region"] else None,
-            "write": write,
-            "wrong_index": wrong,
-            "source": source,
-        }
-    )
-
-
-def _unset(source: str, line: int | None, name: str) -> Finding:
-    return Finding(kind="uninitialised", line=line, detail=name, raw="local", source=source)
+    return same | {
+        "kind": "out-of-bounds" if refused else r["finding"],
+        "raw": r["finding"],
+        "line": line,
+        "other_line": other_line,
+        "array": array,
+        "offset": r.get("offset") if not refused or r["region"] else None,
+        "write": write,
+        "wrong_index": wrong,
+    }
 
 
 def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:

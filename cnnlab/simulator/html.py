@@ -3,7 +3,7 @@
 
 from html import escape
 
-from cnnlab.cuda.findings import Finding
+from cnnlab.simulator.findings import Finding
 
 __all__ = ["report_html"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from math import prod
 
-from cnnlab.cuda.findings import Array, Counter, Finding
+from cnnlab.simulator.findings import Array, Counter, Finding
 
 __all__ = ["Array", "Counter", "Finding", "Report"]
 
@@ -160,7 +160,7 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from cnnlab.cuda.html import report_html
+        from cnnlab.simulator.html import report_html
 
         return report_html(self)
 

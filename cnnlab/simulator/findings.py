@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from cnnlab.cuda import causes
-from cnnlab.cuda.causes import CAUSES, IN_BLOCK, RACES, SEEN_IN, TWO_WRITES
+from cnnlab.simulator import causes
+from cnnlab.simulator.causes import CAUSES, IN_BLOCK, RACES, SEEN_IN, TWO_WRITES
 
 __all__ = ["Array", "Counter", "Finding", "merge"]
 

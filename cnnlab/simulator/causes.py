@@ -9,7 +9,7 @@ import re
 from math import prod
 from typing import NamedTuple
 
-from cnnlab.cuda.source import strip_comments
+from cnnlab.simulator.text import strip_comments
 
 __all__ = ["CAUSES", "RACES", "awaited", "is_flag", "is_look", "say"]
 
