@@ -1,4 +1,6 @@
 // Findings: the same one again is counted, not repeated.
+// Of races: between which threads, with which values, what lies between. Of endless loops: it waits. As in causes.py.
+enum Reach { IN_WARP = 1, IN_BLOCK = 2, BETWEEN_BLOCKS = 4, SAME_VALUE = 8, ANOTHER_VALUE = 16, UNFENCED = 64, BESIDE_ATOMIC = 128, WAITS = 256 };
 struct Finding {
     const char* kind;
     u32 region, pc, other_pc;
@@ -8,8 +10,7 @@ struct Finding {
     bool write;
     Stamp who, other;    // the first time
     u64 count;
-    int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16);
-                         // an atomic between them, no fence (64); one of them is an atomic (128). Endless loops: it waits (256)
+    int reach;           // bits, of Reach
     std::bitset<1024> threads;  // of that first block: which offend
     std::string detail;
 };

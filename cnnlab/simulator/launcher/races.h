@@ -49,11 +49,12 @@ static void settle(Late& l) {
     Finding* f = access(kind, r, l.a, l.size, l.write, l.pc, l.other_pc, l.other_write ? "write" : "read");
     if (f) f->other = l.other;
     if (!f && !(f = repeated)) return;
-    f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
-    if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
-    if (l.atomic) f->reach |= 128;
-    if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
-    else f->reach |= 16;
+    bool between_blocks = block_of(l.other) != block_of(me);
+    bool same = l.write && l.other_write && !memcmp((void*)l.a, l.old, l.size);
+    f->reach |= between_blocks ? BETWEEN_BLOCKS : warp_of(l.other) != warp_of(me) ? IN_BLOCK : IN_WARP;
+    f->reach |= same ? SAME_VALUE : ANOTHER_VALUE;
+    if (between_blocks && acquired && released[block_of(l.other) - 1]) f->reach |= UNFENCED;
+    if (l.atomic) f->reach |= BESIDE_ATOMIC;
 }
 static void settle_all() { settle(late_load), settle(late_store); }
 static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32 pc, bool write, Stamp other,

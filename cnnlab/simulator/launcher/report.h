@@ -95,6 +95,6 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
         else if (a < 4096) kind = "null-pointer";
         else kind = "wild-pointer";
     }
-    if (Finding* f = find(kind, nullptr, code, last_pc, 0, "", (long)a)) f->reach = 256 * waits;
+    if (Finding* f = find(kind, nullptr, code, last_pc, 0, "", (long)a)) f->reach = waits ? WAITS : 0;
     finish(false);
 }
