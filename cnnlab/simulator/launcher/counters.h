@@ -7,16 +7,16 @@ struct Counter { u32 pc, region; bool write; u64 requests, units, least; };  // 
 static std::vector<Counter> counters;
 
 static __attribute__((noinline)) void record(Region* r, uintptr_t a, u32 size, u32 pc, bool write) {
-    if (access_count == MAX_ACCESSES) { sampling = false; return; }
     // The n-th access of a warp's threads by one instruction is one request.
     struct Turn { u64 block; u32 number; };  // of a thread: in which block, the how many-th
-    static std::unordered_map<u32, std::pair<u32, std::vector<Turn>>> instructions;  // each with its number
-    auto [found, added] = instructions.try_emplace(pc, instructions.size(), std::vector<Turn>(1024));
-    auto& [instruction, turns] = found->second;
-    if (added && instruction == 4000) { sampling = false; return; }
-    Turn& turn = turns[running];
+    static std::vector<u32> numbers(object_size);  // of instructions, by where they are
+    static std::vector<Turn> turns;
+    u32& number = numbers[pc % object_size];
+    if (!number) number = turns.size() / 1024 + 1, turns.resize(number * 1024ul);
+    if (access_count == MAX_ACCESSES || number > 4000) { sampling = false; return; }
+    Turn& turn = turns[(number - 1) * 1024ul + running];
     if (turn.block != block_of(me)) turn = {block_of(me), 0};
-    u64 group = (u64)(running >> 5) << 48 | (u64)instruction << 32 | turn.number++;
+    u64 group = (u64)(running >> 5) << 48 | (u64)number << 32 | turn.number++;
     accesses[access_count++] = {group, a, pc, r->index | (write ? 1u << 31 : 0), running, size};
 }
 static void count_requests() {

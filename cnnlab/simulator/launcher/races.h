@@ -14,14 +14,18 @@ static Release first_release[1024], last_release[1024];
 static u32 releases, acquisitions[1024];     // how many releases a thread has seen
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
 
-static __attribute__((noinline)) bool ordered(Stamp earlier) {
+static __attribute__((noinline)) bool ordered_otherwise(Stamp earlier) {
     if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
-    if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
+    if (epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
     for (u32 t = thread_of(earlier) & ~31u, end = releases ? t + 32 : t; t < end; ++t)  // also by way of a __syncwarp()
         for (const Release* r : {&first_release[t], &last_release[t]})
             if (r->number && r->number <= acquisitions[running] && r->seen[lane_of(earlier)] > clock_of(earlier)) return true;
     if (warp_of(earlier) != warp_of(me)) return false;
     return known[warp_of(me)][lane_of(me)][lane_of(earlier)] > clock_of(earlier);
+}
+static inline bool ordered(Stamp earlier) {
+    bool barrier = block_of(earlier) == block_of(me) && epoch_of(earlier) != epoch_of(me);
+    return barrier || ordered_otherwise(earlier);
 }
 struct Late {  // a race that what the thread does next may excuse
     Region* r;
@@ -69,7 +73,7 @@ static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32
     } else settle(l);
 }
 static Stamp looking;  // ATOMIC, while a volatile load looks at a flag
-static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
+static inline __attribute__((always_inline)) void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
     Stamp w = c.write, look = me | looking;
     if (r->space == SHARED) {
         if (UNLIKELY(block_of(w) != block_of(me))) {
