@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from cnnlab.assignments.sources import Limit, SourceCase, SourceSpec
 from cnnlab.cuda.ladder import reference_source
-from cnnlab.cuda.report import Report
+from cnnlab.simulator.report import Report
 
 __all__ = ["LADDER", "Rung"]
 

@@ -16,7 +16,7 @@ import torch
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, compile
 from cnnlab.cuda.launching import LaunchError
-from cnnlab.cuda.report import Report
+from cnnlab.simulator.report import Report
 from cnnlab.cuda.source import CompileError
 from cnnlab.cuda.workers import LabFailed
 

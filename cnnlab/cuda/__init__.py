@@ -10,9 +10,9 @@ from cnnlab.cuda.compiler import CompilerMissing, where_possible
 from cnnlab.cuda.cpu import KernelFailed
 from cnnlab.cuda.kernel import Kernel, compile
 from cnnlab.cuda.launching import LaunchError
-from cnnlab.cuda.report import Finding, Report
 from cnnlab.cuda.source import CompileError
 from cnnlab.cuda.workers import LabFailed
+from cnnlab.simulator.report import Finding, Report
 
 __all__ = [
     "CompileError",

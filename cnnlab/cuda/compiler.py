@@ -16,10 +16,9 @@ from pathlib import Path
 
 from cnnlab import sandbox
 from cnnlab.cuda.source import CompileError, Source, place, split
+from cnnlab.simulator import INCLUDE, LAUNCHER
 
 __all__ = ["Built", "CompilerMissing", "build", "launcher", "where_possible"]
-
-SIM = Path(__file__).parent / "sim"
 
 _FAST = ["-O2"]
 _CHECKED = [
@@ -90,10 +89,10 @@ def _fills_locals() -> bool:
 @functools.cache
 def launcher() -> Path:
     """The trusted program that runs kernels: built once, cached by its source and its compiler."""
-    source, compiler = SIM / "launcher.cpp", _compiler()
+    compiler = _compiler()
     flags = ["-std=c++17", "-O2", "-rdynamic", *os.environ.get("CNNLAB_SIM_FLAGS", "").split()]
     stamp = os.stat(compiler)
-    text = [path.read_text() for path in (source, *sorted(source.with_suffix("").glob("*.h")))]
+    text = [path.read_text() for path in sorted(LAUNCHER.parent.glob("*.*"))]
     key = f"{text} {compiler} {stamp.st_mtime_ns} {stamp.st_size} {flags}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
     with contextlib.suppress(OSError):
@@ -103,7 +102,7 @@ def launcher() -> Path:
     program = cache / f"launcher-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not program.exists():
         scratch = program.with_name(f"{program.name}.{os.getpid()}.{threading.get_ident()}")
-        words = [compiler, *flags, str(source), "-o", str(scratch), "-ldl", "-lm"]
+        words = [compiler, *flags, str(LAUNCHER), "-o", str(scratch), "-ldl", "-lm"]
         built = subprocess.run(words, capture_output=True, text=True)
         if built.returncode:
             raise CompilerMissing(f"the launcher does not build with {compiler}:\n{built.stderr}")
@@ -144,10 +143,10 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         fill = "zero" if variant == "zero" else "pattern"
         words += [f"-ftrivial-auto-var-init={fill}", "-Wuninitialized", "-Wmaybe-uninitialized"]
         words += ["--param", "tsan-distinguish-volatile=1"]
-    words += ["-iquote", str(SIM), "-include", str(SIM / "cuda_sim.h")]
+    words += ["-iquote", str(INCLUDE), "-include", str(INCLUDE / "cuda_sim.h")]
     words += [text.name, "-o", str(target)]  # by its name in its folder, as messages show it
     policy = sandbox.Policy(
-        readable=[SIM, Path(_compiler()).parent], writable=folder, limits=_COMPILE
+        readable=[INCLUDE, Path(_compiler()).parent], writable=folder, limits=_COMPILE
     )
 
     def compile(*more: str) -> tuple[int, str]:
@@ -157,9 +156,7 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
         return outcome.returncode, outcome.stderr.decode(errors="replace")
 
     failed, messages = compile()
-    if (
-        failed
-    ):  # once more without what we append, so that every message is about the student's text
+    if failed:  # once more without what we append, so that all is about the student's text
         text.write_text(source.host)
         alone, bare = compile("-fsyntax-only")
         if alone:
@@ -172,15 +169,15 @@ def build(source: Source, name: str, variant: str, folder: Path, isolation: str)
     return Built(target, tuple(suspects))
 
 
+_NO_ERROR = "#include|: warning: |In instantiation of .*cnnlab_|candidate: |was declared here"
+
+
 def _student_part(messages: str) -> str:
     """The errors about the student's own lines; empty if there are none."""
     kept, keep, errors = [], False, False
     for line in messages.splitlines():
         if re.match(r"\S+?:(\d+:)*|In file included ", line) and not line.startswith(" "):
-            keep = line.startswith("kernel.cu:") and not re.search(
-                r"#include|: warning: |In instantiation of .*cnnlab_|candidate: |was declared here",
-                line,
-            )
+            keep = line.startswith("kernel.cu:") and not re.search(_NO_ERROR, line)
             errors |= keep and " error: " in line
         if keep:
             kept.append(line)
@@ -194,9 +191,8 @@ def _asserted(messages: str, source: Source) -> str:
     if not found:
         return ""
     rows = source.text.splitlines(keepends=True)
-    return place(
-        source.text, sum(map(len, rows[: int(found[1]) - 1])) + int(found[2]) - 1, found[3]
-    )
+    position = sum(map(len, rows[: int(found[1]) - 1])) + int(found[2]) - 1
+    return place(source.text, position, found[3])
 
 
 def _unnamed(messages: str, name: str) -> str:
@@ -208,10 +204,8 @@ def _unnamed(messages: str, name: str) -> str:
 
 def signature(built: Path) -> list[str]:
     """The kernel's parameter types, as the compiler wrote them into the object."""
-    found = re.search(
-        rb"cnnlab_signature\(void \(\*\)\(A \.\.\.\)\) \[with A = \{(.*?)\}\]\0",
-        built.read_bytes(),
-    )
+    said = rb"cnnlab_signature\(void \(\*\)\(A \.\.\.\)\) \[with A = \{(.*?)\}\]\0"
+    found = re.search(said, built.read_bytes())
     if not found:
         raise CompileError("the object does not name its kernel's parameters")
     return [re.sub(r"\s*\*\s*", "*", p) for p in split(found[1].decode())]

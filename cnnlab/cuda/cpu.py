@@ -6,17 +6,21 @@ import json
 import mmap
 import os
 import signal
+import struct
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from cnnlab import sandbox
 from cnnlab.cuda import compiler
-from cnnlab.cuda.evidence import bare_arrays, report_of, without_value
-from cnnlab.cuda.launching import LaunchError
-from cnnlab.cuda.report import Report
+from cnnlab.cuda.launching import LaunchError, Part
 from cnnlab.cuda.workers import LabFailed, Pool, Worker
+from cnnlab.simulator.evidence import bare_arrays, report_of, without_value
+from cnnlab.simulator.report import Report
 
 __all__ = ["KernelFailed", "launch"]
 
@@ -24,6 +28,8 @@ _PAGE = mmap.PAGESIZE
 _SAMPLED_BLOCKS = 5
 _MAX_BLOCKS = (1 << 24) - 2
 _MAX_ANSWER = 8 << 20  # bytes
+# What the launcher reads: `Head` and `Buffer` in simulator/launcher/launcher.cpp.
+_HEAD, _BUFFER = struct.Struct("<6IQ9I12x"), struct.Struct("<QQ3I4x")
 
 
 class KernelFailed(RuntimeError):
@@ -34,6 +40,60 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
     return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0, np.uint8)
 
 
+class Buffer(NamedTuple):
+    """A tensor, and its place in the memory that the launcher shares."""
+
+    name: str
+    tensor: torch.Tensor
+    offset: int
+    writable: bool
+    guessed: bool = False  # it is taken for an output because it holds nothing but NaN
+
+    @property
+    def end(self) -> int:
+        return self.offset + -(-max(self.tensor.nbytes, 1) // _PAGE) * _PAGE
+
+    def there(self, memory) -> np.ndarray:
+        """The tensor's bytes in that memory."""
+        return np.frombuffer(memory, np.uint8, self.tensor.nbytes, self.offset)
+
+
+def _packed(kernel, launch, checked: bool, reverse: bool, timeout: float):
+    """The launch as the launcher reads it, and the buffers of its tensors."""
+    buffers, rows, numbers, free = [], b"", {}, 0
+    for same in _together(kernel.name, launch.tensors):  # one and the same tensor is one buffer
+        numbers |= dict.fromkeys(same, len(buffers))
+        fields, tensor = [launch.tensors[i].field for i in same], launch.tensors[same[0]].value
+        writable = not all(field.const for field in fields)
+        guessed = launch.outputs is None and writable and len(same) == 1 and _all_nan(tensor)
+        undefined = guessed or fields[0].name in (launch.outputs or ())
+        whole = undefined or (launch.outputs is None and writable)
+        shift = min(tensor.element_size(), 8).bit_length() - 1
+        rows += _BUFFER.pack(tensor.nbytes, free, shift, not undefined, whole)
+        name = "=".join(field.name for field in fields)
+        buffers.append(Buffer(name, tensor, free, writable, guessed))
+        free = buffers[-1].end
+    for name, tensor in launch.constants.items():
+        rows += _BUFFER.pack(tensor.nbytes, free, 0, 0, 0)
+        buffers.append(Buffer(name, tensor, free, True))
+        free = buffers[-1].end
+    block, places, pointers, number = b"", [], [], iter(sorted(numbers.items()))
+    for p, parts in zip(launch.parameters, launch.arguments, strict=True):
+        for part in parts:
+            pointers += [len(block) + part.at, next(number)[1]] if part.tensor else []
+        places.append(len(block))
+        block += p.packed(parts)
+        block += bytes(-len(block) % 16)
+    head = _HEAD.pack(
+        *launch.grid, *launch.block, int(timeout * 1000), checked, reverse, _SAMPLED_BLOCKS,
+        launch.shared_bytes, len(block), len(buffers) - len(launch.constants),
+        len(launch.constants), len(pointers) // 2, len(places),
+    )  # fmt: skip
+    lists = struct.pack(f"<{len(pointers) + len(places)}I", *pointers, *places)
+    names = b"".join(name.encode() + b"\0" for name in launch.constants)
+    return head + block + rows + lists + names, buffers
+
+
 def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolation: str) -> Report:
     """Run a checked `Launch` of a `Kernel` on CPU tensors; see `Kernel.launch`."""
     if checked and launch.blocks > _MAX_BLOCKS:
@@ -42,67 +102,26 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
             f"{launch.blocks:,}; mode='fast' takes any"
         )
     made = kernel.built("checked" if checked else "fast")
-    words, buffers, size = [], [], 0
-
-    def add(tensor: torch.Tensor, name: str, writable: bool) -> int:
-        nonlocal size
-        buffers.append((size, tensor, name, writable))
-        offset, size = size, size + -(-max(tensor.nbytes, 1) // _PAGE) * _PAGE
-        return offset
-
-    guessed = set()  # tensors taken for outputs because they hold nothing but NaN
-    for i, (p, a) in enumerate(zip(launch.parameters, launch.arguments, strict=True)):
-        if not isinstance(a, torch.Tensor):
-            data = bytes(8) if p.pointer else launch.value_bytes(i)
-            pointers = [n for pair in launch.inside.get(i, ()) for n in pair]
-            words.append(" ".join(map(str, ["s", data.hex(), len(pointers) // 2, *pointers])))
-            continue
-        same = _same_memory(kernel.name, launch, i)
-        if same[0] < i:  # the same tensor twice is one buffer, seen by both
-            words.append(f"a {same[0]}")
-            continue
-        name = "=".join(launch.parameters[j].name.replace(" ", "_") for j in same)
-        writable = any(not launch.parameters[j].const for j in same)
-        undefined = launch.outputs is not None and i in launch.outputs
-        whole = undefined or (launch.outputs is None and writable)
-        if launch.outputs is None and writable and len(same) == 1 and _all_nan(a):
-            undefined = True
-            guessed.add(name)
-        shift = min(a.element_size(), 8).bit_length() - 1
-        offset = add(a, name, writable)
-        words.append(f"b {name} {a.nbytes} {offset} {shift} {int(not undefined)} {int(whole)}")
-    constant_words = [
-        f"{name} {value.nbytes} {add(value, '', True)}" for name, value in launch.constants.items()
-    ]
-    spec = [
-        int(checked), int(reverse), int(timeout * 1000), _SAMPLED_BLOCKS,
-        *launch.grid, *launch.block, launch.shared_bytes, kernel.dynamic or "-",
-        len(words), *words, len(constant_words), *constant_words,
-    ]  # fmt: skip
+    spec, buffers = _packed(kernel, launch, checked, reverse, timeout)
+    size = max([_PAGE, *(b.end for b in buffers)])
     fd = os.memfd_create("cnnlab-cuda", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(fd, max(size, _PAGE))
+        os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        with mmap.mmap(fd, max(size, _PAGE)) as memory:
+        with mmap.mmap(fd, size) as memory:
 
             def run(built: Path):
-                for offset, tensor, _, _ in buffers:
-                    data = _bytes(tensor)
-                    np.frombuffer(memory, np.uint8, len(data), offset)[:] = data
+                for buffer in buffers:
+                    buffer.there(memory)[:] = _bytes(buffer.tensor)
                 return _run(fd, spec, built, timeout, isolation)
 
             records, failure = run(made.path)
             unset = ()
             slow = any(r.get("finding") == "timeout" for r in records)
             found = any(r.get("finding", "unwritten") != "unwritten" for r in records)
-            doubtful = made.suspects or (
-                checked
-                and not found
-                and (
-                    any(_strange(memory, *b) for b in buffers)
-                    or bare_arrays(made.path, kernel.source)
-                )
-            )
+            clean = checked and not found
+            doubtful = made.suspects or (clean and any(_strange(memory, b) for b in buffers))
+            doubtful = doubtful or (clean and bare_arrays(made.path, kernel.source))
             if doubtful and not failure and not slow:
                 # A variable that may have no value: does another value make another result?
                 results = memory[:]
@@ -112,39 +131,34 @@ def launch(kernel, launch, checked: bool, reverse: bool, timeout: float, isolati
                     if memory[:] == results:
                         unset = made.suspects or without_value(made.path, kernel.source)
                 memory[:] = results
-            for offset, tensor, _, writable in buffers:
-                if writable:
-                    data = _bytes(tensor)
-                    data[:] = np.frombuffer(memory, np.uint8, len(data), offset)
+            for buffer in buffers:
+                if buffer.writable:
+                    _bytes(buffer.tensor)[:] = buffer.there(memory)
     finally:
         os.close(fd)
-    tensors = {name: tensor for _, tensor, name, _ in buffers}
-    return report_of(
-        kernel, launch, made, records, failure, tensors, guessed, unset, checked, timeout
-    )
+    return report_of(kernel, launch, made, records, failure, buffers, unset, checked, timeout)
 
 
-def _same_memory(kernel: str, launch, i: int) -> list[int]:
-    """Positions of the arguments that are the very tensor of argument ``i``."""
-    start, size = launch.arguments[i].data_ptr(), launch.arguments[i].nbytes
-    same = []
-    for j, other in enumerate(launch.arguments):
-        if not isinstance(other, torch.Tensor) or not (size and other.nbytes):
-            continue
-        if (other.data_ptr(), other.nbytes) == (start, size):
-            same.append(j)
-        elif other.data_ptr() < start + size and start < other.data_ptr() + other.nbytes:
-            a, b = launch.parameters[i].name, launch.parameters[j].name
-            raise LaunchError(f"{kernel}: the tensors {a} and {b} overlap in part")
-    return same or [i]
+def _together(kernel: str, tensors: Sequence[Part]) -> list[list[int]]:
+    """Positions of the tensors, those of one and the same in one list."""
+    spans: dict[tuple[int, int], list[int]] = {}
+    for i, (_, _, tensor) in enumerate(tensors):
+        start = tensor.data_ptr() if tensor.nbytes else i
+        spans.setdefault((start, start + tensor.nbytes), []).append(i)
+    for ((a, end), (i, *_)), ((b, stop), (j, *_)) in combinations(spans.items(), 2):
+        if a < stop and b < end:
+            names = f"{tensors[i].field.name} and {tensors[j].field.name}"
+            raise LaunchError(f"{kernel}: the tensors {names} overlap in part")
+    return list(spans.values())
 
 
-def _strange(memory, offset: int, before: torch.Tensor, name: str, writable: bool) -> bool:
+def _strange(memory, buffer: Buffer) -> bool:
     """Whether an array now holds what comes of the number that stands for "no value" (0xFE...)."""
-    if not writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
+    before = buffer.tensor
+    if not buffer.writable or before.dtype == torch.bfloat16 or before.element_size() < 2:
         return False
     kind = before.reshape(-1).numpy()
-    now = np.frombuffer(memory, kind.dtype, kind.size, offset)
+    now = np.frombuffer(memory, kind.dtype, kind.size, buffer.offset)
     if before.is_floating_point():
         large = np.finfo(kind.dtype).max / 4
         return bool((~(np.abs(now) < large)).any())
@@ -171,7 +185,7 @@ def _server(isolation: str, program: str) -> Worker:
 _servers = Pool(_server)
 
 
-def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
+def _run(fd: int, spec: bytes, built: Path, timeout: float, isolation: str):
     """The launcher's records, and what ended the kernel's process, if it did not end by itself.
 
     Raises
@@ -183,8 +197,7 @@ def _run(fd: int, spec: list, built: Path, timeout: float, isolation: str):
     try:
         # The launcher counts processor time; this is for a machine that gives it none.
         with _servers.take(isolation, str(compiler.launcher())) as server:
-            words = "\n".join(map(str, spec)).encode()
-            out, stopped = server(words, (fd, object_fd), 20 * timeout + 20, _MAX_ANSWER)
+            out, stopped = server(spec, (fd, object_fd), 20 * timeout + 20, _MAX_ANSWER)
     finally:
         os.close(object_fd)
     records = []

@@ -10,7 +10,7 @@ import functools
 import torch
 import torch.multiprocessing as multiprocessing
 
-from cnnlab.cuda.report import Report
+from cnnlab.simulator.report import Report
 
 __all__ = ["GpuError", "launch"]
 
@@ -58,12 +58,8 @@ def enqueue(
         if value.nbytes > size:
             raise GpuError(f"{name!r} holds {size} bytes, {value.nbytes} were given")
         _driver(*driver.cuMemcpyHtoDAsync(place, value.data_ptr(), value.nbytes, handle))
-    plain = [
-        (a.data_ptr() if isinstance(a, torch.Tensor) else 0)
-        if a is None or isinstance(a, torch.Tensor)
-        else a
-        for a in arguments
-    ]
+    plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+    plain = [0 if a is None else a for a in plain]  # a null pointer
     config = LaunchConfig(grid=grid, block=block, shmem_size=shared_bytes)
     cuda_launch(Stream.from_handle(handle), config, kernel, *plain)
 
@@ -136,7 +132,7 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
     GpuError
         For what the launch or the kernel did wrong, with CUDA's own words.
     """
-    device = next(a.device for a in launch.arguments if isinstance(a, torch.Tensor))
+    device = launch.tensors[0].value.device
     with torch.cuda.device(device):
         made = kernel.nvidia_for("sm_{}{}".format(*torch.cuda.get_device_capability(device)))
         if structures := [p.name for p in launch.parameters if p.structure]:
@@ -145,17 +141,10 @@ def launch(kernel, launch, contained: bool, timeout: float) -> Report:
             )
         arguments = [
             a if p.pointer else torch.empty(0, dtype=p.dtype).numpy().dtype.type(a)
-            for p, a in zip(launch.parameters, launch.arguments, strict=True)
+            for ((_, p, a),) in launch.arguments
         ]
-        work = (
-            made.cubin,
-            made.symbol,
-            launch.grid,
-            launch.block,
-            launch.shared_bytes,
-            arguments,
-            launch.constants,
-        )
+        shape = launch.grid, launch.block, launch.shared_bytes
+        work = made.cubin, made.symbol, *shape, arguments, launch.constants
         milliseconds = None
         if contained:
             torch.cuda.current_stream().synchronize()

@@ -5,16 +5,17 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Thread
 
 import torch
 
-from cnnlab.cuda import compiler, cpu, debuginfo, launching, nvrtc
-from cnnlab.cuda.launching import Launch, LaunchError, Parameter
-from cnnlab.cuda.report import Report
+from cnnlab.cuda import compiler, cpu, launching, nvrtc
+from cnnlab.cuda.launching import LaunchError, Parameter
 from cnnlab.cuda.source import CompileError, Source, read, split
+from cnnlab.simulator import debuginfo
+from cnnlab.simulator.report import Report
 
 __all__ = ["Kernel", "LaunchError", "compile"]
 
@@ -118,13 +119,7 @@ class Kernel:
                 "write kernel[grid, block](...) or kernel[grid, block, shared_bytes](...)"
             )
         grid, block, *rest = shape
-
-        def launch(*args, **options) -> Report:
-            return self.launch(
-                grid, block, *args, **dict(zip(["shared_bytes"], rest, strict=False)) | options
-            )
-
-        return launch
+        return partial(self.launch, grid, block, **dict(zip(["shared_bytes"], rest, strict=False)))
 
     def _constants(self, given: Mapping[str, object], variant: str) -> dict[str, torch.Tensor]:
         if not given:
@@ -139,12 +134,6 @@ class Kernel:
                 return {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in given.items()}
             raise
         return launching.constants(given, known)
-
-    def _check(self, grid, block, args, shared_bytes, constants, outputs, variant) -> Launch:
-        values = self._constants(constants or {}, variant)
-        return launching.checked(
-            self.name, self.parameters, grid, block, args, shared_bytes, values, outputs
-        )
 
     def launch(
         self,
@@ -192,9 +181,11 @@ class Kernel:
         outputs = (outputs,) if isinstance(outputs, str | int) else outputs
         if self.nvidia is None:
             self._build(mode)  # it tells the parameters, too
-        launch = self._check(grid, block, args, shared_bytes, constants, outputs, mode)
-        tensors = [a for a in launch.arguments if isinstance(a, torch.Tensor)]
-        if tensors and tensors[0].is_cuda:
+        values = self._constants(constants or {}, mode)
+        launch = launching.checked(
+            self.name, self.parameters, grid, block, args, shared_bytes, values, outputs
+        )
+        if launch.tensors and launch.tensors[0].value.is_cuda:
             from cnnlab.cuda import gpu
 
             return gpu.launch(self, launch, mode == "checked", timeout)

@@ -7,13 +7,14 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import index
+from typing import NamedTuple
 
 import torch
 
-from cnnlab.cuda.debuginfo import Variable
+from cnnlab.simulator.debuginfo import Variable
 
 __all__ = ["Launch", "LaunchError", "Parameter", "checked", "constants"]
 
@@ -104,14 +105,35 @@ class Parameter:
         """The element type of the tensor it takes; None where any will do (``void*``)."""
         return _SCALARS.get(_element(self.base), ("", None))[1]
 
-    def parts(self, value) -> list[tuple[int, "Parameter", object]]:
-        """Offset, type and value of each number or pointer in an argument that is no pointer."""
-        fields = self.fields if self.structure else ((0, self),)
-        values = list(_flat(value))
+    def parts(self, value) -> tuple["Part", ...]:
+        """An argument's numbers and pointers: one, or those in a structure."""
+        if self.pointer:
+            return (Part(0, self, value),)
+        fields, values = self.fields if self.structure else ((0, self),), list(_flat(value))
         if len(values) != len(fields):
             wanted = f"{len(fields)} numbers" if len(fields) > 1 else "a number"
             raise LaunchError(f"{self.name} is {_a(self.type)} and takes {wanted}, got {value!r}")
-        return [(at, field, v) for (at, field), v in zip(fields, values, strict=True)]
+        return tuple(Part(*field, v) for field, v in zip(fields, values, strict=True))
+
+    def packed(self, parts: Sequence["Part"]) -> bytes:
+        """An argument as it lies in memory, its pointers null: a Python float is no double here."""
+        data = bytearray(max([self.size, *(part.at + 8 for part in parts)]))
+        for at, field, value in parts:
+            if not field.pointer:
+                struct.pack_into(f"<{field.format}", data, at, value)
+        return bytes(data)
+
+
+class Part(NamedTuple):
+    """A number or a pointer: its offset in its argument, its type, and the value or tensor."""
+
+    at: int
+    field: Parameter
+    value: object
+
+    @property
+    def tensor(self) -> bool:
+        return isinstance(self.value, torch.Tensor)
 
 
 def _flat(value) -> Iterator:
@@ -126,18 +148,16 @@ def _flat(value) -> Iterator:
 class Launch:
     """A launch, checked: what the CPU and the GPU launchers share.
 
-    Behind a kernel's own ``parameters`` and ``arguments`` stand the tensors that were given inside
-    structures; ``inside`` tells for a structure's position the offset of each and its position.
+    ``arguments`` has the parts of each; ``outputs`` are names of pointers, or None: to be guessed.
     """
 
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared_bytes: int
     parameters: tuple[Parameter, ...]
-    arguments: tuple
-    inside: Mapping[int, Sequence[tuple[int, int]]]
+    arguments: tuple[tuple[Part, ...], ...]
     constants: Mapping[str, torch.Tensor]
-    outputs: frozenset[int] | None  # None: to be guessed
+    outputs: frozenset[str] | None
 
     @property
     def blocks(self) -> int:
@@ -148,14 +168,14 @@ class Launch:
         """Threads of a block."""
         return math.prod(self.block)
 
-    def value_bytes(self, i: int) -> bytes:
-        """Argument ``i`` cast to its parameter's real type (a Python float is no double here)."""
-        parts = self.parameters[i].parts(self.arguments[i])
-        data = bytearray(max([self.parameters[i].size] + [at + 8 for at, *_ in parts]))
-        for at, field, value in parts:
-            if not field.pointer:
-                struct.pack_into(f"<{field.format}", data, at, value)
-        return bytes(data)
+    @cached_property
+    def pointers(self) -> list[Part]:
+        """What was given for pointers, also for those in structures: tensors and None."""
+        return [part for parts in self.arguments for part in parts if part.field.pointer]
+
+    @cached_property
+    def tensors(self) -> list[Part]:
+        return [part for part in self.pointers if part.tensor]
 
 
 def checked(
@@ -190,33 +210,22 @@ def checked(
         raise LaunchError(
             f"{kernel} takes {len(parameters)} arguments ({names}), {len(args)} were given"
         )
-    parameters, args, inside = list(parameters), list(args), {}
-    for i, (p, a) in enumerate(list(zip(parameters, args, strict=True))):
-        try:
-            if p.pointer:
-                _check_tensor(p, a)
-                continue
-            for at, field, value in _check_value(p, a):
-                if field.pointer and value is not None:
-                    inside.setdefault(i, []).append((at, len(args)))
-                    parameters.append(field)
-                    args.append(value)
-        except LaunchError as error:
-            raise LaunchError(f"{kernel}: {error}") from None
-    args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
-    devices = sorted({str(a.device) for a in args if isinstance(a, torch.Tensor)})
+    try:
+        arguments = tuple(_checked(p, a) for p, a in zip(parameters, args, strict=True))
+    except LaunchError as error:
+        raise LaunchError(f"{kernel}: {error}") from None
+    launch = Launch(grid, block, shared_bytes, tuple(parameters), arguments, values, None)
+    devices = sorted({str(part.value.device) for part in launch.tensors})
     if len(devices) > 1:
         raise LaunchError(f"the tensors are on several devices: {', '.join(devices)}")
-    writable = {
-        key: i for i, p in enumerate(parameters) if p.pointer and not p.const for key in (i, p.name)
-    }
+    keys = [*enumerate(parameters), *((part.field.name, part.field) for part in launch.pointers)]
+    writable = {key: p.name for key, p in keys if p.pointer and not p.const}
     for wanted in outputs or ():
         if wanted not in writable:
             raise LaunchError(
                 f"outputs names {wanted!r}, which is no pointer that {kernel} may write to"
             )
-    chosen = None if outputs is None else frozenset(writable[wanted] for wanted in outputs)
-    return Launch(grid, block, shared_bytes, tuple(parameters), args, inside, values, chosen)
+    return replace(launch, outputs=outputs and frozenset(writable[wanted] for wanted in outputs))
 
 
 def _dim3(value, what: str, most: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -270,13 +279,13 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[:1] in 'aeio' else 'a'} {kind}"
 
 
-def _check_value(p: Parameter, value) -> list[tuple[int, Parameter, object]]:
-    """The parts of an argument by value, each of which fits its place."""
+def _checked(p: Parameter, value) -> tuple[Part, ...]:
+    """The parts of an argument, each of which fits its place."""
     is_a = f"{p.name} is {_a(p.type)}"
     if p.structure and not 0 < p.size <= MAX_STRUCTURE:
         why = f", of {p.size} bytes" if p.size else ", whose fields are no numbers and pointers"
         raise LaunchError(f"{is_a}{why}; Python passes structures of numbers and tensors")
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and not p.pointer:
         raise LaunchError(f"{is_a}, but a tensor was given; pass a number (x.item())")
     parts = p.parts(value)
     for _, field, part in parts:
@@ -290,7 +299,7 @@ def _check_value(p: Parameter, value) -> list[tuple[int, Parameter, object]]:
                 struct.pack(f"<{field.format}", part)
             except (struct.error, OverflowError, TypeError):
                 raise LaunchError(f"{is_a}, which cannot hold {part!r}") from None
-    return parts
+    return tuple(p._replace(value=p.value.detach()) if p.tensor else p for p in parts)
 
 
 def _check_tensor(p: Parameter, value) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 __all__ = ["Nvidia", "compile_cuda", "installed"]
 
-_SIM = Path(__file__).parent / "sim"
 _PROBE = """
 #line 1 "launch"
 template <class... A> __device__ const char* cnnlab_signature(void (*)(A...)) {{ return __PRETTY_FUNCTION__; }}
@@ -68,8 +67,10 @@ def _sites() -> list[Path]:
 @functools.cache
 def _prelude(headers: tuple[str, ...]) -> str:
     """What precedes a source: CUDA's own headers that it includes, then what NVRTC lacks."""
+    from cnnlab.simulator import INCLUDE  # not in the worker, which has this file only
+
     rows = [f"#include <{name}>" for name in headers]
-    for row in (_SIM / "sim_names.h").read_text().splitlines():
+    for row in (INCLUDE / "sim_names.h").read_text().splitlines():
         macro = re.match(r"#define (\w+)", row)
         rows.append(f"#ifndef {macro[1]}\n{row}\n#endif" if macro else row)
     # What C++'s library adds, and nvcc takes: calls with a float and a double, or an integer.
@@ -109,7 +110,7 @@ def compile_cuda(source, name: str, arch: str = "sm_90", isolation: str = "prefe
 
 @functools.cache
 def _pool():
-    from cnnlab import sandbox  # not in the worker, which has this file only
+    from cnnlab import sandbox
     from cnnlab.cuda.workers import Pool, Worker
 
     def start(isolation: str) -> Worker:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cnnlab.simulator.text import blank, strip_comments
+
 __all__ = ["CompileError", "Declaration", "Source", "read"]
 
 
@@ -52,20 +54,8 @@ _IN_CODE = [
 ]  # fmt: skip
 
 
-def _blank(match: re.Match) -> str:
-    return re.sub(r"[^\n]", " ", match[0])
-
-
 def _blanked(text: str, start: int, end: int) -> str:
     return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
-
-
-def strip_comments(text: str) -> str:
-    """The text with comments, strings and ``#if 0`` blanked, every position kept."""
-    pattern = r"//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
-    code = re.sub(pattern, _blank, text, flags=re.S)
-    dead = r"(?<=\n)[ \t]*#[ \t]*if[ \t]+0[ \t]*\n((?:(?![ \t]*#[ \t]*(?:if|el|endif))[^\n]*\n)*)(?=[ \t]*#[ \t]*(?:el|endif))"
-    return re.sub(dead, _blank, "\n" + code)[1:] if re.search(r"#[ \t]*if[ \t]+0", code) else code
 
 
 def place(text: str, position: int, why: str) -> str:
@@ -153,7 +143,7 @@ def _template(head: str) -> tuple[str | None, str]:
 
 
 def _is_function(head: str) -> bool:
-    _, head = _template(re.sub(_ALIGN, _blank, head))
+    _, head = _template(re.sub(_ALIGN, blank, head))
     plain = re.sub(r"\boperator\s*\S+?(?=\s*\()", "operator", head)
     before = plain.partition("(")[0]
     return (
@@ -176,16 +166,14 @@ def split(text: str) -> list[str]:
 
 
 def _kernel(head: str) -> Declaration | None:
-    template, rest = _template(re.sub(_ALIGN, _blank, head))
+    template, rest = _template(re.sub(_ALIGN, blank, head))
     found = re.search(r"\b([A-Za-z_]\w*)\s*\(", rest)
     if not found:
         return None
     end = _closing(rest, found.end(), "()")
     parameters = split(rest[found.end() : end - 1])
-    names = [
-        re.findall(r"[A-Za-z_]\w*", re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S))
-        for p in parameters
-    ]
+    plain = (re.sub(r"=.*|\[[^\]]*\]", "", p, flags=re.S) for p in parameters)
+    names = [re.findall(r"[A-Za-z_]\w*", p) for p in plain]
     problem = ""
     if by := [p for p in parameters if "&" in p]:
         problem = f"its parameter '{by[0]}' is a reference; a kernel takes values and pointers"
@@ -211,7 +199,7 @@ def read(text: str) -> Source:
     split = r"\?\?[/=]|^[ \t]*(?:#|%:)[ \t]*(?!define\b|if|el|pragma\b)\w*\\[ \t]*$"
     for found in re.finditer(split, text, re.M):
         problems[found.start()] = "a directive split over two lines is not supported"
-    plain = re.sub(_DIRECTIVE, _blank, code, flags=re.M)
+    plain = re.sub(_DIRECTIVE, blank, code, flags=re.M)
     macros = [name for name, rest in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:\\[ \t]*\n|[^\n])*)", code, flags=re.M)
               if re.search(r"__(?:device|global)__", rest)]  # fmt: skip
     kernels, host_part, host_functions = _declared(plain, macros)
@@ -220,9 +208,8 @@ def read(text: str) -> Source:
     ours, useless = _includes(text, code, plain, problems)
     for name, line in host_functions.items():
         for at in _calls(plain, name):
-            problems[at] = (
-                f"{name} (line {line}) is a host function: a kernel can call it only if it is marked __device__"
-            )
+            said = f"{name} (line {line}) is a host function: a kernel can call it only if"
+            problems[at] = f"{said} it is marked __device__"
     kept = plain
     for found in re.finditer(_DIRECTIVE, code, flags=re.M):
         kept = kept[: found.start()] + found[0] + kept[found.end() :]
@@ -244,9 +231,8 @@ def read(text: str) -> Source:
     return Source(text, host, device, tuple(kernels), tuple(dynamic), bool(macros))
 
 
-_MARKED_LAMBDA = (
-    r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"  # nvcc --extended-lambda
-)
+# What nvcc --extended-lambda takes.
+_MARKED_LAMBDA = r"(\[[^\[\]\n]*\]\s*)((?:__(?:host|device)__\s*)+)(?=[({])"
 _DIRECTIVE = r"^[ \t]*(?:#|%:|\?\?=)(?:\\[ \t]*\n|[^\n])*"
 
 
@@ -262,9 +248,8 @@ def _includes(text: str, code: str, kernels: str, problems: dict[int, str]):
         elif found[1] == "include" and name and _nobody_needs(name[1], kernels):
             useless.append(found.span())
         elif name and re.match(_CUDA_ONLY, name[1]):
-            problems[found.start()] = (
-                f"the header {name[1]} is CUDA's, but this lab does not have it"
-            )
+            said = f"the header {name[1]} is CUDA's, but this lab does not have it"
+            problems[found.start()] = said
         else:
             allowed = "cuda_fp16.h, mma.h, cooperative_groups.h, math.h, stdio.h"
             problems[found.start()] = f"only CUDA's own headers can be included ({allowed}, ...)"
@@ -281,30 +266,23 @@ def _nobody_needs(header: str, kernels: str) -> bool:
 def _declared(plain: str, macros: list[str]):
     """The kernels, where the host's part lies, and the lines of its functions by their names."""
     qualifier = rf"\b(?:{'|'.join(['__device__', '__global__', 'constexpr', *macros])})\b"
+    ours = qualifier + "|__constant__|__shared__"
     kernels, host_part, host_functions = [], [], {}
     for start, opened, end in _declarations(plain):
         head = plain[start : opened if opened >= 0 else end]
         begin = start + len(head) - len(head.lstrip())
         function = opened >= 0 and _is_function(head)
         if function and "__global__" in head:
-            kernel = _kernel(
-                head[head.index("__global__") + 10 :]
-                if "template" not in head
-                else head.replace("__global__", " " * 10)
-            )
+            own = head if "template" in head else head[head.index("__global__") :]
+            kernel = _kernel(own.replace("__global__", " " * 10))
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
             continue
-        if (
-            function
-            and not re.search(qualifier, head)
-            and not re.search(r"\boperator\b|__attribute__|\[\[", head)
-        ):
+        other = qualifier + r"|\boperator\b|__attribute__|\[\["
+        if function and not re.search(other, head):
             name = re.search(r"\b([A-Za-z_]\w*)\s*\(", _template(head)[1])
             host_functions[name[1] if name else ""] = plain.count("\n", 0, begin) + 1
-        elif re.search(qualifier + r"|__constant__|__shared__", plain[start:end]) or not re.search(
-            _HOST, plain[start:end]
-        ):
+        elif re.search(ours, plain[start:end]) or not re.search(_HOST, plain[start:end]):
             continue
         host_part.append((begin, end))
     return kernels, host_part, host_functions

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"shapes", "data", "device", "progress", "sandbox"},
     {"models", "layers", "cost", "tracing"},
-    {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda"},
+    {"training", "transfer", "parallel", "experiments", "plotting", "seeing", "cuda", "simulator"},
     {"cli", "__main__", "doctor", "grading", "checks", "answers", "assignments"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}

@@ -4,7 +4,7 @@ import battery_courses
 import pytest
 from battery import BUGS, make
 
-from cnnlab.cuda.report import CAUSES
+from cnnlab.simulator.causes import CAUSES
 
 CASES = make() | battery_courses.make()
 BUGS = BUGS + battery_courses.BUGS

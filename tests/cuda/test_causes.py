@@ -12,8 +12,9 @@ from elftools.elf.elffile import ELFFile
 from cnnlab import cuda
 from cnnlab.assignments import sources
 from cnnlab.assignments.sources import NotJudged, SourceCase, SourceSpec, judge_source
-from cnnlab.cuda import compiler, cpu, debuginfo, workers
+from cnnlab.cuda import compiler, cpu, workers
 from cnnlab.cuda.source import read
+from cnnlab.simulator import debuginfo
 
 Z = torch.zeros
 INTS = torch.zeros(64, dtype=torch.int32)

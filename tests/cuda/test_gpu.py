@@ -9,7 +9,7 @@ import torch
 from battery import make
 
 from cnnlab import cuda
-from cnnlab.cuda import gpu, nvrtc
+from cnnlab.cuda import cpu, gpu, nvrtc
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = make()
@@ -40,10 +40,9 @@ def test_a_launch_as_cuda_core_gets_it(monkeypatch):
     kernel = cuda.compile(
         "__constant__ float w[2]; __global__ void k(float* out, float a, int n, double d) { out[0] = a * w[0]; }"
     )
-    launch = kernel._check(
-        2, (8, 4), (torch.zeros(3), 0.5, 7, 1), 100, {"w": [1.0, 2.0]}, (), "fast"
-    )
-    report = gpu.launch(kernel, launch, contained=False, timeout=1.0)
+    monkeypatch.setattr(cpu, "launch", lambda k, made, *_: gpu.launch(k, made, False, 1.0))
+    options = {"shared_bytes": 100, "constants": {"w": [1.0, 2.0]}, "mode": "fast"}
+    report = kernel.launch(2, (8, 4), torch.zeros(3), 0.5, 7, 1, **options)
     ((cubin, symbol, grid, block, shared, arguments, constants),) = seen
     assert (
         cubin[:4] == b"\x7fELF"

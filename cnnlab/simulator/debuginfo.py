@@ -88,17 +88,13 @@ def _leaves(kind, base: str, path: str, at: int) -> Iterator[tuple[int, str, str
                 yield from _leaves(inner, base, inside, at + start.value + i * _size(inner))
 
 
-def _attribute(die, name: str):
-    """An attribute, also of the declaration that the entry completes."""
-    for _ in range(4):
-        if name in die.attributes:
-            return die, die.attributes[name].value
-        for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
-            if link in die.attributes:
-                die = die.get_DIE_from_attribute(link)
-                break
-        else:
-            break
+def _attribute(die, name: str, links: int = 4):
+    """An attribute and whose it is, also of the declaration that the entry completes."""
+    if name in die.attributes:
+        return die, die.attributes[name].value
+    for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
+        if links and link in die.attributes:
+            return _attribute(die.get_DIE_from_attribute(link), name, links - 1)
     return die, None
 
 

@@ -5,25 +5,18 @@ static Access* accesses;
 static size_t access_count;
 struct Counter { u32 pc, region; bool write; u64 requests, units, least; };  // units: sectors, passes, words
 static std::vector<Counter> counters;
-static std::vector<u64> turn_block;
 
 static __attribute__((noinline)) void record(Region* r, uintptr_t a, u32 size, u32 pc, bool write) {
-    if (access_count == MAX_ACCESSES) { sampling = false; return; }
     // The n-th access of a warp's threads by one instruction is one request.
-    static u32 slots[4096], numbers;  // instructions, hashed; slot + 1 is the instruction's number
-    static std::vector<u32> codes, turns;
-    u32 h = pc * 2654435761u >> 20;
-    while (slots[h] && codes[slots[h] - 1] != pc) h = (h + 1) & 4095;
-    if (!slots[h]) {
-        if (numbers == 4000) { sampling = false; return; }
-        slots[h] = ++numbers;
-        codes.push_back(pc);
-        turns.resize(numbers * 1024ul);
-        turn_block.resize(numbers * 1024ul);
-    }
-    size_t at = (slots[h] - 1) * 1024ul + running;
-    if (turn_block[at] != block_of(me)) turn_block[at] = block_of(me), turns[at] = 0;
-    u64 group = (u64)(running >> 5) << 48 | (u64)slots[h] << 32 | turns[at]++;
+    struct Turn { u64 block; u32 number; };  // of a thread: in which block, the how many-th
+    static std::vector<u32> numbers(object_size);  // of instructions, by where they are
+    static std::vector<Turn> turns;
+    u32& number = numbers[pc % object_size];
+    if (!number) number = turns.size() / 1024 + 1, turns.resize(number * 1024ul);
+    if (access_count == MAX_ACCESSES || number > 4000) { sampling = false; return; }
+    Turn& turn = turns[(number - 1) * 1024ul + running];
+    if (turn.block != block_of(me)) turn = {block_of(me), 0};
+    u64 group = (u64)(running >> 5) << 48 | (u64)number << 32 | turn.number++;
     accesses[access_count++] = {group, a, pc, r->index | (write ? 1u << 31 : 0), running, size};
 }
 static void count_requests() {

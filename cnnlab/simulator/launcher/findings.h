@@ -1,23 +1,24 @@
 // Findings: the same one again is counted, not repeated.
+// Of races: between which threads, with which values, what lies between. Of endless loops: it waits. As in causes.py.
+enum Reach { IN_WARP = 1, IN_BLOCK = 2, BETWEEN_BLOCKS = 4, SAME_VALUE = 8, ANOTHER_VALUE = 16, UNFENCED = 64, BESIDE_ATOMIC = 128, WAITS = 256 };
 struct Finding {
     const char* kind;
     u32 region, pc, other_pc;
     int line;            // where the source line is known already (barriers)
-    long index;          // byte offset in the region, or a number the kind explains
+    long offset;         // in the region, in bytes; or a number the kind explains
     u32 size;
     bool write;
     Stamp who, other;    // the first time
     u64 count;
-    int reach;           // races: in one warp (1), between warps (2), between blocks (4); same value (8), another (16);
-                         // an atomic between them, no fence (64); one of them is an atomic (128). Endless loops: it waits (256)
-    u64 mask[16];        // offending threads of that first block
-    char text[160];
+    int reach;           // bits, of Reach
+    std::bitset<1024> threads;  // of that first block: which offend
+    std::string detail;
 };
 static Finding findings[128];
 static u32 finding_count;
 
 static Finding* repeated;  // what `find` counted on, where it was there before
-static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0, const char* text = "", long index = 0,
+static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line = 0, const char* detail = "", long offset = 0,
                      u32 size = 0, bool write = false) {
     repeated = nullptr;
     if (r && r->name.empty()) return nullptr;
@@ -26,7 +27,7 @@ static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line
         if (f.kind != kind || f.region != (r ? r->index : 0) || f.pc != pc || f.other_pc != other_pc || f.line != line)
             continue;
         ++f.count;
-        if (block_of(f.who) == block_of(me)) f.mask[running >> 6] |= 1ull << (running & 63);
+        if (block_of(f.who) == block_of(me)) f.threads.set(running);
         repeated = &f;
         return nullptr;
     }
@@ -34,13 +35,12 @@ static Finding* find(const char* kind, Region* r, u32 pc, u32 other_pc, int line
     Finding& f = findings[finding_count++];
     f = Finding{};
     f.kind = kind, f.region = r ? r->index : 0, f.pc = pc, f.other_pc = other_pc, f.line = line;
-    f.index = index, f.size = size, f.write = write, f.who = me, f.count = 1;
-    snprintf(f.text, sizeof f.text, "%s", text);
-    f.mask[running >> 6] |= 1ull << (running & 63);
+    f.offset = offset, f.size = size, f.write = write, f.who = me, f.count = 1, f.detail = detail;
+    f.threads.set(running);
     return &f;
 }
 static Finding* access(const char* kind, Region* r, uintptr_t a, u32 size, bool write, u32 pc, u32 other_pc = 0,
-                       const char* text = "") {
-    return find(kind, r, pc, other_pc, 0, text, (long)(a - (uintptr_t)r->base), size, write);
+                       const char* detail = "") {
+    return find(kind, r, pc, other_pc, 0, detail, (long)(a - (uintptr_t)r->base), size, write);
 }
 [[noreturn]] static void finish(bool whole);

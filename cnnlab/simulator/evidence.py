@@ -2,16 +2,17 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from cnnlab import sandbox
-from cnnlab.cuda import debuginfo
-from cnnlab.cuda.findings import RACES, Array, Counter, Finding, awaited, merge
-from cnnlab.cuda.report import Report
-from cnnlab.cuda.source import strip_comments
+from cnnlab.simulator import debuginfo
+from cnnlab.simulator.causes import is_flag, is_look
+from cnnlab.simulator.findings import Array, Counter, Finding, merge
+from cnnlab.simulator.report import Report
+from cnnlab.simulator.text import strip_comments
 
 __all__ = ["bare_arrays", "report_of", "without_value"]
 
@@ -32,44 +33,40 @@ def _lines(built: Path, addresses: set[int]) -> dict[int, int]:
     return lines
 
 
-def report_of(
-    kernel, launch, made, records, failure, tensors, guessed, unset, checked, timeout
-) -> Report:
+def report_of(kernel, launch, made, records, failure, buffers, unset, checked, timeout) -> Report:
     """The report of one launch.
 
     Parameters
     ----------
     made, records, failure : the build that ran, the launcher's JSON lines, and (kind, text) where
         the kernel's process came to a bad end
-    tensors, guessed : the launch's tensors by name, and those taken for outputs as they hold NaN
+    buffers : the launch's tensors; the launcher numbers its regions as these, from 1 on
     unset : lines and names of local variables on whose missing value the result depends
     """
     regions = {r["region"]: r for r in records if "region" in r and "name" in r}
+    given = {n: b for n, b in enumerate(buffers, 1) if regions.get(n, {}).get("argument")}
     raw = [r for r in records if "finding" in r]
     # An input that happens to be full of NaN: it was read, and never written.
-    inputs = {n for n, r in regions.items() if r["name"] in guessed and not r["stores"]}
+    inputs = {n for n, b in given.items() if b.guessed and not regions[n]["stores"]}
     raw = [r for r in raw if r["region"] not in inputs or r["finding"] not in _OF_OUTPUTS]
-    chosen = [r for r in raw if r.get("text") == "chosen"]  # by an atomic: a list of what was found
+    chosen = [r for r in raw if r.get("detail") == "chosen"]
     raw = [r for r in raw if r not in chosen]
     known = debuginfo.variables(made.path) if raw else ()
     lines = _lines(made.path, {r[k] - 1 for r in raw for k in ("pc", "other_pc") if r.get(k)})
-    arrays = {n: _array(r, tensors, known) for n, r in regions.items()}
+    arrays = {n: _array(r, given.get(n), known, kernel) for n, r in regions.items()}
     done = next((r for r in records if "done" in r), {})
-    findings = []
     for r in raw:
-        f = _finding(r, arrays, lines, known, kernel.source)
-        if f.kind == "timeout":
-            kind, text = _stopped(done, launch, timeout)
-            f = replace(f, kind=kind, raw=kind, detail=text)
-        if f.kind == "null-pointer":
-            f = replace(f, detail=_null_arguments(launch))
-        findings.append(f)
-    if failure:
-        findings.append(Finding(failure[0], detail=failure[1], raw="failure", source=kernel.source))
+        if r["finding"] == "timeout":
+            r["finding"], r["detail"] = _stopped(done, launch, timeout)
+        if r["finding"] == "null-pointer":
+            r["detail"] = _null_arguments(launch)
     launched = launch.blocks * launch.threads
-    findings = [replace(f, block_shape=launch.block, launched=launched) for f in findings]
-    looks = [f for f in findings if _is_look(f)]
-    flags = [f for f in findings if f.same_value and f.both_write and _is_flag(f)]
+    of_all = {"source": kernel.source, "block_shape": launch.block, "launched": launched}
+    findings = [Finding(**_facts(r, arrays, lines, known, kernel.source), **of_all) for r in raw]
+    if failure:
+        findings.append(Finding(failure[0], detail=failure[1], raw="failure", **of_all))
+    looks = [f for f in findings if is_look(f)]
+    flags = [f for f in findings if f.same_value and f.both_write and is_flag(f)]
     notes = [
         f"line {f.line}: {f.count + 1:,} stores set {f.place} to the same constant. "
         "That is no race in CUDA: one of them wins, whichever it is."
@@ -83,15 +80,18 @@ def report_of(
     merged = merge([f for f in findings if f not in flags + looks], flags + looks)
     if not merged:
         notes += [
-            f"{r['name']} was read before it was written: its old contents count."
-            for r in regions.values()
-            if r["argument"] and r["old"] and r["stores"] and r["name"] in tensors
+            f"{given[n].name} was read before it was written: its old contents count."
+            for n, r in regions.items()
+            if n in given and r["old"] and r["stores"]
         ]
         notes += [
-            f"{r['count']:,} of {r['of']:,} elements of {arrays[r['region']].name} were not "
+            f"{r['count']:,} of {r['total']:,} elements of {arrays[r['region']].name} were not "
             "written; where all of them should be, name it in outputs=."
             for r in chosen
         ]
+    missing = [
+        Finding("uninitialised", line, detail=name, raw="local", **of_all) for line, name in unset
+    ]
     printed = next((r for r in records if "printed" in r), {"printed": "", "lost": 0})
     if printed["lost"]:
         printed["printed"] += f"... ({printed['lost']} more printf calls did not fit in 1 MB)"
@@ -105,7 +105,7 @@ def report_of(
         device="cpu, checked" if checked else "cpu",
         grid=launch.grid,
         block=launch.block,
-        findings=[*(_unset(kernel.source, *where) for where in unset), *merged],
+        findings=[*missing, *merged],
         notes=notes,
         arrays=list(arrays.values()),
         counters=counters,
@@ -118,59 +118,44 @@ def report_of(
 
 
 _OF_OUTPUTS = ("unwritten", "uninitialised")
+_FIELDS = {f.name for f in fields(Finding)}
 
 
-def _array(r: dict, tensors: dict, known) -> Array:
+def _array(r: dict, buffer, known, kernel) -> Array:
     """An array as its tensor has it, or as it is declared."""
-    shape = itemsize = None
-    if r["argument"] and r["name"] in tensors:
-        tensor = tensors[r["name"]]
-        shape, itemsize = tuple(tensor.shape), tensor.element_size()
+    name, shape, itemsize = r["name"], None, None
+    if name == "dynamic shared memory":
+        name = kernel.dynamic or name
+    if buffer:
+        name, shape = buffer.name, tuple(buffer.tensor.shape)
+        itemsize = buffer.tensor.element_size()
     elif v := _declared(known, r):
         shape, itemsize = v.shape or (1,), v.itemsize
     used = r["loads"], r["stores"]
-    return Array(r["name"], r["space"], r["bytes"], shape, itemsize, bool(r["argument"]), *used)
+    return Array(name, r["space"], r["bytes"], shape, itemsize, bool(buffer), *used)
 
 
-def _finding(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source) -> Finding:
+def _facts(r: dict, arrays: dict[int, Array], lines: dict[int, int], known, source: str) -> dict:
     """One of the launcher's records with names, lines and shapes in the place of addresses."""
-    text, refused = r.get("text", ""), r["finding"] == "index"
+    refused = r["finding"] == "index"
     line, other_line = (lines.get(r.get(pc, 0) - 1) for pc in ("pc", "other_pc"))
-    if "other" not in r:  # not in the student's lines: the last access before it
+    if "other_block" not in r:  # not in the student's lines: the last access before it
         line, other_line = line or other_line, None
     line = r.get("line") or line
-    array, wrong, write = arrays.get(r["region"]), None, bool(r.get("write"))
+    array, wrong, write = arrays.get(r["region"]), None, r.get("write", False)
     if refused:
-        array, wrong, write = _refused(text, array, r, line, source, known)
-    places = {}
-    for who, name in (("who", ""), ("other", "other_")):
-        if who in r:
-            places |= zip((f"{name}block", f"{name}thread"), map(tuple, r[who]), strict=True)
-    mask = sum(word << 64 * i for i, word in enumerate(r.get("threads") or []))
-    return Finding(
-        kind="out-of-bounds" if refused else r["finding"],
-        line=line,
-        array=array,
-        offset=r.get("index") if not refused or r["region"] else None,
-        size=r.get("size", 0),
-        write=write,
-        **places,
-        other_line=other_line,
-        count=r["count"],
-        total=r.get("of"),
-        runs=tuple(map(tuple, r.get("runs", ()))),
-        cell=r.get("cell", 1),
-        threads=tuple(i for i in range(1024) if mask >> i & 1),
-        detail=text,
-        raw=r["finding"],
-        wrong_index=wrong,
-        reach=r.get("reach", 0),
-        source=source,
-    )
-
-
-def _unset(source: str, line: int | None, name: str) -> Finding:
-    return Finding(kind="uninitialised", line=line, detail=name, raw="local", source=source)
+        array, wrong, write = _refused(array, r, line, source, known)
+    same = {k: tuple(v) if isinstance(v, list) else v for k, v in r.items() if k in _FIELDS}
+    return same | {
+        "kind": "out-of-bounds" if refused else r["finding"],
+        "raw": r["finding"],
+        "line": line,
+        "other_line": other_line,
+        "array": array,
+        "offset": r.get("offset") if not refused or r["region"] else None,
+        "write": write,
+        "wrong_index": wrong,
+    }
 
 
 def bare_arrays(built: Path, source: str) -> list[debuginfo.Variable]:
@@ -204,8 +189,7 @@ def without_value(built: Path, source: str) -> tuple[tuple[int | None, str], ...
 
 def _null_arguments(launch) -> str:
     """Which pointers the launch gave as None."""
-    pairs = zip(launch.parameters, launch.arguments, strict=True)
-    names = " and ".join(p.name for p, a in pairs if p.pointer and a is None)
+    names = " and ".join(part.field.name for part in launch.pointers if part.value is None)
     return f"null pointer; the launch gave None for {names}" if names else ""
 
 
@@ -215,10 +199,10 @@ def _declared(known, region) -> debuginfo.Variable | None:
     return next((v for v in named if (v.space, v.address) == wanted), None)
 
 
-def _refused(text: str, array, record, line, source: str, known):
+def _refused(array, record, line, source: str, known):
     """Array, index and direction of an access whose index its compiled check refused."""
-    write = bool(record.get("write"))
-    found = re.match(r"(-?\d+) of '(.*?)((?: ?\[\d+\])+)'", text)
+    write = record["write"]
+    found = re.match(r"(-?\d+) is outside '(.*?)((?: ?\[\d+\])+)'", record["detail"])
     if not found:
         return array, None, write
     value, base = int(found[1]), found[2].strip()
@@ -228,7 +212,7 @@ def _refused(text: str, array, record, line, source: str, known):
     if not array.shape:
         return array, None, write
     axis = len(array.shape) - len(dims)
-    rest = record["index"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
+    rest = record["offset"] // array.itemsize - value * math.prod(array.shape[axis + 1 :])
     index = np.unravel_index(rest % math.prod(array.shape), array.shape)  # the other indices
     return array, tuple(value if i == axis else int(n) for i, n in enumerate(index)), write
 
@@ -262,21 +246,3 @@ def _stopped(done: dict, launch, timeout: float) -> tuple[str, str]:
         ended = launch.threads - done.get("threads_left", 0)
         got = f"{ended} of {launch.threads} threads of the first block done"
     return "timeout", f"stopped after {timeout:g} s of processor time with {got}"
-
-
-def _is_flag(f: Finding) -> bool:
-    """Whether all stores of a race set a constant, as one sets a flag."""
-    constant = r"=\s*\(?(?:true|false|-?[\d.]+[fFuU]?|0[xX][\da-fA-F]+|[A-Z][A-Z_\d]*)\)?\s*;"
-    stores = {f.line} if f.write else set()
-    stores |= {f.other_line or f.line} if f.detail == "write" else set()
-    return all(re.search(rf"[^=!<>+*/%&|^-]{constant}", " " + f.row(x)) for x in stores)
-
-
-def _is_look(f: Finding) -> bool:
-    """Whether a race is about a volatile flag that nobody waits for, as to end a search early."""
-    name = re.escape(f.array.name) if f.array else "-"
-    flag = rf"\bvolatile\b[^;,]*\b{name}\b"
-    both = all(re.search(flag, f.row(x)) for x in (f.line, f.other_line or f.line))
-    both |= bool(re.search(rf"\bvolatile\b[^;,()*]*\*?\s*{name}\b", f.source))
-    settled = f.same_value or not f.both_write
-    return f.kind in RACES and both and settled and _is_flag(f) and not awaited(f)

@@ -14,14 +14,18 @@ static Release first_release[1024], last_release[1024];
 static u32 releases, acquisitions[1024];     // how many releases a thread has seen
 static bool thread_fenced[1024];             // fenced, and has stored nothing since
 
-static __attribute__((noinline)) bool ordered(Stamp earlier) {
+static __attribute__((noinline)) bool ordered_otherwise(Stamp earlier) {
     if (block_of(earlier) != block_of(me)) return acquired && released[block_of(earlier) - 1] & 1;
-    if (epoch_of(earlier) != epoch_of(me) || epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
+    if (epoch_of(me) == LAST_EPOCH || clock_of(earlier) == LAST_CLOCK) return true;
     for (u32 t = thread_of(earlier) & ~31u, end = releases ? t + 32 : t; t < end; ++t)  // also by way of a __syncwarp()
         for (const Release* r : {&first_release[t], &last_release[t]})
             if (r->number && r->number <= acquisitions[running] && r->seen[lane_of(earlier)] > clock_of(earlier)) return true;
     if (warp_of(earlier) != warp_of(me)) return false;
     return known[warp_of(me)][lane_of(me)][lane_of(earlier)] > clock_of(earlier);
+}
+static inline bool ordered(Stamp earlier) {
+    bool barrier = block_of(earlier) == block_of(me) && epoch_of(earlier) != epoch_of(me);
+    return barrier || ordered_otherwise(earlier);
 }
 struct Late {  // a race that what the thread does next may excuse
     Region* r;
@@ -49,11 +53,12 @@ static void settle(Late& l) {
     Finding* f = access(kind, r, l.a, l.size, l.write, l.pc, l.other_pc, l.other_write ? "write" : "read");
     if (f) f->other = l.other;
     if (!f && !(f = repeated)) return;
-    f->reach |= block_of(l.other) != block_of(me) ? 4 : warp_of(l.other) != warp_of(me) ? 2 : 1;
-    if (block_of(l.other) != block_of(me) && acquired && released[block_of(l.other) - 1]) f->reach |= 64;
-    if (l.atomic) f->reach |= 128;
-    if (l.write && l.other_write) f->reach |= memcmp((void*)l.a, l.old, l.size) ? 16 : 8;
-    else f->reach |= 16;
+    bool between_blocks = block_of(l.other) != block_of(me);
+    bool same = l.write && l.other_write && !memcmp((void*)l.a, l.old, l.size);
+    f->reach |= between_blocks ? BETWEEN_BLOCKS : warp_of(l.other) != warp_of(me) ? IN_BLOCK : IN_WARP;
+    f->reach |= same ? SAME_VALUE : ANOTHER_VALUE;
+    if (between_blocks && acquired && released[block_of(l.other) - 1]) f->reach |= UNFENCED;
+    if (l.atomic) f->reach |= BESIDE_ATOMIC;
 }
 static void settle_all() { settle(late_load), settle(late_store); }
 static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32 pc, bool write, Stamp other,
@@ -68,7 +73,7 @@ static __attribute__((noinline)) void race(Region* r, uintptr_t a, u32 size, u32
     } else settle(l);
 }
 static Stamp looking;  // ATOMIC, while a volatile load looks at a flag
-static inline void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
+static inline __attribute__((always_inline)) void load(Region* r, Cell& c, uintptr_t a, u32 size, u32 pc) {
     Stamp w = c.write, look = me | looking;
     if (r->space == SHARED) {
         if (UNLIKELY(block_of(w) != block_of(me))) {

@@ -3,7 +3,7 @@
 
 from html import escape
 
-from cnnlab.cuda.findings import Finding
+from cnnlab.simulator.findings import Finding
 
 __all__ = ["report_html"]
 
@@ -49,11 +49,10 @@ def _printed(text: str) -> str:
 def _finding(f: Finding) -> str:
     where = f"line {f.line}: " if f.line else ""
     often = f" ({f.count:,} times)" if f.count > 1 else ""
-    drawings = "".join(d for d in (_block(f), _array(f)) if d)
     return (
         f'<div class="finding"><b>{where}{escape(f.title)}</b>{often}{_excerpt(f)}'
         f"<div>{escape(f.message)}.</div><div>{escape(f.cause)}</div>"
-        f'<div class="drawings">{drawings}</div></div>'
+        f'<div class="drawings">{_block(f)}{_array(f)}</div></div>'
     )
 
 
@@ -72,12 +71,13 @@ def _excerpt(f: Finding) -> str:
     return f"<pre>{''.join(text)}</pre>"
 
 
-def _svg(body: str, box: tuple[float, float, float, float], label: str, width: int) -> str:
+def _figure(body: list[str], box: tuple[float, ...], width: int, label: str, caption: str) -> str:
     x, y, w, h = box
-    height = max(24, min(round(width * h / w), 260))
+    height, label = max(24, min(round(width * h / w), 260)), escape(label)
     return (
-        f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '
-        f'viewBox="{x:g} {y:g} {w:g} {h:g}"><title>{escape(label)}</title>{body}</svg>'
+        f'<figure><svg role="img" aria-label="{label}" width="{width}" height="{height}" '
+        f'viewBox="{x:g} {y:g} {w:g} {h:g}"><title>{label}</title>{"".join(body)}</svg>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -99,10 +99,9 @@ def _block(f: Finding) -> str:
     label = f"{marks.count(1)} of {len(marks)} threads offend"
     label += ", the other one in blue" * (2 in marks)
     box = (-0.1, -0.1, columns + 0.1, len(rows) + 0.1)
-    picture = _svg("".join(cells), box, label, min(22 * columns, 300))
-    if f.block_shape[2] > 1:
-        label += f" (threadIdx.z = {f.thread[2]})"
-    return f"<figure>{picture}<figcaption>block {f.block}: {label}</figcaption></figure>"
+    layer = f" (threadIdx.z = {f.thread[2]})" * (f.block_shape[2] > 1)
+    caption = f"block {f.block}: {label}{layer}"
+    return _figure(cells, box, min(22 * columns, 300), label, caption)
 
 
 def _array(f: Finding) -> str:
@@ -139,5 +138,4 @@ def _array(f: Finding) -> str:
     body.append(_rect(column + middle, row + middle, side, side, _ORANGE))
     label = f"{f.place}{f', plane {tuple(planes)}' if planes else ''}"
     box = (x - pad, y - pad, width + 2 * pad, height + 2 * pad)
-    picture = _svg("".join(body), box, label, 260 if columns > 8 else 140)
-    return f"<figure>{picture}<figcaption>{escape(label)}</figcaption></figure>"
+    return _figure(body, box, 260 if columns > 8 else 140, label, label)

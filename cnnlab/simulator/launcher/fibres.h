@@ -188,38 +188,29 @@ static bool release_warps(bool active) {
     }
     return any;
 }
-static void put_groups(Finding* f) {  // who waits where, in words
-    struct Group { State state; int line; const char* what; u32 count; } groups[8];
-    u32 n = 0;
+static std::string who_waits_where() {
+    std::vector<std::pair<std::string, u32>> groups;
     for (u32 t = 0; t < threads; ++t) {
-        Fibre& g = fibres[t];
-        int line = g.state == DONE ? 0 : g.line;
-        u32 i = 0;
-        while (i < n && (groups[i].state != g.state || groups[i].line != line)) ++i;
-        if (i == 8) continue;
-        if (i == n) groups[n++] = {g.state, line, g.what, 0};
-        ++groups[i].count;
+        const Fibre& f = fibres[t];
+        std::string what = f.state == DONE ? "left" : f.state == AT_BLOCK ? "at line " + std::to_string(f.line) : std::string("in ") + f.what;
+        auto group = std::find_if(groups.begin(), groups.end(), [&](auto& g) { return g.first == what; });
+        if (group == groups.end()) group = groups.insert(group, {what, 0});
+        ++group->second;
     }
-    size_t used = 0;
-    for (u32 i = 0; i < n && used < sizeof f->text; ++i) {
-        Group& g = groups[i];
-        const char* comma = i ? ", " : "";
-        char* to = f->text + used;
-        size_t left = sizeof f->text - used;
-        if (g.state == DONE) used += snprintf(to, left, "%s%u %s left", comma, g.count, g.count == 1 ? "has" : "have");
-        else if (g.state == AT_BLOCK) used += snprintf(to, left, "%s%u wait%s at line %d", comma, g.count, g.count == 1 ? "s" : "", g.line);
-        else used += snprintf(to, left, "%s%u wait%s in %s", comma, g.count, g.count == 1 ? "s" : "", g.what);
+    std::string text = "of " + std::to_string(threads) + " threads";
+    for (auto& [what, count] : groups) {
+        const char* do_they = what == "left" ? (count == 1 ? " has " : " have ") : count == 1 ? " waits " : " wait ";
+        text += ", " + std::to_string(count) + do_they + what;
     }
+    return text;
 }
 static Finding* barrier_finding(const char* kind, u32 t) {
     running = t;
     me = (me >> 40 << 40) | (u64)t << 30;
     Finding* f = find(kind, nullptr, fibres[t].state == AT_BLOCK ? 0 : fibres[t].pc, 0, fibres[t].line);
     if (!f) return nullptr;
-    memset(f->mask, 0, sizeof f->mask);
-    for (u32 k = 0; k < threads; ++k)
-        if (fibres[k].state != DONE) f->mask[k >> 6] |= 1ull << (k & 63);
-    put_groups(f);
+    for (u32 k = 0; k < threads; ++k) f->threads[k] = fibres[k].state != DONE;
+    f->detail = who_waits_where();
     return f;
 }
 static void forget_clocks() {

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from math import prod
 
-from cnnlab.cuda.findings import CAUSES, SHOWN, Array, Counter, Finding, xyz
+from cnnlab.simulator.findings import Array, Counter, Finding
 
-__all__ = ["CAUSES", "Array", "Counter", "Finding", "Report"]
+__all__ = ["Array", "Counter", "Finding", "Report"]
+
+SHOWN = 5  # findings of a report in full; the others in a line
 
 
 @dataclass
@@ -93,17 +95,10 @@ class Report:
 
     def as_dict(self) -> dict:
         """Everything as plain data, for `json` and for graders."""
-        return {
-            "kernel": self.kernel,
-            "device": self.device,
-            "grid": self.grid,
-            "block": self.block,
-            "finished": self.finished,
-            "milliseconds": self.milliseconds,
+        own = ("kernel", "device", "grid", "block", "finished", "milliseconds", "notes", "printed")
+        return {what: getattr(self, what) for what in own} | {
             "findings": [f.as_dict() for f in self.findings],
-            "notes": self.notes,
             "counters": self._table(),
-            "printed": self.printed,
         }
 
     def to_json(self) -> str:
@@ -165,7 +160,7 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from cnnlab.cuda.html import report_html
+        from cnnlab.simulator.html import report_html
 
         return report_html(self)
 
@@ -190,4 +185,4 @@ def _block_text(f: Finding) -> list[str]:
     folded = [
         f"  {row}{f'  ×{n}' if (n := len(list(same))) > 1 else ''}" for row, same in groupby(text)
     ]
-    return [f"threads of block {xyz(f.block)} (# offends):", *folded]
+    return [f"threads of block {f.block} (# offends):", *folded]

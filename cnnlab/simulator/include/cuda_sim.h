@@ -368,16 +368,11 @@ CNNLAB_INLINE double __longlong_as_double(long long x) { return cnnlab_value<dou
 CNNLAB_INLINE int __double2loint(double x) { return (int)__double_as_longlong(x); }
 CNNLAB_INLINE int __double2hiint(double x) { return (int)(__double_as_longlong(x) >> 32); }
 CNNLAB_INLINE double __hiloint2double(int hi, int lo) { return __longlong_as_double((long long)hi << 32 | (unsigned)lo); }
-#define __ldg(p) (*(p))
-#define __ldca(p) (*(p))
-#define __ldcg(p) (*(p))
-#define __ldcs(p) (*(p))
-#define __ldcv(p) (*(p))
-#define __ldlu(p) (*(p))
-#define __stcs(p, v) (*(p) = (v))
-#define __stcg(p, v) (*(p) = (v))
-#define __stwb(p, v) (*(p) = (v))
-#define __stwt(p, v) (*(p) = (v))
+// Loads and stores that give a cache a hint; inlined, so that they are at the student's line.
+#define CNNLAB_LOAD(name) template <class T> CNNLAB_INLINE __attribute__((always_inline)) T name(const T* p) { return *p; }
+#define CNNLAB_STORE(name) template <class T> CNNLAB_INLINE __attribute__((always_inline)) void name(T* p, typename CnnlabSame<T>::type v) { *p = v; }
+CNNLAB_LOAD(__ldg) CNNLAB_LOAD(__ldca) CNNLAB_LOAD(__ldcg) CNNLAB_LOAD(__ldcs) CNNLAB_LOAD(__ldcv) CNNLAB_LOAD(__ldlu)
+CNNLAB_STORE(__stcs) CNNLAB_STORE(__stcg) CNNLAB_STORE(__stwb) CNNLAB_STORE(__stwt)
 CNNLAB_INLINE void* cnnlab_memcpy(void* to, const void* from, size_t n) {
     for (size_t i = 0; i < n; ++i) ((char*)to)[i] = ((const char*)from)[i];
     return to;

@@ -1,7 +1,7 @@
 // Runs one CUDA kernel on the CPU and watches every load and store.
 //
 // A trusted program, built once and started inside the sandbox. On its socket (stdin) it takes one launch after
-// another: the words that cpu.py wrote, and three file descriptors for the buffers, the student's object and the
+// another: what cpu.py packed, and three file descriptors for the buffers, the student's object and the
 // answer. For each it forks. The child locks itself in (seccomp, Landlock), loads the object, runs the grid block by
 // block with one fibre a thread, and answers with findings and counters as JSON lines, the last {"done": ...}.
 //
@@ -41,8 +41,11 @@
 #endif
 
 #include <algorithm>
+#include <bitset>
 #include <set>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 typedef uint64_t u64;
@@ -56,68 +59,48 @@ template <class N> static Dim place_in(Dim whole, N i) {  // of the i-th block i
     return {(u32)(i % whole.x), (u32)(i / whole.x % whole.y), (u32)(i / whole.x / whole.y)};
 }
 
-#include "launcher/memory.h"
-#include "launcher/output.h"
-#include "launcher/findings.h"
-#include "launcher/races.h"
-#include "launcher/counters.h"
-#include "launcher/hooks.h"
-#include "launcher/fibres.h"
-#include "launcher/report.h"
-#include "launcher/confine.h"
-#include "launcher/object.h"
+#include "memory.h"
+#include "findings.h"
+#include "races.h"
+#include "counters.h"
+#include "hooks.h"
+#include "fibres.h"
+#include "report.h"
+#include "confine.h"
+#include "object.h"
 
-static FILE* words;
-static char* next_word() {
-    static char word[4096];
-    if (fscanf(words, "%4095s", word) != 1) die("!the launch is incomplete");
-    return word;
-}
-static long next_number() { return strtol(next_word(), nullptr, 10); }
-
-struct Argument { bool buffer; long alias; std::string name; size_t bytes, offset; int shift; bool initialised, output; std::string hex; std::vector<std::pair<size_t, size_t>> pointers; };
-struct Constant { std::string name; size_t bytes, offset; void* data; };
-struct Launch {
-    long limit_ms, samples;
-    size_t dynamic_bytes;
-    std::string dynamic_name;
-    std::vector<Argument> arguments;
-    std::vector<Constant> constants;
+// A launch as cpu.py packs it: this head; a block that holds the arguments; so many buffers and constants, pointers into
+// the block, and places of arguments in it; and the constants' names.
+struct alignas(16) Head {
+    Dim grid, block;
+    u64 limit_ms;
+    u32 checked, backward, samples, dynamic_bytes, block_bytes, buffers, constants, pointers, arguments;
 };
-static Launch read_launch() {  // as cpu.py writes it
-    Launch launch = {};
-    checked = next_number(), backward = next_number();
-    launch.limit_ms = next_number(), launch.samples = next_number();
-    for (Dim* d : {&cnnlab_gridDim, &cnnlab_blockDim}) d->x = next_number(), d->y = next_number(), d->z = next_number();
-    launch.dynamic_bytes = next_number();
-    launch.dynamic_name = next_word();
-    if (launch.dynamic_name == "-") launch.dynamic_name = "dynamic shared memory";
-    threads = cnnlab_blockDim.x * cnnlab_blockDim.y * cnnlab_blockDim.z;
-    grid_blocks = (u64)cnnlab_gridDim.x * cnnlab_gridDim.y * cnnlab_gridDim.z;
-    launch.arguments.resize(next_number());
-    for (Argument& a : launch.arguments) {
-        a = {};
-        char kind = *next_word();
-        a.alias = kind == 'a' ? next_number() : -1;
-        if ((a.buffer = kind == 'b')) {
-            a.name = next_word(), a.bytes = next_number(), a.offset = next_number();
-            a.shift = next_number(), a.initialised = next_number(), a.output = next_number();
-        } else if (kind == 's') {
-            a.hex = next_word();
-            a.pointers.resize(next_number());
-            for (auto& [at, argument] : a.pointers) at = next_number(), argument = next_number();
-        }
-    }
-    launch.constants.resize(next_number());
-    for (Constant& c : launch.constants) {
-        c.name = next_word(), c.bytes = next_number(), c.offset = next_number();
-        c.data = mmap(nullptr, std::max(c.bytes, (size_t)1), PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, c.offset);
-        if (c.data == MAP_FAILED) die("!a constant cannot be mapped");
-    }
+struct Buffer { u64 bytes, offset; u32 shift, initialised, output; };
+struct Pointer { u32 at, buffer; };
+struct Launch { Head* head; char* block; Buffer *buffers, *constants; Pointer* pointers; u32* places; char* names; };
+static Launch read_launch(char* text) {
+    Launch launch;
+    auto take = [&](auto*& to, size_t count) { to = (std::remove_reference_t<decltype(to)>)text, text += count * sizeof *to; };
+    take(launch.head, 1);
+    const Head& h = *launch.head;
+    take(launch.block, h.block_bytes);
+    take(launch.buffers, h.buffers);
+    take(launch.constants, h.constants);
+    take(launch.pointers, h.pointers);
+    take(launch.places, h.arguments);
+    launch.names = text;
+    checked = h.checked, backward = h.backward, cnnlab_gridDim = h.grid, cnnlab_blockDim = h.block;
+    threads = h.block.x * h.block.y * h.block.z;
+    grid_blocks = (u64)h.grid.x * h.grid.y * h.grid.z;
     return launch;
 }
-
-struct Value { alignas(16) unsigned char bytes[1024]; };
+static void* map_buffer(const Buffer& b, void* where) {
+    int fixed = where ? MAP_FIXED : 0;
+    void* p = mmap(where, std::max(b.bytes, (u64)1), PROT_READ | PROT_WRITE, MAP_SHARED | fixed, shared_fd, b.offset);
+    if (p == MAP_FAILED) die("!a tensor cannot be mapped");
+    return p;
+}
 // A place for every array, with its cells, and for every thread's stack.
 static void lay_out(const Launch& launch, const std::vector<Symbol>& symbols) {
 #ifndef __SANITIZE_ADDRESS__  // whose shadow is larger
@@ -129,39 +112,30 @@ static void lay_out(const Launch& launch, const std::vector<Symbol>& symbols) {
     if (constant > 64 << 10) die("the __constant__ arrays take %zu bytes; there are at most 65536", constant);
     if (shared > 48 << 10)
         die("the __shared__ arrays take %zu bytes; a block has at most 49152 without dynamic shared memory", shared);
-    if (shared + launch.dynamic_bytes > DYNAMIC - 1024)
-        die("%zu bytes of shared memory; a block has at most %zu", shared + launch.dynamic_bytes, DYNAMIC - 1024);
+    if (shared + launch.head->dynamic_bytes > DYNAMIC - 1024)
+        die("%zu bytes of shared memory; a block has at most %zu", shared + launch.head->dynamic_bytes, DYNAMIC - 1024);
     for (char* p = nullptr; !p; far_room /= 2) {  // where address space is limited, less of it between the arrays
         arena_size = ROOM;
-        for (const Argument& a : launch.arguments) arena_size += a.buffer ? room(a.bytes) : 0;
+        for (const Buffer* b = launch.buffers; b < launch.constants; ++b) arena_size += room(b->bytes);
         for (const Symbol& s : symbols) arena_size += s.tls ? room(s.size) : 0;
         p = (char*)(far_room > ROOM ? try_reserve(arena_size + CHUNK, PROT_NONE) : reserve(arena_size + CHUNK));
         arena = (char*)up((size_t)p);
         if (p) break;
     }
     chunk_owner = (unsigned char*)calloc(arena_size / CHUNK + 1, 1);
-    static std::vector<Value> values(launch.arguments.size());
-    static std::vector<void*> pointers(launch.arguments.size());
-    for (size_t i = 0; i < launch.arguments.size(); ++i) {
-        const Argument& a = launch.arguments[i];
-        pointers[i] = &values[i];
-        if (a.alias >= 0) values[i] = values[a.alias];
-        if (!a.buffer) {
-            for (size_t k = 0; k < a.hex.size() / 2 && k < sizeof(Value); ++k)
-                values[i].bytes[k] = (unsigned char)strtol(a.hex.substr(2 * k, 2).c_str(), nullptr, 16);
-            continue;
-        }
-        Region* r = place(a.name.c_str(), a.bytes, GLOBAL);
-        r->shift = a.shift, r->initialised = a.initialised, r->output = a.output, r->argument = true;
-        if (a.bytes && mmap(r->base, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared_fd, a.offset) == MAP_FAILED)
-            die("!a tensor cannot be mapped");
+    std::vector<char*> bases;
+    for (const Buffer* b = launch.buffers; b < launch.constants; ++b) {
+        Region* r = place("a tensor", b->bytes, GLOBAL);
+        r->shift = b->shift, r->initialised = b->initialised, r->output = b->output, r->argument = true;
+        if (b->bytes) map_buffer(*b, r->base);
         give_cells(r);
-        memcpy(&values[i], &r->base, sizeof r->base);
+        bases.push_back(r->base);
     }
-    for (size_t i = 0; i < launch.arguments.size(); ++i)
-        for (auto [at, argument] : launch.arguments[i].pointers)
-            if (at + sizeof(void*) <= sizeof(Value)) memcpy(values[i].bytes + at, &values[argument], sizeof(void*));
-    dynamic_region = new_region(launch.dynamic_name.c_str(), cnnlab_dynamic_shared, launch.dynamic_bytes, SHARED);
+    for (u32 i = 0; i < launch.head->pointers; ++i)
+        memcpy(launch.block + launch.pointers[i].at, &bases[launch.pointers[i].buffer], sizeof(char*));
+    static std::vector<void*> pointers;
+    for (u32 i = 0; i < launch.head->arguments; ++i) pointers.push_back(launch.block + launch.places[i]);
+    dynamic_region = new_region("dynamic shared memory", cnnlab_dynamic_shared, launch.head->dynamic_bytes, SHARED);
     give_cells(dynamic_region);
     for (const Symbol& s : symbols) {
         if (!s.tls) continue;
@@ -226,15 +200,17 @@ static void load_object(const std::string& object, const Launch& launch, const s
         if (!s.constant) give_cells(r);
         for (size_t k = 0; k < s.size; k += 4) data_owner[(address - data_lo + k) / 4] = r->index;
     }
-    for (const Constant& c : launch.constants) {
+    const char* name = launch.names;
+    for (const Buffer* c = launch.constants; c < (void*)launch.pointers; ++c, name += strlen(name) + 1) {
         Region* r = nullptr;
         for (u32 i = 1; i <= region_count; ++i)
-            if (!regions[i].argument && regions[i].space != SHARED && regions[i].name == c.name) r = &regions[i];
-        if (!r) die("the kernel has no __constant__ array '%s'", c.name.c_str());
-        if (c.bytes > r->size) die("'%s' holds %zu bytes, %zu were given", c.name.c_str(), r->size, c.bytes);
-        memcpy(r->base, c.data, c.bytes);
-        r->given = std::max(r->given, c.bytes);
-        if (r->space != CONSTANT) copies.push_back({r, c.data, c.bytes});
+            if (!regions[i].argument && regions[i].space != SHARED && regions[i].name == name) r = &regions[i];
+        if (!r) die("the kernel has no __constant__ array '%s'", name);
+        if (c->bytes > r->size) die("'%s' holds %zu bytes, %zu were given", name, r->size, (size_t)c->bytes);
+        void* data = map_buffer(*c, nullptr);
+        memcpy(r->base, data, c->bytes);
+        r->given = std::max(r->given, (size_t)c->bytes);
+        if (r->space != CONSTANT) copies.push_back({r, data, c->bytes});
     }
     entry = (void (*)(void**))dlsym(handle, "cnnlab_entry");
     if (!entry) die("the kernel has no entry point");
@@ -261,7 +237,7 @@ static void load_object(const std::string& object, const Launch& launch, const s
 }
 
 int main() {
-    static char text[1 << 17];
+    alignas(16) static char text[1 << 17];
     if (write(0, "ready", 5) != 5) return 1;  // so that its absence is not taken for a kernel's fault
     for (;;) {
         iovec part = {text, sizeof text};
@@ -279,15 +255,16 @@ int main() {
             close(0);
             dup2(fds[2], 1);
             close(fds[2]);
+            static char out[1 << 16];
+            setvbuf(stdout, out, _IOFBF, sizeof out);  // nothing to allocate, where a signal ends the kernel
             shared_fd = fds[0];
-            words = fmemopen(text, size, "r");
             std::string object = "/proc/self/fd/" + std::to_string(fds[1]);
-            Launch launch = read_launch();
+            Launch launch = read_launch(text);
             std::vector<Symbol> symbols = read_symbols(object.c_str());
             lay_out(launch, symbols);
-            watch_signals(launch.limit_ms);
+            watch_signals(launch.head->limit_ms);
             load_object(object, launch, symbols);
-            run_grid(launch.samples);
+            run_grid(launch.head->samples);
         }
         int status = 0;
         while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
