@@ -376,7 +376,23 @@ def test_hidden_tests_stay_hidden(page):
     assert "HIDDEN" not in page
 
 
+@lab.needs_chromium
+def test_the_feedback_is_as_wide_as_a_phone(course):
+    path = course.folder / "feedback" / "eve" / NAME / f"{NAME}.html"
+    with (
+        lab.chromium() as browser,
+        browser.new_context(viewport={"width": 400, "height": 800}, is_mobile=True) as context,
+    ):
+        shown = context.new_page()
+        shown.goto(path.as_uri())
+        root = "document.documentElement"
+        assert shown.evaluate(f"[{root}.clientWidth, {root}.scrollWidth]") == [400, 400]
+
+
 def test_the_feedback_says_points_and_what_was_wrong(page):
     text = BeautifulSoup(page, "html.parser").text
+    contents = BeautifulSoup(page, "html.parser").find(id="toc").text
+    assert "a1-output-size (Score: 0.0 / 8.0)" in contents and "Test cell" not in contents
+    assert "a1-explain: written answer" in contents
     assert "a1-output-size: 0 of 8 points" in text
     assert "Traceback" not in text
