@@ -96,6 +96,9 @@ DRAWING = (
 )
 
 
+DRAWN = '<svg xmlns="http://www.w3.org/2000/svg"><text>drawn</text></svg>'
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A course with the feedback for a wrong and evil submission; it has a hidden test besides."""
@@ -116,6 +119,7 @@ def course(tmp_path_factory):
         new_code_cell(STEALTHY),
         *map(new_markdown_cell, VECTORS),
         new_code_cell(f"from IPython.display import HTML\ndisplay(*map(HTML, {VECTORS!r}))"),
+        new_code_cell(f"from IPython.display import SVG\ndisplay(SVG({DRAWN!r}))"),
         new_markdown_cell(PIXEL + f'<img src=x onerror="{ACT}"><script>{ACT}</script>'),
     ]
     written = cell(notebook, "a1-explain")
@@ -387,6 +391,13 @@ def test_the_feedback_is_as_wide_as_a_phone(course):
         shown.goto(path.as_uri())
         root = "document.documentElement"
         assert shown.evaluate(f"[{root}.clientWidth, {root}.scrollWidth]") == [400, 400]
+
+
+def test_a_drawing_is_a_picture_and_no_text(page):
+    images = [image.get("src", "") for image in BeautifulSoup(page, "html.parser").find_all("img")]
+    kind = "data:image/svg+xml;base64,"
+    drawn = [base64.b64decode(src.removeprefix(kind)) for src in images if src.startswith(kind)]
+    assert any(b"drawn" in svg for svg in drawn)
 
 
 def test_the_feedback_says_points_and_what_was_wrong(page):
