@@ -128,8 +128,10 @@ def _harmless(entry: tuple[str, object]) -> tuple[str, str] | None:
     if not isinstance(data, str):
         return None
     if kind == "image/svg+xml":  # as a picture of its own, where no script runs
+        named = re.search(r'aria-label="([^"<>]*)"', data)
         data = base64.b64encode(data.encode("utf-8", "replace")).decode()
-        return "text/html", f'<img src="data:image/svg+xml;base64,{data}">'
+        alt = named[1] if named else "drawing"
+        return "text/html", f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
     picture = kind in PICTURES and BASE64.fullmatch(data)
     return (kind, data) if picture or kind in TEXTS else None
 
@@ -175,7 +177,7 @@ body { overflow-wrap: anywhere } table { overflow-wrap: normal }
 img, svg { max-width: 100%; height: auto }
 pre, .rendered_html table { display: block; overflow-x: auto; max-width: 100% }
 .rendered_html td, .rendered_html th { padding: .2em .6em }
-.output_area pre { white-space: pre-wrap }
+.output_area pre { white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere }
 div.nbgrader_cell .panel-heading { height: auto; overflow: hidden }
 @media (max-width: 44rem) {
   .container, .panel-body, .cell, div#notebook-container { padding-left: 2px; padding-right: 2px }

@@ -14,9 +14,11 @@ import asyncio
 import json
 import secrets
 import sys
+import traceback
 from types import SimpleNamespace
 
 from jinja2 import Environment
+from nbgrader.exchange import ExchangeError
 from nbgrader.server_extensions.assignment_list import handlers as assignment_list
 from nbgrader.server_extensions.formgrader import formgrader
 from nbgrader.server_extensions.formgrader.base import BaseHandler
@@ -31,11 +33,6 @@ __all__ = ["load_jupyter_server_extension"]
 
 # For whatever is served beside the pages: opened by itself, it may show text and pictures.
 NOTHING = "default-src 'none'; img-src 'self'; frame-ancestors 'self'; sandbox"
-ACTIONS = {
-    "fetch": "fetch_assignment",
-    "submit": "submit_assignment",
-    "fetch_feedback": "fetch_feedback",
-}
 _CODE = (
     "import json, sys\n"
     "from types import SimpleNamespace as Like\n"
@@ -71,10 +68,18 @@ def _act(self, action):
         course, name = self.get_argument("course_id"), self.get_argument("assignment_id")
     except web.MissingArgumentError:
         course, name = map(self.get_json_body().get, ("course_id", "assignment_id"))
-    done = getattr(self.manager, ACTIONS[action])(course, name)
+    act = action if action == "fetch_feedback" else f"{action}_assignment"
+    done = getattr(self.manager, act)(course, name)
     if done["success"] or action == "fetch_feedback":  # there may be none yet
         done = self.manager.list_assignments(course)
     self.finish(json.dumps(done))
+
+
+def _in_a_sentence() -> str:
+    """What went wrong; a traceback where it is no matter of folders and disks."""
+    error = sys.exception()
+    usual = isinstance(error, ExchangeError | OSError | RuntimeError)
+    return why(error) if usual else traceback.format_exc()
 
 
 def _without_path(get):
@@ -126,7 +131,7 @@ def load_jupyter_server_extension(server) -> None:
     assignment_list.AssignmentActionHandler.post = _act
     # What it tells of any error is a traceback, and of the exchange's that it "does not exist".
     assignment_list.ExchangeError = ()
-    assignment_list.traceback = SimpleNamespace(format_exc=lambda: why(sys.exception()))
+    assignment_list.traceback = SimpleNamespace(format_exc=_in_a_sentence)
     FormgraderHandler.get = _without_path(FormgraderHandler.get)
     server.log.info(
         "cnnlab: Validate runs aside, formgrader stays in its folder and runs no student's script"
