@@ -38,6 +38,7 @@ def course(made, tmp_path) -> Course:
         config.write(f"c.Exchange.root = {str(root)!r}\nc.ExchangeCollect.check_owner = False\n")
     (tmp_path / "course/secret.txt").write_text(SECRET)
     (root / "cnnlab/inbound").mkdir(parents=True)
+    (root / "cnnlab/inbound").chmod(0o733)
     return Course(tmp_path / "course")
 
 
@@ -178,10 +179,8 @@ def test_two_that_collect_wait_for_each_other(course):
 def test_an_exchange_that_is_closed_to_students_is_told_to_the_instructor(course, folder, mode):
     config = course.folder / "nbgrader_config.py"
     config.write_text(config.read_text().replace("check_owner = False", "check_owner = True"))
-    exchange_root = course.folder.parent / "exchange"
-    (exchange_root / "cnnlab/inbound").chmod(0o733)
     assert course.run("cnnlab", "collect") == "Nothing new.\n"
-    closed = exchange_root / folder
+    closed = course.folder.parent / "exchange" / folder
     closed.chmod(0o755)
     said = f"students cannot hand in: the mode of {closed} has to be {mode:o}\n"
     assert course.run("cnnlab", "collect") == said
