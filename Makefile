@@ -78,8 +78,8 @@ release: assignments  ## an archive for students, with handout/ on top: no refer
 release-instructor: assignments  ## an archive of everything, for other instructors
 	$(call ARCHIVE,cnnlab-instructor)
 
-bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading, otter)
-	@$(SET_UP) course bench
+bench-%:  ## measure, and write docs/benchmarks/ (cost, models, cuda, training, grading, grading_scale, otter)
+	@$(SET_UP) course cluster bench
 	$(BIN)/python -m benchmarks.$*
 
 check-sanitizer:  ## the kernels' battery under compute-sanitizer (needs a GPU and the CUDA toolkit)

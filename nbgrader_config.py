@@ -53,6 +53,7 @@ c.GenerateFeedback.exporter_class = "cnnlab.grading.pages.StudentsPage"
 c.HTMLExporter.filters = {
     "markdown2html": "cnnlab.grading.pages.markdown2html",
     "ansi2html": "cnnlab.grading.pages.ansi2html",
+    "clean_html": "cnnlab.grading.pages.clean",
 }
 c.ExportApp.plugin_class = "cnnlab.grading.export.CsvExport"
 # A test that is hidden from students stays hidden in their feedback.

@@ -66,7 +66,8 @@ def read_ready() -> dict:
 def pins() -> str:
     """A mark that changes with what is to be installed."""
     mark = hashlib.sha256()
-    for name in ("pyproject.toml", "constraints.txt", "set_up.py"):
+    settings = [os.path.join(at, name) for at, _, names in os.walk("etc") for name in names]
+    for name in ("pyproject.toml", "constraints.txt", "set_up.py", *sorted(settings)):
         with open(name, "rb") as file:
             mark.update(file.read())
     return mark.hexdigest()

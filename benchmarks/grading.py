@@ -2,10 +2,10 @@
 
 Both grade a class of assignment 1 from the command line, from an empty gradebook; then the grades
 are compared one by one. Otter-grader grades some of the class, in an environment of its own. Then
-2,000 submissions are entered that have been judged before, and clusters of some workers say whether
-the simulation of many can be believed.
+2,000 submissions are entered that have been judged before. `benchmarks.grading_scale` is about
+clusters.
 
-    python -m benchmarks.grading [--submissions 48] [--cluster 2 4] [--entered 2000] [--otter 12]
+    python -m benchmarks.grading [--submissions 48] [--entered 2000] [--otter 12]
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -29,8 +27,7 @@ import psutil
 from nbgrader.api import Gradebook
 
 from benchmarks import otter
-from benchmarks._report import DOCS, ratio, save, time
-from benchmarks.grading_scale import Costs, draw, limits, needed, simulate, throughputs
+from benchmarks._report import ratio, save, time
 
 ROOT = Path(__file__).parents[1]
 NAME = "a1_convolution"
@@ -69,13 +66,13 @@ def make_class(folder: Path, submissions: int) -> None:
 
 def run(folder: Path, *words: str) -> None:
     """A command of the course, as an instructor gives it."""
-    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, env=_environment(),
+    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment(),
                           capture_output=True, text=True)  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
 
 
-def _environment() -> dict:
+def environment() -> dict:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
 
@@ -116,7 +113,7 @@ def watched(folder: Path, *words: str) -> tuple[float, float, int]:
     """
     began = perf_counter()
     command = [sys.executable, "-m", "cnnlab", "grade", "a1", *words]
-    process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL)
     status, largest, spent = psutil.Process(process.pid), 0, 0.0
     while process.poll() is None:
         try:
@@ -143,7 +140,7 @@ def judged_before(folder: Path, submissions: int, distinct: int = 24) -> None:
         "from cnnlab.cli import main\nmain(['grade', 'a1'])"
     )
     code = [sys.executable, "-c", keep]
-    subprocess.run(code, cwd=folder, env=_environment(), check=True, capture_output=True)
+    subprocess.run(code, cwd=folder, env=environment(), check=True, capture_output=True)
     reports = folder / "reports" / NAME
     for number in range(distinct, submissions):
         old, new = f"student{number % distinct:03}", f"student{number:03}"
@@ -168,83 +165,9 @@ def entering(folder: Path, few: int, many: int) -> dict[str, float]:
     }
 
 
-@contextmanager
-def cluster(workers: int):
-    """Dask's scheduler and workers on this machine; gives the address."""
-    from distributed import Client
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-    running = [
-        subprocess.Popen([sys.executable, "-m", *words, "--no-dashboard"], env=_environment(),
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for words in [scheduler, *[worker] * workers]
-    ]  # fmt: skip
-    try:
-        with Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=120)
-        yield address
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
-def on_clusters(folder: Path, counts: list[int], costs: dict) -> tuple[list, Costs]:
-    """``(workers, measured seconds, simulated seconds)`` of each cluster, and what was simulated.
-
-    A cluster of one worker tells what a submission costs there. Everything here shares this
-    machine's cores; the time before the first submission is that of a run of one submission.
-    """
-    measured, students = {}, len(list((folder / "submitted").iterdir()))
-    for workers in [1, *counts]:
-        with cluster(workers) as address:
-            some = [f"--student=student{i:03}" for i in range(2 * workers)]
-            forget(folder)
-            watched(folder, "--scheduler", address, *some)  # each worker has graded before
-            forget(folder)
-            measured[workers] = watched(folder, "--scheduler", address)
-            if workers == 1:
-                services = [r["seconds"]["total"] for r in reports_of(folder)]
-                forget(folder)
-                start, least, _ = watched(folder, "--scheduler", address, some[0])
-    wall, spent, _ = measured[1]
-    coordinator = (spent - least) / (students - 1)
-    # What the one worker's run took beyond its services and the start: Dask's part of each.
-    between = (wall - start - sum(services[1:])) / (students - 1)
-    served = [seconds + max(between - coordinator, 0) for seconds in services]
-    send = max(coordinator - costs["processor"], 0)
-    job, result = sizes(folder)
-    found = Costs(served, send, costs["processor"], job, result)
-    rows = []
-    for workers in counts:
-        foreseen = simulate(
-            found, workers, students, cores=os.cpu_count(), link=float("inf"), draw=False
-        )
-        alone = start - statistics.mean(services)
-        rows.append((workers, measured[workers][0], alone + foreseen))
-    return rows, found
-
-
-def sizes(folder: Path) -> tuple[float, float]:
-    """Bytes that cross the network with a submission, to its worker and back: the means."""
-
-    def mean(pattern: str) -> float:
-        return statistics.mean(path.stat().st_size for path in folder.glob(pattern))
-
-    given = mean(f"assignments/{NAME}/*.ipynb") + mean(f"solutions/{NAME}/tasks.py")
-    job = mean(f"submitted/*/{NAME}/*.ipynb") + given
-    return job, mean(f"autograded/*/{NAME}/*.ipynb") + mean(f"reports/{NAME}/*.json")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--submissions", type=int, default=48)
-    parser.add_argument("--cluster", type=int, nargs="*", default=[2, 4], metavar="WORKERS")
     parser.add_argument("--entered", type=int, default=2000, help="judged before; 0: no such part")
     parser.add_argument("--otter", type=int, default=12, help="submissions for otter; 0: without")
     options = parser.parse_args()
@@ -277,7 +200,7 @@ def main() -> None:
             notes += said
         reference = each["stock nbgrader"]
         rows = [
-            [name, time(found), ratio(reference * len(found), found), ""]
+            [name, time(found), ratio(reference * len(found), found)]
             for name, found in each.items()
         ]
         if options.entered:
@@ -289,25 +212,12 @@ def main() -> None:
                 f"{costs['few']:.0f} MiB with 50 and {costs['many']:.0f} MiB with "
                 f"{options.entered:,}."
             )
-        if options.entered and options.cluster:
-            shutil.rmtree(ours / "submitted")
-            make_class(ours, options.submissions)
-            found, simulated = on_clusters(ours, options.cluster, costs)
-            rows += [
-                [f"on a Dask cluster of {workers} workers", time([took / options.submissions]),
-                 ratio(reference, [took / options.submissions]),
-                 f"{foreseen / options.submissions:.2f} s"]
-                for workers, took, foreseen in found
-            ]  # fmt: skip
-            off = [f"{foreseen / took - 1:+.0%} with {n}" for n, took, foreseen in found]
-            notes.append(f"The simulation differs from what was measured by {', '.join(off)}.")
-            notes += at_scale(simulated)
         save(
             "grading",
             title="Grading a class",
             question=f"How long does a submission of assignment 1 take, in a class of "
             f"{options.submissions}, from the command to the gradebook?",
-            columns=["grader", "each", "times as fast", "simulated"],
+            columns=["grader", "each", "times as fast"],
             rows=rows,
             packages=["nbgrader", "torch", "ipykernel"],
             notes=notes,
@@ -318,28 +228,6 @@ def timed(call: Callable, *args) -> float:
     began = perf_counter()
     call(*args)
     return perf_counter() - began
-
-
-def at_scale(costs: Costs) -> list[str]:
-    """What the simulation says of many machines: a picture, and sentences."""
-    predicted = throughputs(costs, [2**n for n in range(9)])
-    most = limits(costs)
-    draw(DOCS / "benchmarks" / "grading_scale.png", predicted, most)
-    workers = needed(costs, 100_000, 8 * 3600)
-    shown = ", ".join(
-        f"{rate:.1f} with {n}" for n, rate in predicted.items() if n in (4, 16, 64, 256)
-    )
-    return [
-        "Simulated, on workers with a core each and a network of 1 Gbit/s, from "
-        f"{len(costs.services)} measured services (mean {statistics.mean(costs.services):.2f} s), "
-        f"{1000 * (costs.send + costs.enter):.1f} ms a submission in the coordinator, "
-        f"{costs.job / 1e3:.0f} kB to the worker and {costs.result / 1e3:.0f} kB back: submissions "
-        f"a second {shown}. The coordinator takes {most['coordinator']:.0f} a second at most, the "
-        f"network {most['network']:.0f}.",
-        f"100,000 submissions in eight hours take {workers} workers and "
-        f"{100_000 * costs.result / 1e9:.0f} GB of disk for notebooks and reports.",
-        "![Throughput by the number of workers](benchmarks/grading_scale.png)",
-    ]
 
 
 if __name__ == "__main__":

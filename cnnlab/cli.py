@@ -269,7 +269,9 @@ def _handled(command: str, *args) -> int:
     try:
         from cnnlab.grading import GradingError, exchange
         from cnnlab.grading.intake import printable
-
+    except ModuleNotFoundError as error:
+        return _missing(command, error)
+    try:
         done = getattr(exchange, command)(*args)
     except ModuleNotFoundError as error:
         return _missing(command, error)

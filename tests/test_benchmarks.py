@@ -117,23 +117,33 @@ def test_a_lecture_that_kills_its_kernel_does_not_end_the_comparison(tmp_path):
 
 
 def test_one_worker_does_one_after_another():
-    costs = Costs([2.0, 3.0], send=0.5, enter=0.25)
-    # The second is sent while the first is served, and the first entered while the second is.
-    assert simulate(costs, 1, 2, draw=False) == pytest.approx(0.5 + 2 + 3 + 0.25)
+    costs = Costs([2.0, 3.0], wait=0.5, schedule=0.25, enter=0.125, start=4.0, finish=1.0)
+    # The first is entered while the second is served.
+    foreseen = 4 + 2 * 0.5 + 2 + 3 + 0.25 + 0.125 + 1
+    assert simulate(costs, 1, 2, draw=False) == pytest.approx(foreseen)
 
 
 def test_without_a_coordinator_s_cost_workers_share_the_work():
     assert simulate(Costs([1.0]), 4, 40) == pytest.approx(10.0)
 
 
-def test_shared_cores_are_shared():
+def test_shared_cores_are_shared_and_waiting_needs_none():
     costs = Costs([1.0], enter=0.5)
     assert simulate(costs, 4, 40, cores=2) >= 40 * 1.5 / 2
     assert simulate(costs, 4, 40, cores=1) == pytest.approx(40 * 1.5)
+    # In step: both wait for a second, then both compute for two.
+    assert simulate(Costs([1.0], wait=1.0), 2, 40, cores=1) == pytest.approx(20 * 3)
+
+
+def test_what_is_there_takes_its_part_of_the_cores_all_the_time():
+    costs = Costs([1.0], start=3.0, idle=0.05, idle_others=0.1)
+    assert simulate(costs, 2, 40, cores=1) == pytest.approx((3 + 40) / 0.8)
+    assert simulate(costs, 8, 40, cores=1) == pytest.approx((3 + 40) / 0.5)
+    assert simulate(costs, 2, 40, cores=4) == pytest.approx(3 + 20)
 
 
 def test_coordinator_and_network_are_the_limits():
-    costs = Costs([1.0], send=0.004, enter=0.006, job=2e6, result=1e6)
+    costs = Costs([1.0], enter=0.010, job=2e6, result=1e6, start=100.0)
     assert limits(costs) == {"coordinator": pytest.approx(100.0), "network": pytest.approx(62.5)}
     found = throughputs(costs, [1, 16, 256])
     assert found[1] == pytest.approx(1.0, rel=0.05) and found[16] == pytest.approx(16, rel=0.1)
@@ -143,6 +153,6 @@ def test_coordinator_and_network_are_the_limits():
 
 
 def test_how_many_workers_a_night_takes():
-    costs = Costs([0.5, 1.5], enter=0.01, result=1e5)
+    costs = Costs([0.5, 1.0], wait=0.25, enter=0.01, result=1e5)
     assert needed(costs, 36_000, 3600) == 10
     assert needed(costs, 1_000_000, 3600) is None

@@ -35,3 +35,28 @@ def test_a_terminal_without_unicode_gets_question_marks(encoding, monkeypatch):
 def test_a_network_that_is_not_there_is_named_in_a_sentence(capsys):
     assert main(["summary", "lenet7"]) == 1
     assert "lenet7" in capsys.readouterr().err
+
+
+STOPPING = """
+import sys
+from cnnlab.cli import main
+
+class Stopping:
+    def find_spec(self, name, *told):
+        if name.startswith("cnnlab."):
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stopping())
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["doctor", "summary lenet", "check a1", "new-assignment x", "grade a1", "collect", "feedback",
+     "export a1 a.csv b.csv"],
+)  # fmt: skip
+def test_ctrl_c_while_a_command_still_imports_is_one_word(command):
+    words = [sys.executable, "-c", STOPPING, *command.split()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")

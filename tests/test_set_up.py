@@ -56,6 +56,10 @@ def test_it_is_done_once_and_again_when_something_changes(set_up, monkeypatch):
     Path("constraints.txt").write_text("numpy==2.4.6\n")
     assert len(call(set_up, monkeypatch, "course")) == 2
 
+    Path("etc/jupyter").mkdir(parents=True)  # what Jupyter reads is installed, too
+    Path("etc/jupyter/nbgrader_config.json").write_text("{}")
+    assert len(call(set_up, monkeypatch, "course")) == 2
+
     cpu = call(set_up, monkeypatch, "course", "--torch", "cpu")  # another torch begins anew
     assert len(cpu) == 3 and cpu[-1][-4:-2] == ("--torch-backend", "cpu")
     assert call(set_up, monkeypatch, "course", "--torch", "") == []  # what is there is kept

@@ -53,6 +53,7 @@ from cnnlab.grading.worker import in_processes, on_cluster
 
 __all__ = ["Grade", "GradingError", "grade"]
 
+MOST = 16  # workers a core: beyond that they only take each other's memory
 SLACK = 120  # seconds that a worker has beyond its notebook's own
 BATCH, BYTES, WAIT = 32, 16 << 20, 1.0  # submissions, size and seconds of what is entered at once
 
@@ -116,8 +117,9 @@ def grade(
         If there is no such assignment, submission, or course, if the gradebook or the disk
         cannot be used, or if the host forbids the sandbox.
     """
-    if workers is not None and workers < 1:
-        raise GradingError(f"There have to be workers, at least one, and not {workers}.")
+    most = MOST * _cores()
+    if workers is not None and not 0 < workers <= most:
+        raise GradingError(f"There have to be workers, 1 to {most} on this machine: not {workers}.")
     for name in ("timeout", "notebook_seconds"):
         if (seconds := (limits or {}).get(name)) is not None and seconds <= 0:
             raise GradingError(f"{name} has to be more than 0 seconds, and it is {seconds}.")

@@ -139,11 +139,20 @@ def collect(
                 f"Nothing has been released for {api.coursedir.course_id} in {inbound.parents[1]}: "
                 "`nbgrader release_assignment` does it."
             )
-        done = []
+        done = [] if source is not None else list(_closed(inbound, api))
         for name in wanted:
             with _alone(api, name):
                 done += _from_archive(api, name, source) if source else _from(inbound, api, name)
         return done
+
+
+def _closed(inbound: Path, api: NbGraderAPI) -> Iterator[Handled]:
+    """What keeps students from handing in, who have accounts of their own."""
+    if api.config.ExchangeCollect.get("check_owner", True) and not api.coursedir.groupshared:
+        for folder, mode in ((inbound.parents[1], 0o1777), (inbound, 0o733)):
+            if mode & 7 & ~folder.stat().st_mode:
+                said = f"students cannot hand in: the mode of {folder} has to be {mode:o}"
+                yield Handled("", "", note=said)
 
 
 def _from_archive(api: NbGraderAPI, name: str, source) -> list[Handled]:

@@ -53,11 +53,14 @@ def chart(
         if low <= math.log10(x) <= high and (at := place(x, 0)[0]) >= free:
             shown.append(_text(at, HEIGHT - BELOW + 20, _short(x), "middle"))
             free = at + 48
-    for step in range(5):
-        y = floor + step * (1 - floor) / 4
-        shown.append(_text(LEFT - 8, place(1, y)[1] + 4, f"{y:.1%}", "end"))
+    step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (1 - floor) / s < 7)
+    for y in (1 - n * step for n in range(int((1 - floor) / step + 1e-6) + 1)):
+        shown.append(_text(LEFT - 8, place(1, y)[1] + 4, f"{100 * y:.4g} %", "end"))
     for name, dot in dots.items():
         x, y = place(*dot)
+        if dot in line:  # above the line, to the side where there is more room
+            short = name if len(name) <= 14 else f"{name[:13]}…"
+            shown.append(_text(x, y - 9, short, "start" if x < WIDTH / 2 else "end"))
         told = _plain(f"{name}: {axes[1]} {dot[1]:.2%}, {dot[0]:,} {axes[0]}")
         shown.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#2d86c9"><title>{told}</title></circle>'

@@ -10,6 +10,7 @@ import hashlib
 import html
 import re
 import secrets
+from pathlib import Path
 from urllib.parse import unquote
 
 import nh3
@@ -127,8 +128,10 @@ def _harmless(entry: tuple[str, object]) -> tuple[str, str] | None:
     if not isinstance(data, str):
         return None
     if kind == "image/svg+xml":  # as a picture of its own, where no script runs
+        named = re.search(r'aria-label="([^"<>]*)"', data)
         data = base64.b64encode(data.encode("utf-8", "replace")).decode()
-        return "text/html", f'<img src="data:image/svg+xml;base64,{data}">'
+        alt = named[1] if named else "drawing"
+        return "text/html", f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
     picture = kind in PICTURES and BASE64.fullmatch(data)
     return (kind, data) if picture or kind in TEXTS else None
 
@@ -167,10 +170,34 @@ window.MathJax ||= {Hub: {
 </script>"""
 
 
+# The feedback: as wide as the screen, and its table of contents names the tasks.
+_WIDTH = """<meta name="viewport" content="width=device-width">
+<style>
+body { overflow-wrap: anywhere } table { overflow-wrap: normal }
+img, svg { max-width: 100%; height: auto }
+pre, .rendered_html table { display: block; overflow-x: auto; max-width: 100% }
+.rendered_html td, .rendered_html th { padding: .2em .6em }
+.output_area pre { white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere }
+div.nbgrader_cell .panel-heading { height: auto; overflow: hidden }
+@media (max-width: 44rem) {
+  .container, .panel-body, .cell, div#notebook-container { padding-left: 2px; padding-right: 2px }
+}
+</style></head>"""
+_TASKS = {
+    ">Test cell<": ">{{ cell.metadata.nbgrader.grade_id }}<",
+    ">Comment<": ">{{ cell.metadata.nbgrader.grade_id }}: comment<",
+    ">Written response<": ">{{ cell.metadata.nbgrader.grade_id }}: written answer<",
+}
+
+
 class Nonces(Extension):
     """Marks the scripts that a template brings, so that the page's policy allows no other."""
 
     def preprocess(self, source, name, filename=None):
+        if filename and Path(filename).parent.name == "feedback":
+            source = source.replace("</head>", _WIDTH)
+            for words, named in _TASKS.items():
+                source = source.replace(words, named)
         loaded = "<!-- MathJax configuration -->"
         source = source.replace(loaded, _WITHOUT_MATHJAX + loaded)
         source = re.sub(r"<script\b", '<script nonce="{{ csp_nonce() }}"', source)

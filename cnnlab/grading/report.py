@@ -368,15 +368,15 @@ class _Class:
         for name, task in self.tasks.items():
             share = mean(task["shares"])
             wrong = task["wrong"].most_common(4)
-            why = ", ".join(f"{escape(m)} ({n})" for m, n in wrong)
-            parts = ", ".join(f"{escape(part)} ({n})" for part, n in task["lost"].items())
+            why = "; ".join(f"{escape(m)} ({n})" for m, n in wrong)
+            parts = "; ".join(f"{escape(part)} ({n})" for part, n in task["lost"].items())
             rows.append(
                 f"<tr><th scope=row>{escape(name)}<td class=n>{task['max']:g}"
-                f"<td class=share><meter value={share:.3f}></meter> {share:.0%}<td>{why}"
+                f"<td class=share><meter value={share:.3f}></meter> {share:.0%}<td class=wide>{why}"
                 + (f"<br><small>points lost at: {parts}</small>" if parts else "")
             )
         head = "<thead><tr><th>task<th class=n>points<th>earned<th>what was wrong</thead>"
-        return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+        return f"<table class=rows>{head}<tbody>{''.join(rows)}</tbody></table>"
 
     def distribution(self) -> str:
         counts = Counter(min(int(10 * score / self.most), 9) for score in self.scores)

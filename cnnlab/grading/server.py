@@ -1,10 +1,12 @@
-"""A Jupyter server extension: nbgrader's pages, without three of their dangers.
+"""A Jupyter server extension: nbgrader's pages, without three of their dangers and a nuisance.
 
 Validate runs a whole notebook inside the request and the server stands still meanwhile; here it
 runs in a process of its own. ``formgrader?path=DIR`` executes ``DIR/nbgrader_config.py`` in the
 instructor's server, so that a link in a student's notebook would do; here it is refused. And all
 that formgrader serves comes with a Content-Security-Policy: on its pages run its own scripts,
 and no other; what is no page (a student's file, names as JSON) runs nothing, wherever a link leads.
+A student whose exchange is missing, full or closed reads a sentence in the list of assignments, and
+no traceback; nor is a fetch that failed passed over in silence.
 It is on wherever cnnlab is installed (``etc/jupyter/jupyter_server_config.d/cnnlab.json``).
 """
 
@@ -12,8 +14,12 @@ import asyncio
 import json
 import secrets
 import sys
+import traceback
+from types import SimpleNamespace
 
 from jinja2 import Environment
+from nbgrader.exchange import ExchangeError
+from nbgrader.server_extensions.assignment_list import handlers as assignment_list
 from nbgrader.server_extensions.formgrader import formgrader
 from nbgrader.server_extensions.formgrader.base import BaseHandler
 from nbgrader.server_extensions.formgrader.handlers import FormgraderHandler, SubmissionHandler
@@ -21,6 +27,7 @@ from nbgrader.server_extensions.validate_assignment.handlers import ValidateAssi
 from tornado import web
 
 from cnnlab.grading.pages import Nonces, StudentsPage, policy
+from cnnlab.grading.submit import why
 
 __all__ = ["load_jupyter_server_extension"]
 
@@ -53,6 +60,26 @@ async def _validate(self):
     except (IndexError, ValueError):
         output = {"success": False, "value": "The validation ended without a result."}
     self.finish(json.dumps(output))
+
+
+@web.authenticated
+def _act(self, action):
+    try:
+        course, name = self.get_argument("course_id"), self.get_argument("assignment_id")
+    except web.MissingArgumentError:
+        course, name = map(self.get_json_body().get, ("course_id", "assignment_id"))
+    act = action if action == "fetch_feedback" else f"{action}_assignment"
+    done = getattr(self.manager, act)(course, name)
+    if done["success"] or action == "fetch_feedback":  # there may be none yet
+        done = self.manager.list_assignments(course)
+    self.finish(json.dumps(done))
+
+
+def _in_a_sentence() -> str:
+    """What went wrong; a traceback where it is no matter of folders and disks."""
+    error = sys.exception()
+    usual = isinstance(error, ExchangeError | OSError | RuntimeError)
+    return why(error) if usual else traceback.format_exc()
 
 
 def _without_path(get):
@@ -101,6 +128,10 @@ def load_jupyter_server_extension(server) -> None:
     BaseHandler.render = _render
     SubmissionHandler.get = _with_policy(SubmissionHandler.get)
     ValidateAssignmentHandler.post = _validate
+    assignment_list.AssignmentActionHandler.post = _act
+    # What it tells of any error is a traceback, and of the exchange's that it "does not exist".
+    assignment_list.ExchangeError = ()
+    assignment_list.traceback = SimpleNamespace(format_exc=_in_a_sentence)
     FormgraderHandler.get = _without_path(FormgraderHandler.get)
     server.log.info(
         "cnnlab: Validate runs aside, formgrader stays in its folder and runs no student's script"

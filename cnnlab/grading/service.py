@@ -202,6 +202,8 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         sys.exit(f"The grading service cannot serve ({error}).")
+    except KeyError as missing:
+        sys.exit(f"The grading service is started by JupyterHub: {missing} is not set.")
 
 
 if __name__ == "__main__":

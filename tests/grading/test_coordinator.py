@@ -201,7 +201,9 @@ def test_no_scheduler_is_said_in_a_sentence(course):
     assert "scheduler" in printed.lower() and "Traceback" not in printed
 
 
-@pytest.mark.parametrize("wrong", [("--workers", "-1"), ("--workers", "0"), ("--timeout", "-5")])
+@pytest.mark.parametrize(
+    "wrong", [("--workers", "-1"), ("--workers", "0"), ("--workers", "10000"), ("--timeout", "-5")]
+)
 def test_numbers_that_make_no_sense_are_refused(course, wrong):
     submit(course, ada={})
     printed = course.run("cnnlab", "grade", "a1", *wrong, status=1)

@@ -38,6 +38,7 @@ def course(made, tmp_path) -> Course:
         config.write(f"c.Exchange.root = {str(root)!r}\nc.ExchangeCollect.check_owner = False\n")
     (tmp_path / "course/secret.txt").write_text(SECRET)
     (root / "cnnlab/inbound").mkdir(parents=True)
+    (root / "cnnlab/inbound").chmod(0o733)
     return Course(tmp_path / "course")
 
 
@@ -174,6 +175,17 @@ def test_two_that_collect_wait_for_each_other(course):
     assert second.communicate(timeout=60)[0] == f"{NAME}: ada: collected\n"
 
 
+@pytest.mark.parametrize("folder, mode", [("", 0o1777), ("cnnlab/inbound", 0o733)])
+def test_an_exchange_that_is_closed_to_students_is_told_to_the_instructor(course, folder, mode):
+    config = course.folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("check_owner = False", "check_owner = True"))
+    assert course.run("cnnlab", "collect") == "Nothing new.\n"
+    closed = course.folder.parent / "exchange" / folder
+    closed.chmod(0o755)
+    said = f"students cannot hand in: the mode of {closed} has to be {mode:o}\n"
+    assert course.run("cnnlab", "collect") == said
+
+
 def no_folder(root: Path) -> str:
     shutil.rmtree(root)
     return f"The exchange {root} is not there"
@@ -254,6 +266,32 @@ def test_a_disk_that_is_full_at_any_step_costs_a_sentence_and_nothing_else(cours
         assert points == dict.fromkeys(students, sum(FULL.values()))
         assert len(pages(course)) == len(students)
         assert tried(small, "collect") == tried(small, "feedback") == (0, "Nothing new.\n")
+
+
+def test_a_submission_that_fills_the_disk_is_a_sentence_and_leaves_no_half(course, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(course.folder / "assignments" / NAME, home / NAME)
+
+    def submit(root: Path) -> tuple[int, str]:
+        options = [f"--Exchange.root={root}", f"--Exchange.cache={home}/cache", "--course=cnnlab"]
+        command = [sys.executable, "-m", "nbgrader", "submit", NAME, *options]
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    with small_disk(tmp_path / "disk", 1):
+        root = tmp_path / "disk"
+        shutil.copytree(course.folder / "assignments" / NAME, root / "cnnlab/outbound" / NAME)
+        inbound = root / "cnnlab/inbound"
+        inbound.mkdir()
+        free = os.statvfs(root)
+        (root / "filler").write_bytes(bytes(free.f_bavail * free.f_bsize - 20 * 1024))
+        status, said = submit(root)
+        assert status == 1 and "Nothing was handed in: a disk is full" in said, said
+        assert "Traceback" not in said and not list(inbound.iterdir())
+        assert not list((home / "cache").glob("*/*"))
+        (root / "filler").unlink()
+        status, said = submit(root)
+        assert status == 0 and len(list(inbound.iterdir())) == 1, said
 
 
 @pytest.mark.slow

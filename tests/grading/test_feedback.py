@@ -96,6 +96,9 @@ DRAWING = (
 )
 
 
+DRAWN = '<svg xmlns="http://www.w3.org/2000/svg" aria-label="a word"><text>drawn</text></svg>'
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A course with the feedback for a wrong and evil submission; it has a hidden test besides."""
@@ -116,6 +119,7 @@ def course(tmp_path_factory):
         new_code_cell(STEALTHY),
         *map(new_markdown_cell, VECTORS),
         new_code_cell(f"from IPython.display import HTML\ndisplay(*map(HTML, {VECTORS!r}))"),
+        new_code_cell(f"from IPython.display import SVG\ndisplay(SVG({DRAWN!r}))"),
         new_markdown_cell(PIXEL + f'<img src=x onerror="{ACT}"><script>{ACT}</script>'),
     ]
     written = cell(notebook, "a1-explain")
@@ -376,7 +380,29 @@ def test_hidden_tests_stay_hidden(page):
     assert "HIDDEN" not in page
 
 
+@lab.needs_chromium
+def test_the_feedback_is_as_wide_as_a_phone(course):
+    path = course.folder / "feedback" / "eve" / NAME / f"{NAME}.html"
+    with (
+        lab.chromium() as browser,
+        browser.new_context(viewport={"width": 400, "height": 800}, is_mobile=True) as context,
+    ):
+        shown = context.new_page()
+        shown.goto(path.as_uri())
+        root = "document.documentElement"
+        assert shown.evaluate(f"[{root}.clientWidth, {root}.scrollWidth]") == [400, 400]
+
+
+def test_a_drawing_is_a_picture_and_no_text(page):
+    (image,) = BeautifulSoup(page, "html.parser").find_all("img", alt="a word")
+    kind, data = image["src"].split(",")
+    assert kind == "data:image/svg+xml;base64" and b"drawn" in base64.b64decode(data)
+
+
 def test_the_feedback_says_points_and_what_was_wrong(page):
     text = BeautifulSoup(page, "html.parser").text
+    contents = BeautifulSoup(page, "html.parser").find(id="toc").text
+    assert "a1-output-size (Score: 0.0 / 8.0)" in contents and "Test cell" not in contents
+    assert "a1-explain: written answer" in contents
     assert "a1-output-size: 0 of 8 points" in text
     assert "Traceback" not in text
