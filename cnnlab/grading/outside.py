@@ -34,7 +34,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.preprocessors import Execute
-from nbgrader.utils import determine_grade, is_grade, is_solution
+from nbgrader.utils import determine_grade, is_grade, is_solution, is_task
 from traitlets import Bool, Integer, Unicode
 
 from cnnlab.answers import wire
@@ -53,6 +53,7 @@ MIB = 1 << 20
 FLOOD = 50 * MIB  # of messages: nobody reads that, the cell is stopped
 MESSAGE = 20 * MIB  # what one of them may hold
 KEPT = 20 * MIB  # of a notebook's output
+NO_FIGURES = "--InlineBackend.figure_formats=set()"
 SEALED = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 
@@ -68,6 +69,7 @@ class JudgeOutside(Execute):
     processes = Integer(64, help="How many processes and threads they may be.").tag(config=True)
     output_kib = Integer(1024, help="What is kept of a cell's output.").tag(config=True)
     gpu = Bool(False, help="Whether kernels may use NVIDIA's devices.").tag(config=True)
+    figures = Bool(False, help="Draw also those that no marked answer follows.").tag(config=True)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -92,6 +94,8 @@ class JudgeOutside(Execute):
             if cell.cell_type == "code":
                 found = tampering.signs(plain_python(cell.source))
                 self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
+        if not (self.figures or _marked_beside_code(nb.cells)):
+            self.extra_arguments = [*self.extra_arguments, NO_FIGURES]
         metadata = resources.get("metadata", {})
         if self.tasks is None:
             source = self.config.CourseDirectory.get("source_directory", "source")
@@ -564,6 +568,20 @@ def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None
     return tasks.get(cell.metadata.nbgrader.grade_id)
+
+
+def _marked_beside_code(cells: Iterable[NotebookNode]) -> bool:
+    """Whether a person marks an answer that is code, or has code between it and what counts before.
+
+    Then they look at figures, too; else nobody does.
+    """
+    code = False
+    for cell in cells:
+        code |= cell.cell_type == "code"
+        if code and (is_task(cell) or (is_grade(cell) and is_solution(cell))):
+            return True
+        code &= not is_grade(cell)
+    return False
 
 
 def _definitions(source: str) -> dict:

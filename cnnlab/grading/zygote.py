@@ -49,6 +49,7 @@ PRELOADED = (
 # A second's import each, before the first kernel whose notebook has the word: whoever makes an
 # optimizer imports the first one.
 LATER = {"optim": "torch._dynamo", "torchvision": "torchvision"}
+UNDRAWN = "not drawn, as no marked answer follows it (`cnnlab grade --figures` draws all)"
 _KERNEL_TIMEOUT = 60
 _starting = threading.Lock()
 _children: dict[int, subprocess.Popen] = {}
@@ -386,7 +387,7 @@ def _become_a_kernel(
     sys.path = ["", *(entry for entry in sys.path if entry)]
     app = _kernel(arguments)
     if confined:
-        _draw_figures_once()
+        _draw_figures_once(app.shell)
         type(app.shell).ask_exit = lambda shell: None  # `quit()` would end it in a later cell
     app.start()
 
@@ -405,13 +406,16 @@ def _bind_to(sockets: dict[str, int]) -> None:
     zmq.Socket.bind = bind_or_find
 
 
-def _draw_figures_once() -> None:
+def _draw_figures_once(shell) -> None:
     """The inline backend draws what it shows; pyplot would have drawn it before, for a window."""
     with contextlib.suppress(ImportError):
         import matplotlib.pyplot as plt
-        import matplotlib_inline.backend_inline  # noqa: F401 (connects itself to the kernel)
+        from matplotlib_inline.backend_inline import InlineBackend  # connects itself to the kernel
 
         plt.uninstall_repl_displayhook()
+        if not InlineBackend.instance(parent=shell).figure_formats:
+            plain = shell.display_formatter.formatters["text/plain"]
+            plain.for_type(plt.Figure, lambda figure, page, _: page.text(f"{figure}: {UNDRAWN}"))
 
 
 def _kernel(arguments: list[str]):
