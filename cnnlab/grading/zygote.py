@@ -13,6 +13,7 @@ import ctypes
 import gc
 import importlib
 import io
+import itertools
 import json
 import os
 import random
@@ -51,6 +52,7 @@ PRELOADED = (
 # optimizer imports the first one.
 LATER = {"optim": "torch._dynamo", "torchvision": "torchvision"}
 UNDRAWN = "not drawn, as no marked answer follows it (`cnnlab grade --figures` draws all)"
+MANY = 12  # requests: from there on, one that comes is not the last
 _KERNEL_TIMEOUT = 60
 _starting = threading.Lock()
 _children: dict[int, subprocess.Popen] = {}
@@ -212,7 +214,9 @@ def serve(listener_handle: int, folder: str) -> None:
     IPKernelApp.instance().log.debug("This makes it, and what it logs with.")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     _settle()
-    while True:
+    for served in itertools.count():
+        if served == MANY:
+            _gather_pages()
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
             for _ in range(20):  # the workers of a run that was killed are dying, too
@@ -249,11 +253,13 @@ def _settle() -> None:
     tampering.remember()
     gc.freeze()
     gc.enable()
-    _gather_pages()
 
 
 def _gather_pages() -> None:
-    """Put this process's memory into huge pages: a fork copies one entry of each, not 512."""
+    """Put this process's memory into huge pages: a fork copies one entry of each, not 512.
+
+    It takes as long as is won with ten forks or so.
+    """
     madvise, collapse = ctypes.CDLL(None).madvise, 25
     madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     for line in Path("/proc/self/maps").read_text().splitlines():
