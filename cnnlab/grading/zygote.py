@@ -453,7 +453,7 @@ def _leave_out_what_no_grader_asks() -> None:
         app.shell_channel_thread = None
 
     def flush_something(stream) -> None:
-        if stream._buffers:  # else it would wake a thread for nothing, four times a cell
+        if getattr(stream, "_buffers", True):  # else it would wake a thread for nothing
             flush(stream)
 
     kernelapp.IPKernelApp.init_control = without_subshells
