@@ -167,6 +167,28 @@ def test_a_confined_kernel_shares_no_folder_with_us(tmp_path):
     assert given == "x\n" and [p.name for p in tmp_path.iterdir()] == ["given.txt"]
 
 
+CELLS = {
+    "import asyncio\nawait asyncio.sleep(0.01)\nprint('awaited')": "awaited\n",
+    "own = 1\n%who": "asyncio\t own\t \n",
+    "!echo shell": "shell\r\n",
+    "from concurrent.futures import ThreadPoolExecutor as Pool\n"
+    "print(*Pool(2).map(lambda n: print(n, end=' ', flush=True), [1, 1]))": "1 1 None None\n",
+    "import sys; print('out', flush=True); print('err', file=sys.stderr)": "out\nerr\n",
+    "from multiprocessing import Process\nchild = Process(target=print, args=('child',))\n"
+    "child.start(); child.join()": "child\n",
+}
+
+
+def test_a_grader_s_kernel_runs_what_any_kernel_runs(tmp_path):
+    outside = JudgeOutside(timeout=10)
+    outside.tasks, outside.key = {}, b"k" * 32
+    cells = [new_code_cell(source) for source in CELLS]
+    resources = {"metadata": {"path": str(tmp_path)}, "nbgrader": {}}
+    done, _ = outside.preprocess(new_notebook(cells=cells), resources)
+    printed = ["".join(o.get("text", str(o)) for o in cell.outputs) for cell in done.cells]
+    assert printed == list(CELLS.values())
+
+
 HUGE = """
 import os, re
 from pathlib import Path
