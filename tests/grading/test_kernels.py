@@ -174,8 +174,6 @@ CELLS = {
     "from concurrent.futures import ThreadPoolExecutor as Pool\n"
     "print(*Pool(1).map(lambda n: print(n, flush=True), [1, 1]))": "1\n1\nNone None\n",
     "import sys; print('out', flush=True); print('err', file=sys.stderr)": "out\nerr\n",
-    "from multiprocessing import Process\nchild = Process(target=print, args=('child',))\n"
-    "child.start(); child.join()": "child\n",
 }
 
 
