@@ -181,13 +181,17 @@ def main() -> None:
         seconds = {"cnnlab grade": [watched(ours)[0]]}
         seconds["stock nbgrader"] = [timed(run, theirs, "nbgrader", "autograde", NAME)]
         forget(ours)
+        seconds["cnnlab grade --figures"] = [watched(ours, "--figures")[0]]
+        forget(ours)
         seconds["cnnlab grade"].append(watched(ours)[0])
         a, b = grades(theirs), grades(ours)
         equal = sum(a[key] == b.get(key) for key in a)
         spent = stages(ours)
         each = {name: [s / options.submissions for s in found] for name, found in seconds.items()}
         notes = [
-            f"{equal} of {len(a)} grades of {options.submissions} submissions are equal.",
+            f"{equal} of {len(a)} grades of {options.submissions} submissions are equal. Each has "
+            "one figure, which stock nbgrader draws, and `cnnlab grade` only with `--figures`: "
+            "nobody marks it.",
             "A submission in its worker, medians: kernel ready {kernel:.2f} s, its cells "
             "{cells:.2f} s, the tasks judged {tasks:.2f} s, in all {total:.2f} s.".format(**spent),
             f"Load of the machine at the end: {os.getloadavg()[1]:.1f} processes on "

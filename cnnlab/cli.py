@@ -79,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--again", action="store_true", help="judge also what has not changed")
     command.add_argument("--timeout", type=int, metavar="S", help="seconds a cell and a task")
     command.add_argument("--notebook-seconds", type=int, metavar="S", help="seconds a notebook")
+    command.add_argument("--figures", action="store_true", help="draw also what nobody marks")
     command.add_argument("--gpu", action="store_true", help="let submissions use NVIDIA's devices")
     command.add_argument(
         "--no-sandbox", action="store_true", help="run submissions unconfined, at your own risk"
@@ -208,7 +209,7 @@ def _grade(args: argparse.Namespace) -> int:
         from cnnlab.grading.intake import printable
     except ModuleNotFoundError as error:
         return _missing("grade", error)
-    names = ("timeout", "notebook_seconds", "gpu")
+    names = ("timeout", "notebook_seconds", "gpu", "figures")
     limits = {name: value for name in names if (value := getattr(args, name)) not in (None, False)}
     try:
         grades = grade(

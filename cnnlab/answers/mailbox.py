@@ -25,9 +25,9 @@ def answer_mail(kind: str, entry: str) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))  # all others may be in use
     questions, answers = letter()
-    report = answer(kind, entry, wire.load(questions), get_ipython().user_ns)
+    report = answer(kind, entry, wire.receive(questions), get_ipython().user_ns)
     try:
-        wire.save(answers, report)
+        wire.send(answers, report)
     except wire.WireError as error:
-        wire.save(answers, {"status": "unusable", "message": str(error)})
+        wire.send(answers, {"status": "unusable", "message": str(error)})
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)

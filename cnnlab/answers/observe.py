@@ -234,6 +234,16 @@ class _Names(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@cache
+def _whose(filename: str) -> str:
+    """Whose code comes from there; what a program wrote while it ran comes from no file."""
+    if filename.startswith(_HOME):
+        return "ours"
+    if filename.startswith(_INSTALLED):
+        return "a library's"
+    return "nobody's" if filename.startswith("<") else "a student's"
+
+
 class Watch(TorchDispatchMode):
     """Notes how an answer works: operators of PyTorch below their Python names, the functions that
     it calls, the steps of Python that it takes, and its largest intermediate result."""
@@ -241,6 +251,7 @@ class Watch(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.called: set[str] = set()
+        self.used: set = set()  # operators: to find the name of one takes longer than to use it
         self.steps = self.operators = self.largest = 0
         self.blinded = False
         self._names = _Names(self.called)
@@ -252,10 +263,14 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         self.operators += 1
-        with contextlib.suppress(Exception):  # a sparse tensor has no storage: noting must not fail
-            self.called.add(func._schema.name)
-            sizes = [t.untyped_storage().nbytes() // t.element_size() for t in _tensors(result)]
-            self.largest = max([self.largest, *sizes])
+        try:
+            self.used.add(func)
+            for t in (result,) if isinstance(result, torch.Tensor) else _tensors(result):
+                if t.is_floating_point():
+                    size = t.untyped_storage().nbytes() // t.element_size()
+                    self.largest = max(self.largest, size)
+        except Exception:
+            pass  # a sparse tensor has no storage: noting must not fail
         return result
 
     def __enter__(self):
@@ -275,20 +290,20 @@ class Watch(TorchDispatchMode):
         return super().__exit__(*error)
 
     def _trace(self, frame, event, argument):
-        code = frame.f_code
-        if code.co_filename.startswith(_HOME):
+        whose = _whose(frame.f_code.co_filename)
+        if whose == "ours":
             return None
-        caller = frame.f_back.f_code.co_filename if frame.f_back else ""
+        caller = _whose(frame.f_back.f_code.co_filename) if frame.f_back else ""
         made_by_library = (  # a module or a class that a library writes while it is imported
-            code.co_filename.startswith("<")
-            and caller.startswith(_INSTALLED)
+            whose == "nobody's"
+            and caller in ("ours", "a library's")
             and frame.f_globals.get("__name__") != "__main__"
         )
-        if not code.co_filename.startswith(_INSTALLED) and not made_by_library:
+        if whose != "a library's" and not made_by_library:
             self.steps += 1
             return self._line
-        if caller.startswith(_HOME) or not caller.startswith(_INSTALLED):
-            self.called |= set(code.co_qualname.split("."))
+        if caller != "a library's":
+            self.called |= set(frame.f_code.co_qualname.split("."))
         return None
 
     def _line(self, frame, event, argument):
@@ -296,6 +311,9 @@ class Watch(TorchDispatchMode):
         return self._line
 
     def seen(self) -> dict:
+        for operator in self.used:
+            with contextlib.suppress(Exception):
+                self.called.add(operator._schema.name)
         return {
             "called": sorted(self.called),
             "steps": self.steps,

@@ -5,7 +5,6 @@ without being judged: it can only carry answers.
 """
 
 import contextlib
-import copy
 import io
 import linecache
 import os
@@ -81,7 +80,7 @@ def _call(found: Callable, question: dict) -> dict:
 
 def _answered(found: Callable, question: dict, watch) -> dict:
     before = wire.pack(question)
-    question = copy.deepcopy(question)
+    question = wire.unpack(*before)
     silence = _Silence()
     try:
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), watch:

@@ -1,7 +1,8 @@
 """Plain values on their way between a trusted process and a student's: arrays in, arrays out.
 
 A value is packed into two runs of bytes: a JSON tree that says how it is built, and the elements
-of its arrays, to which the tree points. A file of them is a ``.npz`` archive; no pickle is in it.
+of its arrays, to which the tree points. They are sent as they are, one after the other; a file
+that is to be kept is a ``.npz`` archive of them. No pickle is in either.
 Only what has a fixed meaning on both sides passes: None, bool, int, float, str, NumPy arrays,
 torch tensors, and lists, tuples and dicts of these. Any other object stays behind as an
 :class:`Opaque` that carries its type's name alone, so nothing that a student defines (an
@@ -21,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-__all__ = ["MAX_BYTES", "Opaque", "WireError", "load", "pack", "save", "unpack"]
+__all__ = ["MAX_BYTES", "Opaque", "WireError", "load", "pack", "receive", "save", "send", "unpack"]
 
 MAX_BYTES = 64 * 2**20
 MAX_NODES, MAX_DEPTH = 100_000, 20
 _PARTS = ("tree", "data")
 _NUMBERS = "biufc"  # NumPy's kinds
+_PLAIN = {type(None), bool, float, str}
 
 
 class WireError(ValueError):
@@ -73,6 +75,9 @@ def pack(value) -> tuple[bytes, bytes]:
     def walk(item, depth: int):
         if depth > MAX_DEPTH:
             raise WireError(f"the value is nested more than {MAX_DEPTH} levels deep")
+        if type(item) in _PLAIN:  # most are
+            spend(4 * len(item) if isinstance(item, str) else 8)
+            return item
         if isinstance(item, torch.Tensor):
             if item.layout is not torch.strided or item.is_meta or item.is_quantized:
                 return {"opaque": f"{item.layout} tensor on {item.device}"}
@@ -89,8 +94,6 @@ def pack(value) -> tuple[bytes, bytes]:
             spend(item.nbytes)
             return {"array": stored(item)}
         spend(4 * len(item) if isinstance(item, str) else 8)
-        if item is None or isinstance(item, bool):
-            return item
         if isinstance(item, int):
             if abs(item) >= 2**256:
                 raise WireError("an integer has more than 77 digits")
@@ -138,6 +141,10 @@ def unpack(tree: bytes, data: bytes):
             raise WireError(f"the value is nested more than {MAX_DEPTH} levels deep")
         if isinstance(node, list):
             return [build(child, depth + 1) for child in node]
+        if isinstance(node, str):  # half a character could be written nowhere
+            return node.encode("utf-8", "replace").decode()
+        if not isinstance(node, dict):
+            return node
         match node:
             case {"tensor": place, "dtype": dtype}:
                 return torch.from_numpy(stored(*place)).to(getattr(torch, dtype))
@@ -151,11 +158,7 @@ def unpack(tree: bytes, data: bytes):
                 return {build(k, depth + 1): build(v, depth + 1) for k, v in pairs}
             case {"opaque": name}:
                 return Opaque(str(build(name, depth))[:80])
-            case dict():
-                raise WireError("it holds an unknown kind of value")
-            case str():  # half a character could be written nowhere
-                return node.encode("utf-8", "replace").decode()
-        return node
+        raise WireError("it holds an unknown kind of value")
 
     try:
         if tree.count(b"[") + tree.count(b"{") + tree.count(b",") > 20 * MAX_NODES:
@@ -164,18 +167,42 @@ def unpack(tree: bytes, data: bytes):
     except WireError:
         raise
     except Exception as error:
-        raise WireError(f"the archive is not in the expected form ({error})") from None
+        raise WireError(f"it is not in the expected form ({error})") from None
 
 
-def save(file: str | os.PathLike | int, value, *, compressed: bool = False) -> None:
-    """Write ``value`` as a ``.npz`` archive to a new file, or to an open descriptor."""
+def send(handle: int, value) -> None:
+    """Write ``value`` to an open file, for `receive`."""
+    tree, data = pack(value)
+    with open(handle, "wb") as stream:
+        stream.writelines((len(tree).to_bytes(8), tree, data))
+
+
+def receive(handle: int):
+    """Read back what `send` wrote into a file, from a writer that is not trusted.
+
+    Raises
+    ------
+    WireError
+        If it is too large, or not in the expected form.
+    """
+    with open(handle, "rb") as stream:
+        stream.seek(0)
+        content = stream.read(2 * MAX_BYTES + 1)
+    if len(content) > 2 * MAX_BYTES:
+        raise WireError(f"the answer is larger than {MAX_BYTES // 2**20} MiB")
+    begin = 8 + int.from_bytes(content[:8])
+    return unpack(content[8:begin], memoryview(content)[begin:])
+
+
+def save(file: str | os.PathLike, value) -> None:
+    """Write ``value`` as a compressed ``.npz`` archive to a new file."""
     parts = zip(_PARTS, pack(value), strict=True)
     arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts}
-    with open(file, "wb" if isinstance(file, int) else "xb") as stream:
-        (np.savez_compressed if compressed else np.savez)(stream, **arrays)
+    with open(file, "xb") as stream:
+        np.savez_compressed(stream, **arrays)
 
 
-def load(file: str | os.PathLike | int, what: str = "the answer"):
+def load(file: str | os.PathLike):
     """Read back what :func:`save` wrote, from a writer that is not trusted.
 
     Links are not followed, no more is read than may be there, what is read cannot change any
@@ -187,33 +214,31 @@ def load(file: str | os.PathLike | int, what: str = "the answer"):
         If the file is missing, a link, too large, or not in the expected form.
     """
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        handle = file if isinstance(file, int) else os.open(Path(file), flags)
+        handle = os.open(Path(file), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise WireError(f"{what} is not there ({error.strerror})") from None
+        raise WireError(f"the file is not there ({error.strerror})") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise WireError(f"{what} is not a regular file")
+        raise WireError("the file is not a regular file")
     with os.fdopen(handle, "rb") as stream:
-        stream.seek(0)
         content = io.BytesIO(stream.read(2 * MAX_BYTES + 1))
     if content.getbuffer().nbytes > 2 * MAX_BYTES:
-        raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+        raise WireError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
     try:
         # A directory without end is not read. Each member's entry begins like this, and so may
         # some elements of an array.
         if content.getvalue().count(b"PK\1\2") > 100:
-            raise WireError(f"{what} is not in the expected form")
+            raise WireError("the file is not in the expected form")
         with zipfile.ZipFile(content) as archive:
             if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _PARTS):
-                raise WireError(f"{what} is not in the expected form")
+                raise WireError("the file is not in the expected form")
             if sum(member.file_size for member in archive.infolist()) > 2 * MAX_BYTES:
-                raise WireError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+                raise WireError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
         content.seek(0)
         with np.load(content, allow_pickle=False) as archive:
             tree, data = (archive[name].tobytes() for name in _PARTS)
     except WireError:
         raise
     except Exception as error:
-        raise WireError(f"{what} cannot be read ({error})") from None
+        raise WireError(f"the file cannot be read ({error})") from None
     return unpack(tree, data)

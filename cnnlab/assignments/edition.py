@@ -80,7 +80,7 @@ def write_edition(
     }
     try:
         Path(path).unlink(missing_ok=True)
-        wire.save(path, content, compressed=True)
+        wire.save(path, content)
     except wire.WireError as error:
         raise TasksError(f"{path} cannot be written: {error}.") from None
     if (size := os.path.getsize(path)) > MAX_BYTES:

@@ -50,7 +50,7 @@ class Photograph:
 
         with Image.open(self.path) as file:
             pixels = np.array(file.convert("RGB"))
-        return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255)
 
 
 _ALL = {
@@ -158,4 +158,4 @@ def photograph(name: str, height: int | None = None, *, gray: bool = False) -> t
     if height is not None:
         size = (height, round(height * image.shape[2] / image.shape[1]))
         image = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    return image.clamp(0, 1).contiguous()  # weights that sum to 1 may still round to 1.0000002
+    return image.clamp_(0, 1).contiguous()  # weights that sum to 1 may still round to 1.0000002

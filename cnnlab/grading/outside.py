@@ -29,12 +29,13 @@ from queue import Empty
 import psutil
 import torch
 import zmq
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.utils import ensure_async, run_sync
 from nbclient.exceptions import DeadKernelError
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
+from nbformat import NotebookNode, from_dict
 from nbgrader.preprocessors import Execute
-from nbgrader.utils import determine_grade, is_grade, is_solution
+from nbgrader.utils import determine_grade, is_grade, is_solution, is_task
 from traitlets import Bool, Integer, Unicode
 
 from cnnlab.answers import wire
@@ -53,6 +54,7 @@ MIB = 1 << 20
 FLOOD = 50 * MIB  # of messages: nobody reads that, the cell is stopped
 MESSAGE = 20 * MIB  # what one of them may hold
 KEPT = 20 * MIB  # of a notebook's output
+NO_FIGURES = "--InlineBackend.figure_formats=set()"
 SEALED = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 
@@ -68,6 +70,7 @@ class JudgeOutside(Execute):
     processes = Integer(64, help="How many processes and threads they may be.").tag(config=True)
     output_kib = Integer(1024, help="What is kept of a cell's output.").tag(config=True)
     gpu = Bool(False, help="Whether kernels may use NVIDIA's devices.").tag(config=True)
+    figures = Bool(False, help="Draw also those that no marked answer follows.").tag(config=True)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -92,6 +95,8 @@ class JudgeOutside(Execute):
             if cell.cell_type == "code":
                 found = tampering.signs(plain_python(cell.source))
                 self.record["evidence"] += [f"cell {index}: {sign}" for sign in found]
+        if not (self.figures or _marked_beside_code(nb.cells)):
+            self.extra_arguments = [*self.extra_arguments, NO_FIGURES]
         metadata = resources.get("metadata", {})
         if self.tasks is None:
             source = self.config.CourseDirectory.get("source_directory", "source")
@@ -134,8 +139,10 @@ class JudgeOutside(Execute):
             "devices": sorted(map(str, Path("/dev").glob("nvidia*"))) if self.gpu else [],
             "words": [w for w in zygote.LATER if any(w in cell.source for cell in self.nb.cells)],
         }
+        # Nothing is looked up: it is a fork of this Python, whatever else is installed.
         provisioner = {"provisioner_name": "cnnlab-sandbox", "config": told}
-        km.kernel_spec.metadata["kernel_provisioner"] = provisioner
+        metadata = {"kernel_provisioner": provisioner}
+        km._kernel_spec = KernelSpec(argv=make_ipkernel_cmd(), language="python", metadata=metadata)
         return km
 
     async def async_start_new_kernel_client(self):
@@ -285,12 +292,8 @@ class JudgeOutside(Execute):
         self.record["tasks"][verdict.task] = verdict.to_dict()
         cell.execution_count = None
         cell.outputs = [
-            new_output("stream", name="stdout", text=verdict.text() + "\n"),
-            new_output(
-                "execute_result",
-                data={"text/plain": repr(verdict.points)},
-                execution_count=None,
-            ),
+            _output("stream", name="stdout", text=verdict.text() + "\n"),
+            _result(repr(verdict.points)),
         ]
         if verdict.figures:  # their own place, beside what earns points
             task = self.tasks[verdict.task]
@@ -298,7 +301,8 @@ class JudgeOutside(Execute):
             steps = [(m[right], task.bands[p]) for p, m in task.limits.items() if right in m]
             own = {self.student: (verdict.figures[right], verdict.figures[up])}
             picture = chart(own, frontier(steps), (right, up), "what earns points")
-            cell.outputs += [new_output("display_data", data={"image/svg+xml": picture})]
+            data = {"image/svg+xml": picture}
+            cell.outputs.append(_output("display_data", data=data, metadata={}))
 
     def _bound_score(self, cell: NotebookNode) -> None:
         """A graded cell that is no task is scored by what it printed: make that a fair number."""
@@ -320,10 +324,9 @@ class JudgeOutside(Execute):
         for output in kept:
             if output.get("name") == "stderr":
                 output.name = "stdout"  # nbgrader takes any warning for a failure
-        shown = new_output("execute_result", data={"text/plain": repr(score)})
-        cell.outputs = [*(o for o in kept if o.output_type != "error"), shown]
+        cell.outputs = [*(o for o in kept if o.output_type != "error"), _result(repr(score))]
         cell.outputs += [
-            new_output("stream", name="stdout", text=o.traceback[0])
+            _output("stream", name="stdout", text=o.traceback[0])
             for o in kept
             if o.output_type == "error"
         ]
@@ -375,13 +378,13 @@ class JudgeOutside(Execute):
         Returns the executed cell, or None, and what reads the answers. The files of both lie in
         no folder; the student's processes hold them too, so what is read is read once.
         """
-        cell, aside = self.nb.cells[index], new_code_cell(source)
+        cell, aside = self.nb.cells[index], _code(source)
 
         def send() -> None:
             flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
             asked, answers = (os.memfd_create(name, flags) for name in ("asked", "answers"))
             self.letters.append(answers)
-            wire.save(os.dup(asked), questions)
+            wire.send(os.dup(asked), questions)
             fcntl.fcntl(asked, fcntl.F_ADD_SEALS, SEALED)
             with contextlib.suppress(OSError):  # nobody takes it: there will be no answer
                 socket.send_fds(self.km.provisioner.mail, [b"?"], [asked, answers])
@@ -389,7 +392,7 @@ class JudgeOutside(Execute):
 
         try:
             survived = await self._run(aside, index, before=send, store_history=False)
-            told = wire.load(os.dup(self.letters[-1]))
+            told = wire.receive(os.dup(self.letters[-1]))
         except wire.WireError as error:
             raised = [o for o in aside.outputs if o.output_type == "error"]
             told = _unusable(f"{raised[0].ename}: {raised[0].evalue}" if raised else str(error))
@@ -472,7 +475,7 @@ class JudgeOutside(Execute):
                 cell = self.nb.cells[index]
                 self.killed_for, self.printed = "", 0
                 try:
-                    await super().async_execute_cell(new_code_cell(cell.source), index)
+                    await super().async_execute_cell(_code(cell.source), index)
                     await self._responds()
                     await self._async_check_alive()  # it may have begun what ends the kernel
                 except DeadKernelError:
@@ -555,8 +558,23 @@ def _unusable(message: str) -> dict:
     return {"status": "unusable", "message": message}
 
 
+# nbformat's own functions validate each, which takes longer than to judge an answer.
+
+
+def _code(source: str) -> NotebookNode:
+    return from_dict({"cell_type": "code", "source": source, "metadata": {}, "outputs": []})
+
+
+def _output(kind: str, **content) -> NotebookNode:
+    return from_dict({"output_type": kind, **content})
+
+
+def _result(text: str) -> NotebookNode:
+    return _output("execute_result", data={"text/plain": text}, metadata={}, execution_count=None)
+
+
 def _error(message: str) -> NotebookNode:
-    return new_output("error", ename="Stopped", evalue=message, traceback=[message])
+    return _output("error", ename="Stopped", evalue=message, traceback=[message])
 
 
 def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
@@ -564,6 +582,20 @@ def task_of(cell: NotebookNode, tasks: dict[str, Task]) -> Task | None:
     if cell.cell_type != "code" or not is_grade(cell) or is_solution(cell):
         return None
     return tasks.get(cell.metadata.nbgrader.grade_id)
+
+
+def _marked_beside_code(cells: Iterable[NotebookNode]) -> bool:
+    """Whether a person marks an answer that is code, or has code between it and what counts before.
+
+    Then they look at figures, too; else nobody does.
+    """
+    code = False
+    for cell in cells:
+        code |= cell.cell_type == "code"
+        if code and (is_task(cell) or (is_grade(cell) and is_solution(cell))):
+            return True
+        code &= not is_grade(cell)
+    return False
 
 
 def _definitions(source: str) -> dict:

@@ -115,8 +115,8 @@ def _watched() -> dict[str, object]:
     places = {
         "torch": (torch, ("allclose", "equal", "isclose", "tensor")),
         "torch.Tensor": (torch.Tensor, ("__eq__", "__sub__", "numpy")),
-        "numpy": (numpy, ("allclose", "array_equal", "savez")),
-        "wire": (wire, ("save", "load", "pack")),
+        "numpy": (numpy, ("allclose", "array_equal")),
+        "wire": (wire, ("send", "receive", "pack")),
         "runner": (runner, ("answer",)),
         "mailbox": (mailbox, ("answer_mail",)),
         "InteractiveShell": (InteractiveShell, ("run_cell", "run_cell_async", "showtraceback")),
@@ -177,7 +177,7 @@ def tell(nonce: str) -> None:
     """In the kernel: answer with what was changed, then raise an error."""
     questions, answers = mailbox.letter()
     os.close(questions)
-    wire.save(answers, changed())
+    wire.send(answers, changed())
     raise AssertionError(nonce)
 
 

@@ -6,6 +6,7 @@ and then executes a command: it imports little, since that is most of what a sho
 
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import resource
@@ -137,11 +138,15 @@ def die_with_parent() -> None:
     _libc("prctl", 1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
+@functools.cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _libc(name: str, *args) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     args = [a.encode() if isinstance(a, str) else a for a in args]
     args = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in args]
-    if getattr(libc, name)(*args) < 0:
+    if getattr(_library(), name)(*args) < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{os.strerror(code)} ({name})")
 
@@ -231,9 +236,8 @@ def _confine(policy, uid: int | None) -> None:
     for handle, *_ in (*opened, *devices):
         os.close(handle)
 
-    libc = ctypes.CDLL(None)
     for capability in range(41):
-        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+        _library().prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)

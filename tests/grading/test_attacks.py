@@ -82,12 +82,13 @@ FORGE = (
 )
 FORGED = {
     "an integer of 5000 digits": "tree = b'[' + b'9' * 5000 + b']'\n"
-    "    np.savez(open(answers, 'wb'), tree=np.frombuffer(tree, np.uint8))",
-    "one array in a million places": "tree = b'[' + b'{\"array\":\"a0\"},' * 10**6 + b'0]'\n"
-    "    tree = np.frombuffer(tree, np.uint8)\n"
-    "    np.savez(open(answers, 'wb'), tree=tree, a0=np.zeros(2**20))",
-    "an array as status": "wire.save(answers, {'status': np.zeros(3), 'answers': []})",
-    "an array as an answer's status": "wire.save(answers, "
+    "    open(answers, 'wb').write(len(tree).to_bytes(8, 'big') + tree)",
+    "one array in a million places": 'array = b\'{"array":["<f8",[131072],0]},\'\n'
+    "    tree = b'[' + array * 10**6 + b'0]'\n"
+    "    open(answers, 'wb').write(len(tree).to_bytes(8, 'big') + tree + bytes(2**20))",
+    "a tree longer than its file": "open(answers, 'wb').write(b'\\xff' * 8 + b'[]')",
+    "an array as status": "wire.send(answers, {'status': np.zeros(3), 'answers': []})",
+    "an array as an answer's status": "wire.send(answers, "
     "{'status': 'answered', 'answers': [{'status': np.zeros(3)}] * 99})",
     "a file without end": "import os; os.ftruncate(answers, (1 << 27) + 9)",
     "no answer": "pass",

@@ -132,14 +132,10 @@ MESSAGES = {
     "replies that nobody asked for": REPLY,
 }
 ANSWERS = {
-    "a tree of lists": "np.savez(open(answers, 'wb'), tree=np.frombuffer(b'[' + b'[],' * "
-    "38_000_000 + b'0]', np.uint8))",
-    "300,000 members": "import zipfile\n    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z:\n"
-    "        for i in range(300_000): z.writestr(str(i), b'')",
-    "elements of no size": "import zipfile\n    told = {'descr': '|V0', 'fortran_order': False, "
-    "'shape': (10**9, 10**6)}\n    with zipfile.ZipFile(open(answers, 'wb'), 'w') as z:\n"
-    "        for name in ('tree.npy', 'data.npy'):\n"
-    "            with z.open(name, 'w') as f: np.lib.format.write_array_header_1_0(f, told)",
+    "a tree of lists": "tree = b'[' + b'[],' * 38_000_000 + b'0]'\n"
+    "    open(answers, 'wb').write(len(tree).to_bytes(8, 'big') + tree)",
+    "elements of no size": 'tree = b\'{"array":["|V0",[1000000000,1000000],0]}\'\n'
+    "    open(answers, 'wb').write(len(tree).to_bytes(8, 'big') + tree)",
     "a size that changes": "import os, threading\n    threading.Thread(target=lambda: [os.truncate("
     "answers, i % 2 << 26) for i in range(10**5)], daemon=True).start()",
 }

@@ -165,3 +165,49 @@ def test_a_confined_kernel_shares_no_folder_with_us(tmp_path):
         assert not writable or right.split()[0] in ("tmpfs", "proc", "devpts", "devtmpfs"), line
     assert str(tmp_path) not in mounts + held and "/n-" not in held
     assert given == "x\n" and [p.name for p in tmp_path.iterdir()] == ["given.txt"]
+
+
+CELLS = {
+    "import asyncio\nawait asyncio.sleep(0.01)\nprint('awaited')": "awaited\n",
+    "own = 1\n%who": "asyncio\t own\t \n",
+    "!echo shell": "shell\r\n",
+    "from concurrent.futures import ThreadPoolExecutor as Pool\n"
+    "print(*Pool(1).map(lambda n: print(n, flush=True), [1, 1]))": "1\n1\nNone None\n",
+    "import sys; print('out', flush=True); print('err', file=sys.stderr)": "out\nerr\n",
+}
+
+
+def test_a_grader_s_kernel_runs_what_any_kernel_runs(tmp_path):
+    outside = JudgeOutside(timeout=60)
+    outside.tasks, outside.key = {}, b"k" * 32
+    cells = [new_code_cell(source) for source in CELLS]
+    resources = {"metadata": {"path": str(tmp_path)}, "nbgrader": {}}
+    done, _ = outside.preprocess(new_notebook(cells=cells), resources)
+    printed = ["".join(o.get("text", str(o)) for o in cell.outputs) for cell in done.cells]
+    assert printed == list(CELLS.values())
+
+
+HUGE = """
+import os, re
+from pathlib import Path
+from cnnlab.grading import zygote
+
+def huge():
+    told = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"AnonHugePages:\\s+(\\d+)", told)[1])
+
+blocks = [os.urandom(1 << 16) for _ in range(1024)]
+before, held = huge(), b"".join(blocks)
+zygote._gather_pages()
+print(huge() - before > 32 << 10, b"".join(blocks) == held)
+"""
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1), reason="needs Linux 6.1"
+)
+def test_memory_is_the_same_in_huge_pages():
+    code = [sys.executable, "-c", HUGE]
+    # As in the zygote: what is as large is not mapped on its own.
+    told = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+    assert subprocess.run(code, env=told, capture_output=True, text=True).stdout == "True True\n"

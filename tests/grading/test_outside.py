@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from traitlets.config import Config
 
 from cnnlab.assignments import load_tasks
@@ -68,6 +68,43 @@ def test_who_is_judged_by_figures_sees_their_own_place_and_nobody_elses(tmp_path
     (coded,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', picture.data["text/html"])
     shown = base64.b64decode(coded).decode()
     assert shown.count("<circle") == 1 and "<title>ada: accuracy" in shown
+
+
+FIGURE = """
+import os, matplotlib.pyplot as plt
+plt.plot([1, 2])
+plt.savefig("mine.png")
+print(os.path.getsize("mine.png") > 1000, plt.gcf().canvas.get_width_height())
+"""
+
+
+@pytest.mark.parametrize(
+    ("between", "told", "drawn"),
+    [
+        ([], {}, True),
+        ([new_code_cell("1")], {}, True),
+        (["check"], {}, False),
+        (["check"], {"figures": True}, True),
+    ],
+)
+def test_a_figure_is_drawn_where_a_marked_answer_follows_or_who_grades_wants_it(
+    tmp_path, between, told, drawn
+):
+    told_of = {"locked": False, "task": False, "schema_version": 3, "points": 1, "grade": True}
+    checked = told_of | {"grade_id": "t", "solution": False}
+    written = new_markdown_cell("I see a line.")
+    written.metadata["nbgrader"] = told_of | {"grade_id": "written", "solution": True}
+    check = new_code_cell("1", metadata={"nbgrader": checked})
+    between = [check if cell == "check" else cell for cell in between]
+    outside = JudgeOutside(**told)
+    outside.tasks, outside.key = {}, b"k" * 32
+    cells = [new_code_cell(FIGURE), *between, written]
+    resources = {"metadata": {"path": str(tmp_path)}, "nbgrader": {}}
+    done, _ = outside.preprocess(new_notebook(cells=cells), resources)
+    printed, shown = done.cells[0].outputs
+    assert printed.text.startswith("True (")  # its code works with it in either case
+    assert ("image/png" in shown.data) == drawn
+    assert ("not drawn" in shown.data["text/plain"]) != drawn
 
 
 def points(found) -> tuple:
