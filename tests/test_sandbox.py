@@ -1,10 +1,13 @@
 """The sandbox holds: no home, no network, no writing outside, bounded time, memory and output."""
 
 import os
+import py_compile
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -231,3 +234,17 @@ def test_a_folder_in_memory_is_a_copy_and_bounds_all_that_is_written(tmp_path):
     first, total = done.stdout.decode().splitlines()
     assert first == "['deep'] given" and int(total) <= 32
     assert [p.name for p in tmp_path.rglob("*")] == ["deep", "er", "a.txt"]
+
+
+def test_the_program_is_run_compiled_while_that_is_what_its_source_says(tmp_path, monkeypatch):
+    source = tmp_path / "confine.py"
+    shutil.copy(sandbox.confine.__file__, source)
+    kept = py_compile.compile(str(source), str(tmp_path / "confine.pyc"))
+    monkeypatch.setattr(sandbox.confine, "__file__", str(source))
+    monkeypatch.setattr(sandbox.confine, "__spec__", SimpleNamespace(cached=kept))
+    assert sandbox._program.__wrapped__() == kept
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "_program", lambda: kept)
+        assert run(["echo", "it runs"], Policy(), isolation="preferred").stdout == b"it runs\n"
+    source.write_text(f"{source.read_text()}# and more\n")
+    assert sandbox._program.__wrapped__() == str(source)

@@ -12,17 +12,21 @@ Where the host forbids namespaces both refuse, unless the environment variable
 ``isolation="preferred"`` is for a person's own code on their own account, which goes on without.
 """
 
+import contextlib
 import functools
 import json
+import marshal
 import os
 import selectors
 import signal
+import struct
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 from cnnlab.sandbox import confine
@@ -152,8 +156,20 @@ def _command(argv, policy: Policy, confined: bool, tied: bool, problems: int = 2
         "devices": list(policy.devices),
     }
     told = {"policy": asked, "confined": confined, "tied": tied, "problems": problems}
-    words = [sys.executable, "-I", "-S", confine.__file__, json.dumps(told, default=str)]
+    plain = json.loads(json.dumps(told, default=str))  # marshal is read without an import
+    words = [sys.executable, "-I", "-S", _program(), marshal.dumps(plain).hex()]
     return [*words, *map(str, argv)]
+
+
+@functools.cache
+def _program() -> str:
+    """`confine` as a file to run: compiled, where Python has kept it so and it has not changed."""
+    source, kept = confine.__file__, confine.__spec__.cached or ""
+    with contextlib.suppress(OSError):
+        made, now = Path(kept).read_bytes()[:16], os.stat(source)
+        if made == MAGIC_NUMBER + struct.pack("<3I", 0, int(now.st_mtime), now.st_size):
+            return kept
+    return source
 
 
 def run(
