@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -248,3 +249,14 @@ def test_the_program_is_run_compiled_while_that_is_what_its_source_says(tmp_path
         assert run(["echo", "it runs"], Policy(), isolation="preferred").stdout == b"it runs\n"
     source.write_text(f"{source.read_text()}# and more\n")
     assert sandbox._program.__wrapped__() == str(source)
+
+
+@needs_namespaces
+def test_commands_share_a_folder_while_files_come_and_go_in_it(tmp_path):
+    here = Policy(writable=tmp_path, limits=Limits(seconds=20))
+    churn = "until [ -e stop ]; do touch a b c d; rm a b c d; done"
+    with ThreadPoolExecutor() as pool:
+        busy = pool.submit(shell, churn, here)
+        assert [shell("true", here).returncode for _ in range(25)] == [0] * 25
+        shell("touch stop", here)
+        assert busy.result().returncode == 0

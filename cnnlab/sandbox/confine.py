@@ -220,7 +220,10 @@ def _confine(policy, uid: int | None) -> None:
     if policy.writable and uid is not None:  # nothing of the student's has run here yet
         for folder, _, files in os.walk(policy_root := root + str(policy.writable)):
             for path in (folder, *(os.path.join(folder, name) for name in files)):
-                os.chown(path, uid, uid, follow_symlinks=False)
+                try:  # noqa: SIM105 (contextlib takes a while to import)
+                    os.chown(path, uid, uid, follow_symlinks=False)
+                except FileNotFoundError:  # another command in this folder has taken it away
+                    pass
         os.chmod(policy_root, 0o700)
     os.mkdir(f"{root}/.old")
     _libc("pivot_root", root, f"{root}/.old")
