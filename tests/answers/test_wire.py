@@ -51,6 +51,41 @@ def test_tensors_keep_values_shape_and_dtype(tmp_path, dtype, shape):
     assert torch.equal(back, value)
 
 
+def letter(content: bytes | None = None, size: int = 0) -> int:
+    handle = os.memfd_create("letter")
+    os.write(handle, content or b"")
+    os.truncate(handle, size or len(content or b""))
+    return handle
+
+
+def test_what_is_sent_is_received():
+    value = {"x": torch.arange(6.0).reshape(2, 3), "n": [1, "ä", None], "a": np.ones((2, 2))}
+    handle = letter()
+    wire.send(os.dup(handle), value)
+    back = wire.receive(handle)
+    assert torch.equal(back["x"], value["x"]) and back["n"] == value["n"]
+    np.testing.assert_array_equal(back["a"], value["a"])
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda end: bytes(7) + b"\x03[1]" + end))
+def test_what_anybody_wrote_is_received_or_refused_in_a_sentence(content):
+    try:
+        wire.receive(letter(content))
+    except wire.WireError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\xff" * 8, b"\xff" * 8 + b"{}", bytes(8)])
+def test_a_letter_that_holds_no_answer_is_refused(content):
+    with pytest.raises(wire.WireError):
+        wire.receive(letter(content))
+
+
+def test_a_letter_that_is_too_large_is_refused():
+    with pytest.raises(wire.WireError, match="larger than 64 MiB"):
+        wire.receive(letter(size=2 * wire.MAX_BYTES + 1))
+
+
 def test_bytes_of_an_array_that_look_like_an_archive_are_no_members(tmp_path):
     value = np.frombuffer(b"PK\1\2PK\5\6" * 20, np.uint8)
     wire.save(tmp_path / "a.npz", value)
